@@ -1,0 +1,3 @@
+from electra_cli.cli import main
+
+main()

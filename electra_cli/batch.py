@@ -1,0 +1,77 @@
+"""Batch: the contract between data and model.
+
+Sequences stand one after the other in one row of real tokens, so nothing is ever padded.
+"""
+
+# Shapes: T tokens of a packed batch, B sequences, N masked slots.
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Whole windows `[CLS] A [SEP] B [SEP]`, and what to mask in them."""
+
+    input_ids: Tensor  # [T] int64, the original text
+    token_type_ids: Tensor  # [T] int64, 0 for A, 1 for B
+    position_ids: Tensor  # [T] int64, from 0 in each window
+    cu_seqlens: Tensor  # [B + 1] int32, where each window begins; the last is T
+    masked_positions: Tensor  # [N] int64, ascending indices into [T]
+    masked_ids: Tensor  # [N] int64, what the generator sees there: [MASK] or the original
+    sample_noise: Tensor  # [N] float32 in [0, 1), one number a sample
+    document_ids: Tensor  # [B] int64, the document of each window
+    max_length: int  # the longest window, known to the host so that nothing waits for a device
+
+    @property
+    def num_sequences(self) -> int:
+        """B."""
+        return self.cu_seqlens.shape[0] - 1
+
+    @property
+    def num_tokens(self) -> int:
+        """T."""
+        return self.input_ids.shape[0]
+
+    @property
+    def num_masked(self) -> int:
+        """N."""
+        return self.masked_positions.shape[0]
+
+    def to(self, device: torch.device) -> "Batch":
+        """Copy every tensor to `device`; from pinned memory the copy does not wait."""
+        return self._map(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def pin_memory(self) -> "Batch":
+        """Move to page-locked host memory, from which copies to a GPU are asynchronous."""
+        return self._map(Tensor.pin_memory)
+
+    def _map(self, function: Callable[[Tensor], Tensor]) -> "Batch":
+        tensors = {k: function(v) for k, v in vars(self).items() if isinstance(v, Tensor)}
+        return Batch(**tensors, max_length=self.max_length)
+
+    def split(self, num_sequences: int) -> Iterator["Batch"]:
+        """Micro-batches of at most `num_sequences` windows, in order. Host tensors only."""
+        if num_sequences >= self.num_sequences:
+            yield self
+            return
+        for first in range(0, self.num_sequences, num_sequences):
+            cu_seqlens = self.cu_seqlens[first : first + num_sequences + 1]
+            begin, end = int(cu_seqlens[0]), int(cu_seqlens[-1])
+            tokens = slice(begin, end)
+            bounds = torch.tensor([begin, end], dtype=self.masked_positions.dtype)
+            slots = slice(*torch.searchsorted(self.masked_positions, bounds).tolist())
+            yield Batch(
+                input_ids=self.input_ids[tokens],
+                token_type_ids=self.token_type_ids[tokens],
+                position_ids=self.position_ids[tokens],
+                cu_seqlens=cu_seqlens - begin,
+                masked_positions=self.masked_positions[slots] - begin,
+                masked_ids=self.masked_ids[slots],
+                sample_noise=self.sample_noise[slots],
+                document_ids=self.document_ids[first : first + num_sequences],
+                max_length=int(cu_seqlens.diff().max()),
+            )

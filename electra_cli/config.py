@@ -1,0 +1,239 @@
+"""Every option of a pre-training run, once: name, type, default, bounds and help.
+
+The YAML key, `--set`, validation, the README's table (`python -m electra_cli.config`), the saved
+config and the search space all come from here. Defaults are the authors' base recipe, so that a
+preset lists only what differs from it (google-research/electra, configure_pretraining.py; paper,
+table 6).
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic.fields import FieldInfo
+
+
+class Section(BaseModel):
+    """A group of options: frozen, and an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class DataConfig(Section):
+    """What is read, and how it is cut."""
+
+    directory: Path | None = Field(
+        None, description="Folder made by `electra prepare`; null takes the only one under data/."
+    )
+    max_seq_length: int = Field(
+        512, ge=8, description="Longest window in tokens, [CLS] and [SEP] included."
+    )
+    single_segment_fraction: float = Field(
+        0.1, ge=0, le=1, description="Share of windows with one segment instead of two."
+    )
+    short_window_fraction: float = Field(
+        0.05, ge=0, le=1, description="Share of windows cut shorter than they could be."
+    )
+
+
+class ModelConfig(Section):
+    """Sizes of both encoders; the names are those of transformers' ElectraConfig."""
+
+    num_hidden_layers: int = Field(12, ge=1, description="Layers of the discriminator.")
+    hidden_size: int = Field(768, ge=1, description="Width of the discriminator.")
+    num_attention_heads: int = Field(12, ge=1, description="Heads of the discriminator.")
+    intermediate_size: int = Field(3072, ge=1, description="Width of its feed-forward layers.")
+    embedding_size: int = Field(768, ge=1, description="Width of the shared embeddings.")
+    max_position_embeddings: int = Field(
+        512, ge=8, description="Longest sequence the model can read."
+    )
+    generator_width: float = Field(
+        1 / 3,
+        gt=0,
+        le=1,
+        description="Generator's width as a share of the discriminator's, rounded down to whole "
+        "heads (a number or a fraction such as 1/3).",
+    )
+    generator_depth: float = Field(
+        1.0, gt=0, le=1, description="Generator's layers as a share of the discriminator's."
+    )
+    hidden_dropout_prob: float = Field(0.1, ge=0, lt=1, description="Dropout after each layer.")
+    attention_probs_dropout_prob: float = Field(
+        0.1, ge=0, lt=1, description="Dropout on attention weights."
+    )
+    initializer_range: float = Field(
+        0.02, gt=0, description="Standard deviation of the truncated normal initial weights."
+    )
+    position_init: Literal["normal", "sinusoidal"] = Field(
+        "normal",
+        description="Initial position embeddings; sinusoids let a small model see order sooner.",
+    )
+    tie_embeddings: bool = Field(
+        True, description="Share the embeddings between generator and discriminator."
+    )
+
+    @field_validator("generator_width", "generator_depth", mode="before")
+    @classmethod
+    def _fraction(cls, value: object) -> object:
+        """Read `1/3` as a third."""
+        if isinstance(value, str) and value.count("/") == 1:
+            numerator, denominator = value.split("/")
+            return float(numerator) / float(denominator)
+        return value
+
+    @model_validator(mode="after")
+    def _whole_heads(self) -> "ModelConfig":
+        if self.hidden_size % self.num_attention_heads:
+            raise ValueError(
+                f"hidden_size {self.hidden_size} is no multiple of "
+                f"num_attention_heads {self.num_attention_heads}"
+            )
+        return self
+
+    @property
+    def head_size(self) -> int:
+        """Width of one attention head, the same in both encoders."""
+        return self.hidden_size // self.num_attention_heads
+
+    @property
+    def generator_heads(self) -> int:
+        """Whole heads in generator_width: the paper's 64 of small's 256 is 1/3 rounded down."""
+        return max(1, int(self.num_attention_heads * self.generator_width + 1e-6))
+
+    @property
+    def generator_hidden_size(self) -> int:
+        """Width of the generator."""
+        return self.generator_heads * self.head_size
+
+    @property
+    def generator_intermediate_size(self) -> int:
+        """Feed-forward width, in the same proportion to the width as the discriminator's."""
+        return self.intermediate_size * self.generator_hidden_size // self.hidden_size
+
+    @property
+    def generator_layers(self) -> int:
+        """Layers of the generator."""
+        return max(1, int(self.num_hidden_layers * self.generator_depth + 1e-6))
+
+
+class ObjectiveConfig(Section):
+    """The pre-training task."""
+
+    mask_fraction: float = Field(
+        0.15, gt=0, lt=1, description="Share of tokens the generator predicts."
+    )
+    generator_loss_weight: float = Field(1.0, ge=0, description="Weight of the MLM loss.")
+    discriminator_loss_weight: float = Field(50.0, ge=0, description="Weight of the RTD loss.")
+    temperature: float = Field(
+        1.0, gt=0, description="Temperature of the softmax that samples are drawn from."
+    )
+
+
+class OptimConfig(Section):
+    """AdamW without bias correction, warm-up times linear decay (authors' optimization.py)."""
+
+    learning_rate: float = Field(2e-4, gt=0, description="Peak learning rate.")
+    num_warmup_steps: int = Field(10_000, ge=0, description="Steps of linear warm-up.")
+    adam_beta1: float = Field(0.9, ge=0, lt=1, description="Decay of the gradients' mean.")
+    adam_beta2: float = Field(0.999, ge=0, lt=1, description="Decay of their square's mean.")
+    adam_epsilon: float = Field(1e-6, gt=0, description="Added to the root of the second moment.")
+    weight_decay: float = Field(
+        0.01, ge=0, description="Decay of all weights but biases and LayerNorm."
+    )
+    max_grad_norm: float | None = Field(
+        1.0, gt=0, description="Clip the global norm of both networks; null turns it off."
+    )
+
+
+class RunConfig(Section):
+    """How long, how large, how often, and on what."""
+
+    num_steps: int = Field(766_000, ge=1, description="Optimizer steps in all.")
+    batch_size: int = Field(256, ge=1, description="Windows an optimizer step.")
+    micro_batch_size: int | None = Field(
+        None,
+        ge=1,
+        description="Windows a forward pass, a divisor of batch_size; null takes the largest "
+        "that fits in memory.",
+    )
+    seed: int = Field(0, ge=0, description="Seed of weights, order, masks and samples.")
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+        "auto", description="Arithmetic of matrix products; auto takes what the device is fast at."
+    )
+    device: str = Field("auto", description="auto, cpu, cuda, cuda:N or mps.")
+    gradient_checkpointing: bool = Field(
+        False, description="Recompute activations in the backward pass: less memory, more time."
+    )
+    compile: bool = Field(False, description="Compile both encoders with torch.compile (GPU).")
+    log_every: int = Field(100, ge=1, description="Steps between rows of training_log.csv.")
+    eval_every: int = Field(
+        5_000, ge=1, description="Steps between held-out evaluations; a multiple of log_every."
+    )
+    num_eval_windows: int = Field(
+        2_048, ge=1, description="Held-out windows an evaluation, at the most."
+    )
+    save_every: int = Field(5_000, ge=1, description="Steps between checkpoints.")
+    keep_checkpoints: int = Field(3, ge=1, description="Newest checkpoints that are kept.")
+
+    @model_validator(mode="after")
+    def _divisible(self) -> "RunConfig":
+        if self.micro_batch_size is not None and self.batch_size % self.micro_batch_size:
+            raise ValueError(
+                f"batch_size {self.batch_size} is no multiple of "
+                f"micro_batch_size {self.micro_batch_size}"
+            )
+        if self.eval_every % self.log_every:
+            raise ValueError(
+                f"eval_every {self.eval_every} is no multiple of log_every {self.log_every}"
+            )
+        return self
+
+
+class PretrainConfig(Section):
+    """A whole recipe, validated."""
+
+    data: DataConfig = DataConfig()
+    model: ModelConfig = ModelConfig()
+    objective: ObjectiveConfig = ObjectiveConfig()
+    optim: OptimConfig = OptimConfig()
+    run: RunConfig = RunConfig()
+
+    @model_validator(mode="after")
+    def _fits(self) -> "PretrainConfig":
+        if self.data.max_seq_length > self.model.max_position_embeddings:
+            raise ValueError(
+                f"data.max_seq_length {self.data.max_seq_length} is longer than "
+                f"model.max_position_embeddings {self.model.max_position_embeddings}"
+            )
+        return self
+
+
+def iter_options() -> Iterator[tuple[str, FieldInfo]]:
+    """Every option as `section.key`, in order."""
+    for section, field in PretrainConfig.model_fields.items():
+        section_class = field.annotation
+        assert isinstance(section_class, type)
+        assert issubclass(section_class, Section)
+        for key, option in section_class.model_fields.items():
+            yield f"{section}.{key}", option
+
+
+def option_table() -> str:
+    """The README's table of options, in Markdown."""
+    lines = ["| option | default | what it does |", "|---|---|---|"]
+    for name, option in iter_options():
+        default: Any = option.default
+        shown = (
+            "null"
+            if default is None
+            else f"{default:.4g}"
+            if isinstance(default, float)
+            else (str(default).lower() if isinstance(default, bool) else str(default))
+        )
+        lines.append(f"| `{name}` | {shown} | {option.description} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    print(option_table())

@@ -1,0 +1,28 @@
+"""What a user can mend: one line of problem, one line of what to do next.
+
+Bugs are not UserErrors; they keep their traceback.
+"""
+
+
+class UserError(Exception):
+    """A problem the user can mend, and the hint that says how."""
+
+    def __init__(self, problem: str, hint: str) -> None:
+        super().__init__(problem)
+        self.hint = hint
+
+
+class ConfigError(UserError):
+    """A preset, an option or a value that does not fit."""
+
+
+class DataError(UserError):
+    """A source, a tokenizer or a prepared folder that cannot be used."""
+
+
+class RunError(UserError):
+    """A run folder, a checkpoint or a device that cannot be used."""
+
+
+class NonFiniteError(UserError):
+    """A loss or gradient that is NaN or infinite; the weights are those before the update."""
