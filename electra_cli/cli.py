@@ -13,6 +13,8 @@ import typer
 from electra_cli import __version__, console
 from electra_cli.errors import UserError
 
+EXIT_INTERRUPTED = 130
+
 app = typer.Typer(
     name="electra",
     help="Pre-train ELECTRA text encoders on your own text.",
@@ -110,6 +112,93 @@ def prepare(
     )
 
 
+@app.command()
+def train(
+    preset: Annotated[
+        str, typer.Option(help="tiny, small, small++, base, large, or a YAML file.")
+    ] = "base",
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Folder made by electra prepare.  [default: the only one under data/]"),
+    ] = None,
+    run_name: Annotated[
+        str | None, typer.Option(help="Name under runs/.  [default: preset and date]")
+    ] = None,
+    steps: Annotated[int | None, typer.Option(help="Optimizer steps (run.num_steps).")] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(help="Windows an optimizer step (run.batch_size).")
+    ] = None,
+    learning_rate: Annotated[
+        float | None, typer.Option(help="Peak learning rate (optim.learning_rate).")
+    ] = None,
+    max_seq_length: Annotated[
+        int | None, typer.Option(help="Tokens of the longest window (data.max_seq_length).")
+    ] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="auto, fp32, bf16 or fp16 (run.precision).")
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps (run.device).")
+    ] = None,
+    assignments: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Any option; may be repeated."),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what the run would be, and stop.")
+    ] = False,
+) -> None:
+    """Pre-train a generator and a discriminator from scratch.
+
+    Examples:
+
+      electra train --preset tiny
+
+      electra train --preset small --data data/corpus --run-name first --steps 100000
+
+      electra train --preset large --set optim.adam_beta2=0.98 --dry-run
+    """
+    from electra_cli.commands.train import TrainOptions
+    from electra_cli.commands.train import train as run
+
+    named = {
+        "data.directory": data,
+        "run.num_steps": steps,
+        "run.batch_size": batch_size,
+        "optim.learning_rate": learning_rate,
+        "data.max_seq_length": max_seq_length,
+        "run.precision": precision,
+        "run.device": device,
+    }
+    run(
+        TrainOptions(
+            preset=preset,
+            options={name: value for name, value in named.items() if value is not None},
+            assignments=tuple(assignments or ()),
+            run_name=run_name,
+            dry_run=dry_run,
+        )
+    )
+
+
+@app.command()
+def resume(
+    run_dir: Annotated[Path, typer.Argument(help="Folder of the run, such as runs/NAME.")],
+    step: Annotated[
+        int | None, typer.Option(help="Checkpoint to go on from.  [default: the newest good one]")
+    ] = None,
+) -> None:
+    """Go on exactly where a run stopped.
+
+    Example:
+
+      electra resume runs/first
+    """
+    from electra_cli.commands.train import resume as run
+
+    run(run_dir, step)
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the app; show a UserError as a problem and a hint, keep the traceback of a bug."""
     try:
@@ -117,3 +206,5 @@ def main(argv: Sequence[str] | None = None) -> None:
     except UserError as error:
         console.error(str(error), error.hint)
         raise SystemExit(1) from None
+    except KeyboardInterrupt:
+        raise SystemExit(EXIT_INTERRUPTED) from None

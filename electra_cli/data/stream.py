@@ -1,0 +1,230 @@
+"""The order of windows, the Batches made of them, and the position to go on from."""
+
+# Shapes: B windows of a batch, C tokens of their contents, T tokens with special ones.
+
+import queue
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from electra_cli.batch import Batch
+from electra_cli.config import DataConfig
+from electra_cli.data.counter_random import Purpose, permute, uniform
+from electra_cli.data.masking import choose_masked, count_masked, sample_noise, shows_mask
+from electra_cli.data.windows import cut_segments, cut_windows, is_single_segment
+
+PREFETCHED_BATCHES = 4
+
+
+class Tokens(Protocol):
+    """The documents of one split (electra_cli.data.shards.TokenShards)."""
+
+    offsets: NDArray[np.int64]
+
+    def gather(self, starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The tokens of many ranges, one after the other."""
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """What making batches needs to know of the tokenizer."""
+
+    cls_id: int
+    sep_id: int
+    mask_id: int
+    begins_word: NDArray[np.bool_]  # [V]
+
+
+@dataclass(frozen=True)
+class Position:
+    """The next window to read: its epoch, and its place in the epoch's order."""
+
+    epoch: int = 0
+    index: int = 0
+    num_windows: int = 0  # of that epoch; 0 before the first batch
+
+    @property
+    def epochs(self) -> float:
+        """Passes over the documents so far."""
+        return self.epoch + (self.index / self.num_windows if self.num_windows else 0.0)
+
+
+class WindowReader:
+    """Turns windows of one split into Batches; holds the window starts of one epoch."""
+
+    def __init__(
+        self,
+        tokens: Tokens,
+        vocabulary: Vocabulary,
+        data: DataConfig,
+        mask_fraction: float,
+        seed: int,
+    ) -> None:
+        self._tokens = tokens
+        self._vocabulary = vocabulary
+        self._data = data
+        self._mask_fraction = mask_fraction
+        self._seed = seed
+        self._epoch = -1
+        self._starts: NDArray[np.int64] = np.zeros(1, dtype=np.int64)
+
+    def num_windows(self, epoch: int) -> int:
+        """Windows of that epoch."""
+        return len(self._starts_of(epoch)) - 1
+
+    def _starts_of(self, epoch: int) -> NDArray[np.int64]:
+        if epoch != self._epoch:
+            self._starts = cut_windows(self._tokens.offsets, self._data, self._seed, epoch)
+            self._epoch = epoch
+        return self._starts
+
+    def read(self, epoch: int, first: int, stop: int) -> Batch:
+        """The windows at places first to stop of the epoch's order."""
+        all_starts = self._starts_of(epoch)
+        windows = permute(np.arange(first, stop), len(all_starts) - 1, self._seed, epoch)
+        starts = all_starts[windows]
+        return self._pack(epoch, starts, all_starts[windows + 1] - starts)
+
+    def _pack(self, epoch: int, starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> Batch:
+        """Windows by start and content length [B] -> [CLS] A [SEP] B [SEP], one after another."""
+        content = self._tokens.gather(starts, lengths)
+        cut = cut_segments(
+            self._vocabulary.begins_word[content],
+            lengths,
+            is_single_segment(starts, self._data, self._seed, epoch),
+            uniform(self._seed, Purpose.SEGMENT_CUT, epoch, starts),
+        )
+        has_two = cut < lengths
+        packed_lengths = lengths + 2 + has_two
+        cu_seqlens = np.concatenate([[0], np.cumsum(packed_lengths)])
+        first = np.cumsum(lengths) - lengths
+        within = np.arange(len(content)) - np.repeat(first, lengths)
+        in_second = within >= np.repeat(cut, lengths)
+        place = np.repeat(cu_seqlens[:-1] + 1, lengths) + within + in_second
+
+        input_ids = np.full(cu_seqlens[-1], self._vocabulary.sep_id)
+        input_ids[cu_seqlens[:-1]] = self._vocabulary.cls_id
+        input_ids[place] = content
+        position_ids = np.arange(cu_seqlens[-1]) - np.repeat(cu_seqlens[:-1], packed_lengths)
+        token_type_ids = position_ids > np.repeat(cut + 1, packed_lengths)
+
+        counts = count_masked(packed_lengths, self._mask_fraction, self._data.max_seq_length)
+        chosen = choose_masked(starts, lengths, np.minimum(counts, lengths), self._seed, epoch)
+        slot = (np.repeat(starts, lengths)[chosen], within[chosen], self._seed, epoch)
+        masked_ids = np.where(shows_mask(*slot), self._vocabulary.mask_id, content[chosen])
+        documents = np.searchsorted(self._tokens.offsets, starts, side="right") - 1
+        return Batch(
+            input_ids=torch.from_numpy(input_ids),
+            token_type_ids=torch.from_numpy(token_type_ids.astype(np.int64)),
+            position_ids=torch.from_numpy(position_ids),
+            cu_seqlens=torch.from_numpy(cu_seqlens.astype(np.int32)),
+            masked_positions=torch.from_numpy(place[chosen]),
+            masked_ids=torch.from_numpy(masked_ids),
+            sample_noise=torch.from_numpy(sample_noise(*slot)),
+            document_ids=torch.from_numpy(documents),
+            max_length=int(packed_lengths.max()),
+        )
+
+
+def join_batches(parts: list[Batch]) -> Batch:
+    """One Batch of all windows, in order."""
+    if len(parts) == 1:
+        return parts[0]
+    token_counts = torch.tensor([0] + [part.num_tokens for part in parts[:-1]]).cumsum(0).tolist()
+
+    def join(name: str) -> torch.Tensor:
+        return torch.cat([getattr(part, name) for part in parts])
+
+    shifted = [p.cu_seqlens[1:] + before for p, before in zip(parts, token_counts, strict=True)]
+    return Batch(
+        input_ids=join("input_ids"),
+        token_type_ids=join("token_type_ids"),
+        position_ids=join("position_ids"),
+        cu_seqlens=torch.cat([parts[0].cu_seqlens[:1], *shifted]),
+        masked_positions=torch.cat(
+            [p.masked_positions + before for p, before in zip(parts, token_counts, strict=True)]
+        ),
+        masked_ids=join("masked_ids"),
+        sample_noise=join("sample_noise"),
+        document_ids=join("document_ids"),
+        max_length=max(part.max_length for part in parts),
+    )
+
+
+def iter_batches(
+    reader: WindowReader, batch_size: int, position: Position
+) -> Iterator[tuple[Batch, Position]]:
+    """Batches without end, each with the position after it.
+
+    Every batch has `batch_size` windows: at an epoch's end the next epoch fills it up.
+    """
+    epoch, index = position.epoch, position.index
+    while True:
+        parts: list[Batch] = []
+        missing = batch_size
+        while missing:
+            stop = min(index + missing, reader.num_windows(epoch))
+            if stop > index:
+                parts.append(reader.read(epoch, index, stop))
+                missing -= stop - index
+            index = stop
+            if missing:
+                epoch, index = epoch + 1, 0
+        yield join_batches(parts), Position(epoch, index, reader.num_windows(epoch))
+
+
+def evaluation_batches(reader: WindowReader, num_windows: int, batch_size: int) -> list[Batch]:
+    """The first `num_windows` windows of epoch 0, or all there are: always the same ones."""
+    total = min(num_windows, reader.num_windows(0))
+    return [
+        reader.read(0, first, min(first + batch_size, total))
+        for first in range(0, total, batch_size)
+    ]
+
+
+class Prefetcher:
+    """Makes the next batches in a thread; an error there is raised in the reader's thread."""
+
+    def __init__(self, batches: Iterator[tuple[Batch, Position]]) -> None:
+        self._queue: queue.Queue[tuple[Batch, Position] | BaseException] = queue.Queue(
+            PREFETCHED_BATCHES
+        )
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._fill, args=(batches,), daemon=True)
+        self._thread.start()
+
+    def _fill(self, batches: Iterator[tuple[Batch, Position]]) -> None:
+        try:
+            for item in batches:
+                self._put(item)
+                if self._stopped.is_set():
+                    return
+        except BaseException as error:
+            self._put(error)
+
+    def _put(self, item: tuple[Batch, Position] | BaseException) -> None:
+        while not self._stopped.is_set():
+            try:
+                self._queue.put(item, timeout=0.1)
+                return
+            except queue.Full:
+                continue
+
+    def __iter__(self) -> Iterator[tuple[Batch, Position]]:
+        return self
+
+    def __next__(self) -> tuple[Batch, Position]:
+        item = self._queue.get()
+        if isinstance(item, BaseException):
+            raise item
+        return item
+
+    def close(self) -> None:
+        """Stop the thread."""
+        self._stopped.set()
+        self._thread.join()

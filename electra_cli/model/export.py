@@ -1,0 +1,93 @@
+"""Hugging Face folders of both models, loaded again and compared after writing."""
+
+import shutil
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoModelForMaskedLM, AutoModelForPreTraining
+
+from electra_cli.batch import Batch
+from electra_cli.model.attention import PackedLayout
+from electra_cli.model.pretrainer import ElectraPretrainer
+
+# Packed and padded attention add up in another order; float32 logits stay within this.
+LOGIT_TOLERANCE = 1e-4
+
+
+def export_discriminator(
+    pretrainer: ElectraPretrainer, directory: Path, tokenizer: Path, card: str, sample: Batch
+) -> None:
+    """Write a folder that AutoModelForPreTraining and AutoTokenizer open."""
+    _export(pretrainer.discriminator, AutoModelForPreTraining, directory, tokenizer, card, sample)
+
+
+def export_generator(
+    pretrainer: ElectraPretrainer, directory: Path, tokenizer: Path, card: str, sample: Batch
+) -> None:
+    """Write a folder that AutoModelForMaskedLM and AutoTokenizer open."""
+    _export(pretrainer.generator, AutoModelForMaskedLM, directory, tokenizer, card, sample)
+
+
+def _export(
+    model: nn.Module, auto_class: type, directory: Path, tokenizer: Path, card: str, sample: Batch
+) -> None:
+    """Write beside, compare with the model in memory, then rename.
+
+    Raises RuntimeError if what was loaded again is not the model that was trained.
+    """
+    partial = directory.with_name(f".{directory.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    model.save_pretrained(partial)  # type: ignore[operator]
+    shutil.copytree(tokenizer, partial, dirs_exist_ok=True)
+    (partial / "README.md").write_text(card, encoding="utf-8")
+    _compare(model, auto_class.from_pretrained(partial), sample)  # type: ignore[attr-defined]
+    if directory.exists():  # an earlier export of this same run
+        shutil.rmtree(directory)
+    partial.rename(directory)
+
+
+@torch.no_grad()
+def _compare(trained: nn.Module, loaded: nn.Module, sample: Batch) -> None:
+    expected, found = trained.state_dict(), loaded.state_dict()
+    if expected.keys() != found.keys():
+        raise RuntimeError(f"export: names differ: {expected.keys() ^ found.keys()}")
+    for name, tensor in expected.items():
+        if not torch.equal(tensor.cpu(), found[name]):
+            raise RuntimeError(f"export: {name} differs from the trained weights")
+    was_training = trained.training
+    device = next(trained.parameters()).device
+    difference = _packed_logits(trained.eval(), sample.to(device)).cpu()
+    difference -= _padded_logits(loaded.eval(), sample)
+    trained.train(was_training)
+    if not difference.abs().max() <= LOGIT_TOLERANCE:
+        raise RuntimeError(f"export: logits differ by {difference.abs().max():.2g}")
+
+
+def _packed_logits(model: nn.Module, batch: Batch) -> Tensor:
+    """Logits [T, ...] as in training."""
+    output = model(
+        input_ids=batch.input_ids[None],
+        token_type_ids=batch.token_type_ids[None],
+        position_ids=batch.position_ids[None],
+        layout=PackedLayout.of(batch),
+    )
+    logits: Tensor = output.logits[0]
+    return logits
+
+
+def _padded_logits(model: nn.Module, batch: Batch) -> Tensor:
+    """Logits [T, ...] of the real tokens, as users of the exported folder get them."""
+    lengths = batch.cu_seqlens.diff().tolist()
+
+    def pad(tensor: Tensor) -> Tensor:
+        return nn.utils.rnn.pad_sequence(list(torch.split(tensor, lengths)), batch_first=True)
+
+    is_real = pad(torch.ones_like(batch.input_ids))
+    output = model(
+        input_ids=pad(batch.input_ids),
+        token_type_ids=pad(batch.token_type_ids),
+        attention_mask=is_real,
+    )
+    logits: Tensor = output.logits[is_real.bool()]
+    return logits

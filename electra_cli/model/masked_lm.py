@@ -1,0 +1,126 @@
+"""The generator's last mile: loss and samples from one pass over the logits.
+
+Only masked positions have logits, in chunks, in float32 whatever the precision of the rest; the
+gradient is made in the same pass, so that no [N, V] tensor outlives its chunk.
+"""
+
+# Shapes: N masked slots, E embedding size, V vocabulary.
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+# Rows times V float32 of a chunk: 64 MB, enough for the products to run at full speed.
+CHUNK_ELEMENTS = 2**24
+
+
+class MaskedLMOutput(NamedTuple):
+    """What one pass over the logits gives; only loss_sum has a gradient."""
+
+    loss_sum: Tensor  # [] cross entropies, summed
+    losses: Tensor  # [N] float32
+    sampled_ids: Tensor  # [N] int64, drawn from softmax(logits / temperature)
+    is_correct: Tensor  # [N] bool, whether the most probable token is the target
+
+
+def masked_lm(
+    hidden: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    target_ids: Tensor,
+    noise: Tensor,
+    temperature: float = 1.0,
+) -> MaskedLMOutput:
+    """hidden [N, E], weight [V, E], bias [V], target_ids [N], noise [N] in [0, 1).
+
+    A sample is the inverse of the cumulative distribution at the noise: one number a slot, where
+    Gumbel noise would draw V.
+    """
+    output = _SampledCrossEntropy.apply(  # type: ignore[no-untyped-call]
+        hidden, weight, bias, target_ids, noise, temperature
+    )
+    return MaskedLMOutput(*output)
+
+
+def _sample(probabilities: Tensor, noise: Tensor) -> Tensor:
+    """Unnormalised probabilities [n, V] and noise [n] -> ids [n]; of probability 0 never."""
+    cumulative = probabilities.cumsum(1)
+    # right=True takes the first id whose cumulative probability is above the noise. The product
+    # may round up to the total, hence the clamp.
+    drawn = torch.searchsorted(cumulative, noise[:, None] * cumulative[:, -1:], right=True)
+    return drawn.squeeze(1).clamp_(max=probabilities.shape[1] - 1)
+
+
+class _SampledCrossEntropy(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        hidden: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        target_ids: Tensor,
+        noise: Tensor,
+        temperature: float,
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        with torch.autocast(hidden.device.type, enabled=False):
+            return _SampledCrossEntropy._forward(
+                ctx, hidden.float(), weight.float(), bias.float(), target_ids, noise, temperature
+            )
+
+    @staticmethod
+    def _forward(
+        ctx: Any,
+        hidden: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        target_ids: Tensor,
+        noise: Tensor,
+        temperature: float,
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        needs_gradient = any(ctx.needs_input_grad)
+        rows = max(1, CHUNK_ELEMENTS // weight.shape[0])
+        grad_hidden = torch.empty_like(hidden) if needs_gradient else None
+        grad_weight = torch.zeros_like(weight) if needs_gradient else None
+        grad_bias = torch.zeros_like(bias) if needs_gradient else None
+        losses, samples, correct = [], [], []
+        for first in range(0, len(hidden), rows):
+            chunk = slice(first, first + rows)
+            targets = target_ids[chunk, None]
+            logits = torch.addmm(bias, hidden[chunk], weight.t())
+            highest, best = logits.max(1, keepdim=True)
+            logits -= highest
+            right = logits.gather(1, targets)
+            if temperature != 1.0:
+                samples.append(_sample((logits / temperature).exp_(), noise[chunk]))
+            probabilities = logits.exp_()
+            if temperature == 1.0:
+                samples.append(_sample(probabilities, noise[chunk]))
+            total = probabilities.sum(1, keepdim=True)
+            losses.append((total.log() - right).squeeze(1))
+            correct.append((best == targets).squeeze(1))
+            if needs_gradient:
+                assert grad_hidden is not None
+                assert grad_weight is not None
+                assert grad_bias is not None
+                # d loss / d logits = softmax - one-hot of the target
+                gradient = probabilities.div_(total)
+                gradient.scatter_add_(1, targets, torch.full_like(right, -1.0))
+                torch.mm(gradient, weight, out=grad_hidden[chunk])
+                grad_weight.addmm_(gradient.t(), hidden[chunk])
+                grad_bias += gradient.sum(0)
+        empty = hidden.new_empty(0)
+        all_losses = torch.cat(losses) if losses else empty
+        sampled = torch.cat(samples) if samples else empty.long()
+        is_correct = torch.cat(correct) if correct else empty.bool()
+        ctx.mark_non_differentiable(all_losses, sampled, is_correct)
+        if needs_gradient:
+            ctx.save_for_backward(grad_hidden, grad_weight, grad_bias)
+        return all_losses.sum(), all_losses, sampled, is_correct
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_loss: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
+        hidden, weight, bias = (saved * grad_loss for saved in ctx.saved_tensors)
+        return hidden, weight, bias, None, None, None

@@ -1,0 +1,78 @@
+"""The device, its precision, its memory and its random state."""
+
+import os
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from electra_cli.errors import RunError
+
+Precision = Literal["fp32", "bf16", "fp16"]
+
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def select_device(name: str) -> torch.device:
+    """`auto` or a device's name -> the device. Raises RunError if it is not there."""
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0]
+        raise RunError(
+            f"there is no device {name!r}: {reason}", hint="--device cpu works everywhere"
+        ) from None
+    return device
+
+
+def select_precision(requested: str, device: torch.device) -> Precision:
+    """What the matrix products run in. Raises RunError if the device has no such arithmetic."""
+    has_bf16 = device.type != "cuda" or torch.cuda.is_bf16_supported(including_emulation=False)
+    if requested == "auto":
+        if device.type == "cuda":
+            return "bf16" if has_bf16 else "fp16"
+        # bf16 without matrix units runs about 150 times slower than float32 on a CPU.
+        has_units = device.type == "cpu" and torch.cpu._is_amx_tile_supported()
+        return "bf16" if has_units else "fp32"
+    if (requested == "bf16" and not has_bf16) or (requested == "fp16" and device.type == "cpu"):
+        raise RunError(
+            f"{device} has no {requested} arithmetic", hint="--precision auto takes what it has"
+        )
+    assert requested in ("fp32", "bf16", "fp16")
+    return requested  # type: ignore[return-value]
+
+
+def autocast(device: torch.device, precision: Precision) -> torch.autocast:
+    """The context in which matrix products run in `precision`."""
+    return torch.autocast(device.type, _DTYPES[precision], enabled=precision != "fp32")
+
+
+def memory_bytes(device: torch.device) -> int:
+    """Memory that a run may fill: what is free on a GPU, what is installed elsewhere."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def get_random_state(device: torch.device) -> dict[str, Tensor]:
+    """The state of the generators that dropout draws from."""
+    state = {"cpu": torch.get_rng_state()}
+    if device.type == "cuda":
+        state["cuda"] = torch.cuda.get_rng_state(device)
+    if device.type == "mps":
+        state["mps"] = torch.mps.get_rng_state()
+    return state
+
+
+def set_random_state(state: dict[str, Tensor], device: torch.device) -> None:
+    """Go on drawing where get_random_state was called; another kind of device starts anew."""
+    torch.set_rng_state(state["cpu"])
+    if device.type == "cuda" and "cuda" in state:
+        torch.cuda.set_rng_state(state["cuda"], device)
+    if device.type == "mps" and "mps" in state:
+        torch.mps.set_rng_state(state["mps"])

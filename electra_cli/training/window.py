@@ -1,0 +1,79 @@
+"""Sums over the steps since the last row of the log, kept on the device until it is due."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from electra_cli.model.pretrainer import PretrainSums
+
+
+class MetricWindow:
+    """Adds up a window of steps without ever waiting for the device."""
+
+    def __init__(self, device: torch.device) -> None:
+        # float64 counts tokens exactly; Apple's GPUs have none.
+        dtype = torch.float32 if device.type == "mps" else torch.float64
+        self.sums = torch.zeros(len(PretrainSums._fields), dtype=dtype, device=device)
+        self.num_tokens = 0
+        self.num_masked = 0
+
+    def add(self, sums: PretrainSums, num_tokens: int, num_masked: int) -> None:
+        """One micro-batch."""
+        self.sums += torch.stack([value.to(self.sums.dtype) for value in sums])
+        self.num_tokens += num_tokens
+        self.num_masked += num_masked
+
+    def reset(self) -> None:
+        """Begin the next window."""
+        self.sums.zero_()
+        self.num_tokens = self.num_masked = 0
+
+
+def mean_metrics(sums: Tensor, num_tokens: int, num_masked: int) -> dict[str, float | None]:
+    """Means by the names that StepMetrics and EvalMetrics share.
+
+    Brings `sums` to the host: the one sync point of training. None where the count is 0.
+    """
+    total: dict[str, float] = dict(zip(PretrainSums._fields, sums.tolist(), strict=True))
+
+    def share(value: float, count: float) -> float | None:
+        return value / count if count else None
+
+    replaced_fraction = share(total["replaced"], num_tokens)
+    return {
+        "mlm_loss": share(total["mlm_loss"], num_masked),
+        "mlm_masked_loss": share(total["mlm_masked_loss"], total["shown_masks"]),
+        "mlm_accuracy": share(total["mlm_correct"], num_masked),
+        "sampled_accuracy": share(total["sampled_correct"], num_masked),
+        "replaced_fraction": replaced_fraction,
+        "rtd_loss": share(total["rtd_loss"], num_tokens),
+        "rtd_constant_loss": None if replaced_fraction is None else entropy(replaced_fraction),
+        "rtd_accuracy": share(total["rtd_correct"], num_tokens),
+        "rtd_precision": share(total["rtd_found"], total["rtd_flagged"]),
+        "rtd_recall": share(total["rtd_found"], total["replaced"]),
+    }
+
+
+def entropy(probability: float) -> float:
+    """Nats of a coin: the least loss of a predictor that knows only how often it is true."""
+    if probability in (0.0, 1.0):
+        return 0.0
+    rest = 1.0 - probability
+    return -probability * math.log(probability) - rest * math.log(rest)
+
+
+def area_under_curve(scores: Tensor, labels: Tensor) -> float | None:
+    """Chance that a positive scores above a negative, ties counted half; scores, labels [T].
+
+    None without both kinds.
+    """
+    positives = int(labels.sum())
+    negatives = len(labels) - positives
+    if not positives or not negatives:
+        return None
+    _, place, counts = torch.unique(scores, return_inverse=True, return_counts=True)
+    ends = counts.cumsum(0).double()
+    mean_rank = ends - (counts.double() - 1) / 2
+    rank_sum = float(mean_rank[place][labels].sum())
+    return (rank_sum - positives * (positives + 1) / 2) / (positives * negatives)

@@ -1,0 +1,82 @@
+"""What several tests share: tokens without files, tiny recipes, and the real console script."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from electra_cli.config import PretrainConfig
+from electra_cli.data.stream import Vocabulary, WindowReader
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+class MemoryTokens:
+    """A split that lies in memory: the interface of TokenShards, in obvious code."""
+
+    def __init__(self, documents: list[np.ndarray]) -> None:
+        self.offsets = np.cumsum([0] + [len(document) for document in documents])
+        self.tokens = np.concatenate(documents).astype(np.int64)
+
+    def gather(self, starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+        parts = [self.tokens[s : s + n] for s, n in zip(starts, lengths, strict=True)]
+        return np.concatenate(parts)
+
+
+def random_documents(count: int, longest: int, vocab_size: int, seed: int) -> list[np.ndarray]:
+    draw = np.random.default_rng(seed)
+    return [draw.integers(5, vocab_size, size=draw.integers(4, longest + 1)) for _ in range(count)]
+
+
+VOCAB_SIZE = 200
+# 0 [PAD], 1 [UNK], 2 [CLS], 3 [SEP], 4 [MASK]; a third of the pieces go on with a word.
+VOCABULARY = Vocabulary(cls_id=2, sep_id=3, mask_id=4, begins_word=np.arange(VOCAB_SIZE) % 3 != 0)
+
+
+def tiny_config(**sections: dict[str, object]) -> PretrainConfig:
+    """A recipe small enough for a test; keywords override single options of its sections."""
+    base: dict[str, dict[str, object]] = {
+        "data": {"max_seq_length": 32},
+        "model": {
+            "num_hidden_layers": 2,
+            "hidden_size": 32,
+            "num_attention_heads": 4,
+            "intermediate_size": 64,
+            "embedding_size": 16,
+            "max_position_embeddings": 32,
+            "generator_width": 0.5,
+        },
+        "objective": {},
+        "optim": {"learning_rate": 1e-3, "num_warmup_steps": 2},
+        "run": {"num_steps": 6, "batch_size": 8, "log_every": 1, "eval_every": 3, "save_every": 2},
+    }
+    for section, options in sections.items():
+        base[section] = {**base[section], **options}
+    return PretrainConfig.model_validate(base)
+
+
+def tiny_reader(config: PretrainConfig, seed: int = 0) -> WindowReader:
+    tokens = MemoryTokens(random_documents(40, 120, VOCAB_SIZE, seed))
+    return WindowReader(tokens, VOCABULARY, config.data, config.objective.mask_fraction, seed)
+
+
+@pytest.fixture
+def electra(tmp_path: Path) -> Run:
+    """The real console script, run in tmp_path without any network."""
+
+    def run(*arguments: object, cwd: Path | None = None, timeout: float = 120, **environment: str):
+        return subprocess.run(
+            [str(Path(sys.executable).with_name("electra")), *map(str, arguments)],
+            cwd=cwd or tmp_path,
+            env={**os.environ, "HF_HUB_OFFLINE": "1", **environment},
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+
+    return run
