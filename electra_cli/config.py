@@ -6,6 +6,7 @@ preset lists only what differs from it (google-research/electra, configure_pretr
 table 6).
 """
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -77,9 +78,8 @@ class ModelConfig(Section):
     @classmethod
     def _fraction(cls, value: object) -> object:
         """Read `1/3` as a third."""
-        if isinstance(value, str) and value.count("/") == 1:
-            numerator, denominator = value.split("/")
-            return float(numerator) / float(denominator)
+        if isinstance(value, str) and (match := re.fullmatch(r"(\d+)/([1-9]\d*)", value)):
+            return int(match[1]) / int(match[2])
         return value
 
     @model_validator(mode="after")

@@ -8,9 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from electra_cli.config import PretrainConfig
 from electra_cli.data.stream import Vocabulary, WindowReader
+
+# Tiny shapes run fastest on one thread, and two test processes do not fight for two cores.
+torch.set_num_threads(1)
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -46,7 +50,7 @@ def tiny_config(**sections: dict[str, object]) -> PretrainConfig:
             "hidden_size": 32,
             "num_attention_heads": 4,
             "intermediate_size": 64,
-            "embedding_size": 16,
+            "embedding_size": 24,
             "max_position_embeddings": 32,
             "generator_width": 0.5,
         },
@@ -72,7 +76,7 @@ def electra(tmp_path: Path) -> Run:
         return subprocess.run(
             [str(Path(sys.executable).with_name("electra")), *map(str, arguments)],
             cwd=cwd or tmp_path,
-            env={**os.environ, "HF_HUB_OFFLINE": "1", **environment},
+            env={**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", **environment},
             capture_output=True,
             text=True,
             timeout=timeout,

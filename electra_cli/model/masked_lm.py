@@ -107,7 +107,7 @@ class _SampledCrossEntropy(torch.autograd.Function):
                 # d loss / d logits = softmax - one-hot of the target
                 gradient = probabilities.div_(total)
                 gradient.scatter_add_(1, targets, torch.full_like(right, -1.0))
-                torch.mm(gradient, weight, out=grad_hidden[chunk])
+                grad_hidden[chunk] = gradient @ weight
                 grad_weight.addmm_(gradient.t(), hidden[chunk])
                 grad_bias += gradient.sum(0)
         empty = hidden.new_empty(0)

@@ -1,0 +1,101 @@
+import pytest
+import torch
+from torch.nn import functional
+
+from electra_cli.model import masked_lm as module
+from electra_cli.model.masked_lm import masked_lm
+
+
+def make_inputs(slots: int, size: int, vocab: int, seed: int = 0) -> list[torch.Tensor]:
+    draw = torch.Generator().manual_seed(seed)
+    hidden = torch.randn(slots, size, generator=draw).requires_grad_()
+    weight = torch.randn(vocab, size, generator=draw).requires_grad_()
+    bias = torch.randn(vocab, generator=draw).requires_grad_()
+    target = torch.randint(vocab, (slots,), generator=draw)
+    noise = torch.rand(slots, generator=draw)
+    return [hidden, weight, bias, target, noise]
+
+
+@pytest.mark.parametrize("rows_per_chunk", [1, 7, 1000])
+def test_loss_and_gradients_equal_cross_entropy(monkeypatch, rows_per_chunk):
+    hidden, weight, bias, target, noise = make_inputs(23, 8, 50)
+    monkeypatch.setattr(module, "CHUNK_ELEMENTS", rows_per_chunk * 50)
+    output = masked_lm(hidden, weight, bias, target, noise)
+    (output.loss_sum * 0.7).backward()
+    found = [tensor.grad.clone() for tensor in (hidden, weight, bias)]
+    for tensor in (hidden, weight, bias):
+        tensor.grad = None
+    logits = functional.linear(hidden, weight, bias)
+    expected = functional.cross_entropy(logits, target, reduction="none")
+    (expected.sum() * 0.7).backward()
+    torch.testing.assert_close(output.losses, expected.detach())
+    torch.testing.assert_close(output.loss_sum, expected.sum())
+    assert torch.equal(output.is_correct, logits.argmax(1) == target)
+    for gradient, tensor in zip(found, (hidden, weight, bias), strict=True):
+        torch.testing.assert_close(gradient, tensor.grad, rtol=1e-5, atol=1e-5)
+
+
+def test_gradients_pass_gradcheck_against_finite_differences():
+    hidden, weight, bias, target, noise = make_inputs(3, 4, 6)
+
+    def loss(scale: torch.Tensor) -> torch.Tensor:
+        return masked_lm(hidden * scale, weight, bias, target, noise).loss_sum
+
+    step = 1e-2
+    scale = torch.tensor(1.0, requires_grad=True)
+    loss(scale).backward()
+    numeric = (loss(torch.tensor(1 + step)) - loss(torch.tensor(1 - step))) / (2 * step)
+    assert scale.grad.item() == pytest.approx(numeric.item(), rel=1e-3)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("temperature", [1.0, 2.0])
+def test_samples_are_distributed_as_the_softmax(dtype, temperature):
+    count, vocab = 60_000, 40
+    draw = torch.Generator().manual_seed(1)
+    hidden = torch.randn(1, 8, generator=draw).to(dtype).expand(count, 8)
+    weight, bias = torch.randn(vocab, 8, generator=draw), torch.randn(vocab, generator=draw)
+    noise = torch.rand(count, generator=draw)
+    with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
+        target = torch.zeros(count, dtype=torch.long)
+        sampled = masked_lm(hidden, weight, bias, target, noise, temperature).sampled_ids
+    logits = functional.linear(hidden[0].double(), weight.double(), bias.double())
+    expected = torch.softmax(logits / temperature, 0) * count
+    observed = torch.bincount(sampled, minlength=vocab).double()
+    common = expected >= 5  # the usual condition of the chi-square test; the rest is one class
+    chi_square = ((observed - expected) ** 2 / expected)[common].sum()
+    rest = (observed[~common].sum() - expected[~common].sum()) ** 2
+    chi_square += rest / expected[~common].sum().clamp_min(1e-9)
+    degrees = int(common.sum())
+    assert chi_square < degrees + 4 * (2 * degrees) ** 0.5
+
+
+def test_the_noise_of_a_slot_chooses_by_the_cumulative_distribution():
+    probabilities = torch.tensor([0.1, 0.0, 0.4, 0.5])
+    noise = torch.tensor([0.0, 0.099, 0.101, 0.499, 0.501, 1 - 2**-24])
+    slots = len(noise)
+    output = masked_lm(
+        torch.zeros(slots, 2),
+        torch.zeros(4, 2),
+        probabilities.log(),
+        torch.zeros(slots, dtype=torch.long),
+        noise,
+    )
+    assert output.sampled_ids.tolist() == [0, 0, 2, 2, 3, 3]
+
+
+def test_an_impossible_token_is_never_sampled():
+    bias = torch.tensor([float("-inf"), 0.0, float("-inf"), 0.0, float("-inf")])
+    noise = torch.linspace(0, 1 - 2**-24, 999)
+    target = torch.ones(999, dtype=torch.long)
+    output = masked_lm(torch.zeros(999, 2), torch.zeros(5, 2), bias, target, noise)
+    assert set(output.sampled_ids.tolist()) == {1, 3}
+
+
+def test_large_logits_neither_overflow_nor_underflow():
+    bias = torch.tensor([1e4, 0.0, -1e4])
+    output = masked_lm(
+        torch.zeros(2, 2), torch.zeros(3, 2), bias, torch.tensor([0, 2]), torch.tensor([0.5, 0.5])
+    )
+    assert output.losses.tolist() == [0.0, 2e4]
+    assert output.sampled_ids.tolist() == [0, 0]

@@ -1,0 +1,155 @@
+"""The authors' TensorFlow numbers, step by step, through the project's own trainer."""
+
+import pytest
+import torch
+from golden_steps import GoldenSteps, golden_config, golden_trainer
+from torch.nn import functional
+
+from electra_cli.batch import Batch
+from electra_cli.model import masked_lm, pretrainer
+from electra_cli.model.attention import PackedLayout
+
+
+def feed_samples(monkeypatch: pytest.MonkeyPatch, samples: torch.Tensor) -> None:
+    """Return the recorded samples in order, whatever the micro-batches are."""
+    rest = list(samples.split(1))
+
+    def given(probabilities: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
+        return torch.cat([rest.pop(0) for _ in range(len(noise))])
+
+    monkeypatch.setattr(masked_lm, "_sample", given)
+
+
+def padded_attention_mask(layout: PackedLayout) -> torch.Tensor:
+    length = torch.arange(layout.max_length)
+    return length < layout.cu_seqlens.diff()[:, None]
+
+
+class PaddedReference:
+    """The slow, obvious step: Hugging Face's modules on padded input, torch's own losses."""
+
+    def __init__(self, model: pretrainer.ElectraPretrainer, samples: torch.Tensor) -> None:
+        self._model = model
+        self._samples = samples
+        for each in (model.generator, model.discriminator):
+            each.config._attn_implementation = "eager"
+
+    def __call__(self, batch: Batch, num_masked: int, num_tokens: int) -> pretrainer.PretrainOutput:
+        lengths = batch.cu_seqlens.diff().tolist()
+        row, column = torch.nonzero(
+            torch.arange(max(lengths)) < torch.tensor(lengths)[:, None], as_tuple=True
+        )
+
+        def pad(tensor: torch.Tensor) -> torch.Tensor:
+            padded = torch.zeros(len(lengths), max(lengths), dtype=torch.long)
+            padded[row, column] = tensor
+            return padded
+
+        shared = {
+            "token_type_ids": pad(batch.token_type_ids),
+            "attention_mask": pad(torch.ones_like(batch.input_ids)),
+        }
+        masked = batch.input_ids.clone()
+        masked[batch.masked_positions] = batch.masked_ids
+        logits = self._model.generator(input_ids=pad(masked), **shared).logits[row, column]
+        original = batch.input_ids[batch.masked_positions]
+        mlm_loss = functional.cross_entropy(logits[batch.masked_positions], original)
+        corrupted = batch.input_ids.clone()
+        corrupted[batch.masked_positions] = self._samples
+        is_replaced = corrupted != batch.input_ids
+        scores = self._model.discriminator(input_ids=pad(corrupted), **shared).logits[row, column]
+        rtd_loss = functional.binary_cross_entropy_with_logits(scores, is_replaced.float())
+        objective = self._model.objective
+        loss = objective.generator_loss_weight * mlm_loss
+        loss = loss + objective.discriminator_loss_weight * rtd_loss
+        zero = torch.zeros(())
+        sums = pretrainer.PretrainSums(*[zero] * len(pretrainer.PretrainSums._fields))
+        sums = sums._replace(
+            mlm_loss=mlm_loss.detach() * num_masked, rtd_loss=rtd_loss.detach() * num_tokens
+        )
+        return pretrainer.PretrainOutput(loss, sums, scores.detach(), is_replaced)
+
+
+def run_steps(
+    monkeypatch: pytest.MonkeyPatch,
+    golden: GoldenSteps,
+    config,
+    num_steps: int,
+    initial: GoldenSteps,
+    mode: str,
+) -> dict[str, torch.Tensor]:
+    if mode.startswith("micro"):
+        run = config.run.model_copy(update={"micro_batch_size": int(mode[5:])})
+        config = config.model_copy(update={"run": run})
+    trainer = golden_trainer(config, initial.parameters("params/init"))
+    for step in range(1, num_steps + 1):
+        batch, samples = golden.batch(step)
+        feed_samples(monkeypatch, samples)
+        if mode == "padded":
+            reference = PaddedReference(trainer.model, samples)
+            monkeypatch.setattr(trainer.model, "forward", reference)
+        trainer.train_step(batch)
+        metrics = trainer.flush(0.0)
+        found = {
+            "mlm_loss": metrics.mlm_loss,
+            "disc_loss": metrics.rtd_loss,
+            "total_loss": metrics.loss,
+            "learning_rate": metrics.learning_rate,
+            "grad_norm": metrics.grad_norm,
+        }
+        for name, value in found.items():
+            expected = golden.value(step, name)
+            difference = abs(value - expected) / (abs(expected) or 1.0)
+            print(f"{mode} step {step} {name} {value:.8g} off by {difference:.1e}")
+            tolerance = 1e-5 if name == "grad_norm" else 2e-6
+            assert difference <= tolerance, (step, name, value, expected)
+    return {name: p.detach() for name, p in trainer.model.named_parameters()}
+
+
+def largest_difference(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> float:
+    assert found.keys() == expected.keys()
+    return max((found[name] - expected[name]).abs().max().item() for name in expected)
+
+
+@pytest.mark.parametrize("mode", ["packed", "micro1", "micro2", "padded"])
+def test_eight_steps_equal_the_authors(monkeypatch, mode):
+    golden = GoldenSteps("authors_steps.npz")
+    weights = run_steps(monkeypatch, golden, golden_config(), 8, golden, mode)
+    difference = largest_difference(weights, golden.parameters("params/after8"))
+    print(f"{mode} weights off by {difference:.1e}")
+    assert difference <= 2e-6
+
+
+@pytest.mark.parametrize("mode", ["packed", "micro1", "micro2", "padded"])
+def test_four_unclipped_steps_equal_the_authors(monkeypatch, mode):
+    golden = GoldenSteps("authors_unclipped_steps.npz")
+    config = golden_config(generator_weight=0.02, discriminator_weight=0.05)
+    initial = GoldenSteps("authors_steps.npz")
+    weights = run_steps(monkeypatch, golden, config, 4, initial, mode)
+    difference = largest_difference(weights, golden.parameters("params/after4"))
+    print(f"{mode} weights off by {difference:.1e}")
+    assert difference <= 2e-6
+
+
+@pytest.mark.parametrize("mode", ["packed", "micro1", "padded"])
+def test_a_sampled_pad_has_a_gradient_as_the_authors(monkeypatch, mode):
+    golden = GoldenSteps("authors_pad_sample_step.npz")
+    batch, samples = golden.batch(1)
+    assert (samples == 0).sum() == 3
+    initial = GoldenSteps("authors_steps.npz")
+    config = golden_config()
+    if mode == "micro1":
+        run = config.run.model_copy(update={"micro_batch_size": 1})
+        config = config.model_copy(update={"run": run})
+    trainer = golden_trainer(config, initial.parameters("params/init"))
+    feed_samples(monkeypatch, samples)
+    if mode == "padded":
+        monkeypatch.setattr(trainer.model, "forward", PaddedReference(trainer.model, samples))
+    trainer.train_step(batch)
+    moments = trainer.state().tensors["optimizer"]
+    expected = golden.parameters("m/after1")
+    assert len(expected) == 4
+    for name, moment in expected.items():
+        assert (moments[f"exp_avg.{name}"] - moment).abs().max() <= 2e-6, name
+    words = expected["discriminator.electra.embeddings.word_embeddings.weight"]
+    assert words[0].abs().max() > 1e-5  # row 0 is [PAD]

@@ -1,0 +1,184 @@
+import pytest
+import torch
+from conftest import (
+    VOCAB_SIZE,
+    VOCABULARY,
+    MemoryTokens,
+    random_documents,
+    tiny_config,
+    tiny_reader,
+)
+
+from electra_cli.config import PretrainConfig
+from electra_cli.data.stream import Position, WindowReader, iter_batches
+from electra_cli.errors import NonFiniteError
+from electra_cli.model.flops import training_flops
+from electra_cli.model.pretrainer import ElectraPretrainer
+from electra_cli.training.trainer import Trainer
+
+CPU = torch.device("cpu")
+
+
+def make_trainer(config: PretrainConfig, precision: str = "fp32") -> Trainer:
+    torch.manual_seed(config.run.seed)
+    model = ElectraPretrainer(config.model, config.objective, VOCAB_SIZE, pad_id=0)
+    return Trainer(model, config, training_flops(config.model, VOCAB_SIZE), CPU, precision)
+
+
+def batches(config: PretrainConfig):
+    stream = iter_batches(tiny_reader(config), config.run.batch_size, Position())
+    return (batch for batch, _ in stream)
+
+
+def weights(trainer: Trainer) -> dict[str, torch.Tensor]:
+    return {name: p.detach().clone() for name, p in trainer.model.named_parameters()}
+
+
+def test_steps_yields_the_number_of_completed_steps():
+    config = tiny_config()
+    trainer = make_trainer(config)
+    assert list(trainer.steps(batches(config), until=4)) == [1, 2, 3, 4]
+    assert list(trainer.steps(batches(config), until=6)) == [5, 6]
+    assert list(trainer.steps(batches(config), until=6)) == []
+
+
+def test_metrics_cover_all_steps_since_the_last_row():
+    config = tiny_config()
+    source = list(zip(range(4), batches(config), strict=False))
+    trainer = make_trainer(config)
+    for _ in trainer.steps((batch for _, batch in source), until=4):
+        pass
+    metrics = trainer.flush(epoch=0.5)
+    assert metrics.step == 4
+    assert metrics.epoch == 0.5
+    assert metrics.tokens_seen == sum(batch.num_tokens for _, batch in source)
+    assert metrics.loss == pytest.approx(metrics.mlm_loss + 50 * metrics.rtd_loss)
+    assert 0 < metrics.replaced_fraction < 0.2
+    assert metrics.train_flops > 0
+    assert metrics.tokens_per_second > 0
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.1])
+def test_state_goes_on_bit_for_bit(dropout):
+    options = {"hidden_dropout_prob": dropout, "attention_probs_dropout_prob": dropout}
+    config = tiny_config(model=options)
+    whole = make_trainer(config)
+    source = [batch for _, batch in zip(range(6), batches(config), strict=False)]
+    list(whole.steps(source, until=6))
+
+    first = make_trainer(config)
+    list(first.steps(source, until=3))
+    state = first.state()
+    copied = {
+        group: {name: tensor.clone() for name, tensor in tensors.items()}
+        for group, tensors in state.tensors.items()
+    }
+    second = make_trainer(tiny_config(model=options, run={"seed": 5}))
+    second.load_state(type(state)(copied, dict(state.values)))
+    list(second.steps(source[3:], until=6))
+    for name, weight in weights(whole).items():
+        assert torch.equal(weights(second)[name], weight), name
+    expected, found = whole.flush(0.0), second.flush(0.0)
+    assert found.loss == expected.loss  # the window's sums went on, too
+    assert found.tokens_seen == expected.tokens_seen
+    assert found.train_flops == expected.train_flops
+
+
+def test_micro_batches_train_the_same_model():
+    options = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    results = []
+    for micro_batch_size in (8, 2):
+        config = tiny_config(model=options, run={"micro_batch_size": micro_batch_size})
+        trainer = make_trainer(config)
+        list(trainer.steps(batches(config), until=3))
+        results.append(trainer.flush(0.0))
+    assert results[1].loss == pytest.approx(results[0].loss, rel=1e-5)
+    assert results[1].grad_norm == pytest.approx(results[0].grad_norm, rel=1e-4)
+    assert results[1].tokens_seen == results[0].tokens_seen
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_nonfinite_loss_stops_before_the_update_and_names_the_documents(value):
+    config = tiny_config()
+    trainer = make_trainer(config)
+    source = [batch for _, batch in zip(range(6), batches(config), strict=False)]
+    stepping = trainer.steps(source, until=6)
+    next(stepping)
+    with torch.no_grad():
+        trainer.model.discriminator.discriminator_predictions.dense.bias[0] = value
+    before = weights(trainer)
+    moments = {k: v.clone() for k, v in trainer.state().tensors["optimizer"].items()}
+    with pytest.raises(NonFiniteError) as raised:
+        next(stepping)
+    documents = sorted(set(source[1].document_ids.tolist()))
+    assert f"step 2 is not finite (training documents {documents[0]}," in str(raised.value)
+    assert "learning-rate" in raised.value.hint
+    for name, weight in weights(trainer).items():
+        torch.testing.assert_close(weight, before[name], rtol=0, atol=0, equal_nan=True)
+    for name, moment in trainer.state().tensors["optimizer"].items():
+        assert torch.equal(moment, moments[name]), name
+
+
+def test_later_updates_are_held_back_until_the_host_looks(monkeypatch):
+    """As on a GPU, where the host learns of it at the next row of the log."""
+    config = tiny_config()
+    trainer = make_trainer(config)
+    source = [batch for _, batch in zip(range(4), batches(config), strict=False)]
+    trainer.train_step(source[0])
+    bias = trainer.model.discriminator.discriminator_predictions.dense_prediction.bias
+    with torch.no_grad():
+        bias.fill_(float("nan"))
+    trainer.train_step(source[1])
+    with torch.no_grad():
+        bias.fill_(0.0)
+    before = weights(trainer)
+    trainer.train_step(source[2])
+    assert all(torch.equal(weight, before[name]) for name, weight in weights(trainer).items())
+    with pytest.raises(NonFiniteError, match="step 2"):
+        trainer.flush(0.0)
+
+
+def test_evaluation_is_repeatable_and_leaves_no_trace():
+    config = tiny_config()
+    held_out = [batch for _, batch in zip(range(3), batches(config), strict=False)]
+    trainer = make_trainer(config)
+    random_state = torch.get_rng_state()
+    first = trainer.evaluate(held_out, unigram_entropy=4.0)
+    assert trainer.evaluate(held_out, unigram_entropy=4.0) == first
+    assert torch.equal(torch.get_rng_state(), random_state)
+    assert trainer.model.training
+    assert first.unigram_entropy == 4.0
+    assert 0 < first.rtd_auc < 1
+
+
+def test_bf16_trains_in_mixed_precision():
+    config = tiny_config()
+    trainer = make_trainer(config, precision="bf16")
+    list(trainer.steps(batches(config), until=2))
+    metrics = trainer.flush(0.0)
+    assert all(p.dtype == torch.float32 for p in trainer.model.parameters())
+    exact = make_trainer(config)
+    list(exact.steps(batches(config), until=2))
+    expected = exact.flush(0.0)
+    assert metrics.loss != expected.loss
+    assert metrics.loss == pytest.approx(expected.loss, rel=0.02)
+
+
+def test_learning_reduces_both_losses():
+    config = tiny_config(
+        run={"num_steps": 60, "eval_every": 60},
+        optim={"learning_rate": 5e-3, "num_warmup_steps": 5},
+    )
+    trainer = make_trainer(config)
+    # Few of the words there are: their frequencies alone are worth learning.
+    tokens = MemoryTokens(random_documents(40, 120, vocab_size=20, seed=0))
+    reader = WindowReader(tokens, VOCABULARY, config.data, config.objective.mask_fraction, 0)
+    source = [
+        batch for (batch, _), _ in zip(iter_batches(reader, 8, Position()), range(60), strict=False)
+    ]
+    list(trainer.steps(source[:10], until=10))
+    first = trainer.flush(0.0)
+    list(trainer.steps(source[10:], until=60))
+    last = trainer.flush(0.0)
+    assert last.mlm_loss < first.mlm_loss
+    assert last.rtd_loss < first.rtd_loss
