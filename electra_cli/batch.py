@@ -41,6 +41,14 @@ class Batch:
         """N."""
         return self.masked_positions.shape[0]
 
+    @property
+    def is_special(self) -> Tensor:
+        """[T] bool: True at [CLS] and [SEP]."""
+        begins = self.position_ids == 0
+        ends = begins.roll(-1)  # the token after the last one is the first, which begins a window
+        second = self.token_type_ids == 1
+        return begins | ends | (~second & second.roll(-1))
+
     def to(self, device: torch.device) -> "Batch":
         """Copy every tensor to `device`; from pinned memory the copy does not wait."""
         return self._map(lambda tensor: tensor.to(device, non_blocking=True))

@@ -199,6 +199,31 @@ def resume(
     run(run_dir, step)
 
 
+@app.command()
+def plot(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN_DIR...", help="Folders of runs.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Page to write.  [default: RUN_DIR/loss_curve.html; of several: here]"),
+    ] = None,
+    png: Annotated[Path | None, typer.Option(help="Write a picture, too.")] = None,
+    open_browser: Annotated[
+        bool, typer.Option("--open/--no-open", help="Show the page in the browser.")
+    ] = False,
+) -> None:
+    """Draw the loss curves of one run or of several in one interactive page.
+
+    Examples:
+
+      electra plot runs/first
+
+      electra plot runs/* --out compare.html --open
+    """
+    from electra_cli.commands.plot import run
+
+    run(runs, out=out, png=png, open_browser=open_browser)
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the app; show a UserError as a problem and a hint, keep the traceback of a bug."""
     try:

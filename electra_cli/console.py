@@ -16,7 +16,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-PLAIN_EVERY_SECONDS = 10.0
+PLAIN_EVERY_SECONDS = 30.0
 
 _stderr = Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -51,7 +51,14 @@ def error(problem: str, hint: str) -> None:
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """A small table on stderr; the first column is left-aligned, the others right."""
-    drawn = Table(title=escape(title), title_justify="left", title_style="bold")
+    drawn = Table(
+        title=escape(title),
+        title_justify="left",
+        title_style="bold",
+        box=None,
+        show_header=any(columns),
+        padding=(0, 2),
+    )
     for index, column in enumerate(columns):
         drawn.add_column(escape(column), justify="left" if index == 0 else "right")
     for row in rows:

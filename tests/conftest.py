@@ -1,10 +1,4 @@
-"""What several tests share: tokens without files, tiny recipes, and the real console script."""
-
-import os
-import subprocess
-import sys
-from collections.abc import Callable
-from pathlib import Path
+"""What several tests share: tokens without files and tiny recipes."""
 
 import numpy as np
 import pytest
@@ -15,8 +9,6 @@ from electra_cli.data.stream import Vocabulary, WindowReader
 
 # Tiny shapes run fastest on one thread, and two test processes do not fight for two cores.
 torch.set_num_threads(1)
-
-Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
 class MemoryTokens:
@@ -68,19 +60,6 @@ def tiny_reader(config: PretrainConfig, seed: int = 0) -> WindowReader:
     return WindowReader(tokens, VOCABULARY, config.data, config.objective.mask_fraction, seed)
 
 
-@pytest.fixture
-def electra(tmp_path: Path) -> Run:
-    """The real console script, run in tmp_path without any network."""
-
-    def run(*arguments: object, cwd: Path | None = None, timeout: float = 120, **environment: str):
-        return subprocess.run(
-            [str(Path(sys.executable).with_name("electra")), *map(str, arguments)],
-            cwd=cwd or tmp_path,
-            env={**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", **environment},
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            check=False,
-        )
-
-    return run
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Fast tests first."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is not None)

@@ -101,6 +101,16 @@ class ElectraPretrainer(nn.Module):
         words = self.generator.electra.embeddings.word_embeddings
         self.generator.generator_lm_head.weight = words.weight
 
+    def enable_gradient_checkpointing(self) -> None:
+        """Keep a layer's input alone, and compute the rest again in the backward pass."""
+        for model in (self.discriminator, self.generator):
+            model.activation_checkpointing_enable()
+
+    def compile_encoders(self) -> None:
+        """Compile both encoders, for any number of tokens; the names of weights stay."""
+        for model in (self.discriminator, self.generator):
+            model.electra.encoder.compile(dynamic=True)
+
     def forward(self, batch: Batch, num_masked: int, num_tokens: int) -> PretrainOutput:
         """One micro-batch of a step that has num_masked slots and num_tokens tokens in all.
 

@@ -173,19 +173,22 @@ class Trainer:
         """Both losses and the discriminator's ranking on held-out batches, without dropout."""
         self.model.eval()
         window = MetricWindow(self._device)
-        logits, labels = [], []
+        scores, labels, contents = [], [], []
         for batch in batches:
             with autocast(self._device, self._precision):
                 output = self.model(batch.to(self._device), batch.num_masked, batch.num_tokens)
             window.add(output.sums, batch.num_tokens, batch.num_masked)
-            logits.append(output.rtd_logits)
-            labels.append(output.is_replaced)
+            scores.append(output.rtd_logits.cpu())
+            labels.append(output.is_replaced.cpu())
+            contents.append(~batch.is_special)
         self.model.train()
         means = mean_metrics(window.sums, window.num_tokens, window.num_masked)
+        score, label, content = torch.cat(scores), torch.cat(labels), torch.cat(contents)
         return EvalMetrics(
             loss=self._weighted_loss(means),
             unigram_entropy=unigram_entropy,
-            rtd_auc=area_under_curve(torch.cat(logits).cpu(), torch.cat(labels).cpu()),
+            rtd_auc=area_under_curve(score, label),
+            rtd_content_auc=area_under_curve(score[content], label[content]),
             **means,
         )
 

@@ -72,8 +72,9 @@ def test_an_epoch_holds_every_document_once_and_in_pieces_of_the_original():
         assert contents[index] == []
 
 
-def test_special_tokens_are_never_masked():
+def test_special_tokens_are_known_and_never_masked():
     batch = make_reader().read(0, 0, 80)
+    assert torch.equal(batch.is_special, batch.input_ids <= 4)
     assert (batch.input_ids[batch.masked_positions] > 4).all()
 
 

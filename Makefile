@@ -1,0 +1,40 @@
+# make demo: everything once, from text to a trained encoder.   make test: all tests.
+# make check: format, lint, types, layers.
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/installed
+DEMO := demo
+
+.PHONY: demo test check format
+
+$(INSTALLED): pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --editable '.[dev]'
+	touch $@
+
+demo: $(INSTALLED)
+	@set -e; mkdir -p $(DEMO); cd $(DEMO); PATH="$(CURDIR)/$(BIN):$$PATH"; \
+	run=tiny-$$(date +%Y-%m-%d-%H%M%S); \
+	echo "== electra prepare"; electra prepare; \
+	echo "== electra train --preset tiny"; electra train --preset tiny --run-name $$run; \
+	echo "== electra plot"; electra plot runs/$$run; \
+	echo "== the trained models, through transformers"; \
+	python ../examples/find_replaced.py runs/$$run; \
+	echo; \
+	echo "Next, in $(DEMO)/ with ../.venv/bin on the PATH:"; \
+	echo "  open runs/$$run/loss_curve.html"; \
+	echo "  electra prepare YOUR_TEXTS/*.txt --out data/mine --vocab-size 8192"; \
+	echo "  electra train --preset small --data data/mine --dry-run"
+
+test: $(INSTALLED)
+	$(BIN)/python -m pytest
+
+check: $(INSTALLED)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(INSTALLED)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .

@@ -1,0 +1,81 @@
+"""What a user takes away from a finished run: two Hugging Face folders and the curves."""
+
+from electra_cli.commands.session import Session
+from electra_cli.data.stream import Position, iter_batches
+from electra_cli.model.export import export_discriminator, export_generator
+from electra_cli.plotting.curves import RunLog
+from electra_cli.plotting.page import write_page
+from electra_cli.plotting.picture import write_picture
+from electra_cli.run_directory import RunDirectory
+
+# Windows on which an exported model is compared with the one in memory.
+_SAMPLE_WINDOWS = 4
+
+_USES = {
+    "discriminator": """\
+A text encoder for fine-tuning, and a detector of replaced tokens:
+
+```python
+from transformers import AutoModelForPreTraining, AutoTokenizer
+
+tokenizer = AutoTokenizer.from_pretrained("{directory}")
+model = AutoModelForPreTraining.from_pretrained("{directory}")
+logits = model(**tokenizer("A sentence.", return_tensors="pt")).logits  # > 0: looks replaced
+```
+""",
+    "generator": """\
+A small masked language model, which proposed the replacements:
+
+```python
+from transformers import pipeline
+
+fill = pipeline("fill-mask", model="{directory}")
+fill("A [MASK] of text.")
+```
+""",
+}
+
+
+def export_models(session: Session) -> None:
+    """Write discriminator/ and generator/, each loaded again and compared before it counts."""
+    data, run = session.data, session.run
+    reader = data.reader("train", session.config)
+    sample, _ = next(iter_batches(reader, _SAMPLE_WINDOWS, Position()))
+    for export, directory in (
+        (export_discriminator, run.discriminator),
+        (export_generator, run.generator),
+    ):
+        card = _model_card(session, directory.name)
+        export(session.trainer.model, directory, data.tokenizer_directory, card, sample)
+
+
+def _model_card(session: Session, kind: str) -> str:
+    config, manifest = session.config, session.data.manifest
+    log = session.run.read_log()
+    figures = "\n".join(
+        f"| {name.removeprefix('validation_')} | {column[-1]:.4f} |"
+        for name, column in log.items()
+        if name.startswith("validation_") and column[-1] is not None
+    )
+    return f"""---
+library_name: transformers
+tags: [electra]
+---
+# ELECTRA {kind}
+
+{_USES[kind].format(directory=session.run.root / kind)}
+Pre-trained with electra-cli for {session.trainer.step:,} steps of {config.run.batch_size:,}
+windows of at most {config.data.max_seq_length} tokens, on {manifest.num_tokens:,} tokens of
+{manifest.source_name} (vocabulary {manifest.vocab_size:,}).
+
+| held-out metric at the end | value |
+|---|---|
+{figures}
+"""
+
+
+def draw_curves(run: RunDirectory) -> None:
+    """The curves as a page and as a picture, in the run's folder."""
+    logs = [RunLog(run.root.name, run.read_log())]
+    write_page(run.page, logs)
+    write_picture(run.picture, logs)

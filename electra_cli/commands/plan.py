@@ -1,0 +1,126 @@
+"""What a run will be, before it begins: sizes, tokens, epochs, FLOPs, memory and time."""
+
+import time
+from dataclasses import dataclass
+
+import torch
+
+from electra_cli import console
+from electra_cli.commands.session import PreparedData, count_model_parameters, estimate_bytes
+from electra_cli.config import PretrainConfig
+from electra_cli.errors import DataError
+from electra_cli.model.flops import training_flops
+from electra_cli.training.device import Precision, autocast, memory_bytes
+
+# Half of what bare matrix products reach: the rest of a step is memory traffic.
+_USUAL_UTILISATION = 0.5
+_PROBE_SIZE = 1_024
+
+
+@dataclass(frozen=True)
+class RunSize:
+    """How much a run reads and computes."""
+
+    discriminator_parameters: int
+    total_parameters: int
+    tokens_per_step: float
+    num_epochs: float | None  # None without data
+    total_flops: float
+    memory_bytes: int
+
+
+def measure_run(
+    config: PretrainConfig, vocab_size: int, data: PreparedData | None, precision: Precision
+) -> RunSize:
+    """Sizes of a run on this data, or on windows of full length where there is none.
+
+    Raises DataError if the training documents do not fill one batch.
+    """
+    run = config.run
+    discriminator, total = count_model_parameters(config, vocab_size)
+    window_tokens = float(config.data.max_seq_length)
+    num_epochs = None
+    if data is not None:
+        num_windows = data.reader("train", config).num_windows(0)
+        if num_windows < run.batch_size:
+            raise DataError(
+                f"{data.directory} holds {num_windows} windows of {config.data.max_seq_length} "
+                f"tokens, less than one batch of {run.batch_size}",
+                hint="prepare more text, or a smaller --batch-size",
+            )
+        # Each window adds [CLS] and one or two [SEP].
+        content_tokens = data.manifest.num_tokens / num_windows
+        window_tokens = content_tokens + 3 - config.data.single_segment_fraction
+        num_epochs = run.num_steps * run.batch_size / num_windows
+    tokens_per_step = run.batch_size * window_tokens
+    flops = training_flops(config.model, vocab_size).count(
+        round(tokens_per_step),
+        round(tokens_per_step * config.objective.mask_fraction),
+        round(tokens_per_step * window_tokens),
+    )
+    return RunSize(
+        discriminator_parameters=discriminator,
+        total_parameters=total,
+        tokens_per_step=tokens_per_step,
+        num_epochs=num_epochs,
+        total_flops=flops * run.num_steps,
+        memory_bytes=estimate_bytes(
+            config, total, config.run.micro_batch_size or run.batch_size, precision
+        ),
+    )
+
+
+def matrix_flops_per_second(device: torch.device, precision: Precision) -> float:
+    """The rate of bare matrix products, from a probe of some 50 ms."""
+    left = torch.randn(_PROBE_SIZE, _PROBE_SIZE, device=device)
+    repeats = 4
+    with autocast(device, precision):
+        float((left @ left).sum())  # warm up, and wait
+        started = time.perf_counter()
+        for _ in range(repeats):
+            product = left @ left
+        float(product.sum())
+    return repeats * 2 * _PROBE_SIZE**3 / (time.perf_counter() - started)
+
+
+def show_plan(
+    config: PretrainConfig, size: RunSize, device: torch.device, precision: Precision
+) -> None:
+    """The plan as a table."""
+    run, model = config.run, config.model
+    rate = matrix_flops_per_second(device, precision)
+    seconds = size.total_flops / (rate * _USUAL_UTILISATION)
+    epochs = "no data yet" if size.num_epochs is None else f"{size.num_epochs:,.2f}"
+    micro_batch_size = run.micro_batch_size or run.batch_size
+    console.table(
+        "plan",
+        ("", "value"),
+        [
+            ("discriminator", f"{size.discriminator_parameters / 1e6:,.2f}M parameters"),
+            (
+                "generator beyond it",
+                f"{(size.total_parameters - size.discriminator_parameters) / 1e6:,.2f}M, "
+                f"{model.generator_layers} layers of {model.generator_hidden_size}",
+            ),
+            ("steps", f"{run.num_steps:,}"),
+            ("a step", f"{run.batch_size:,} windows, {size.tokens_per_step:,.0f} tokens"),
+            ("forward pass", f"{micro_batch_size:,} windows"),
+            ("tokens in all", f"{size.tokens_per_step * run.num_steps:,.0f}"),
+            ("epochs", epochs),
+            ("training FLOPs", f"{size.total_flops:.3g}"),
+            (
+                "memory",
+                f"about {size.memory_bytes / 2**30:.1f} of {memory_bytes(device) / 2**30:.1f} GB",
+            ),
+            ("device", f"{device}, {precision}, products at {rate / 1e9:,.0f} GFLOP/s"),
+            ("time", f"about {format_duration(seconds)}"),
+        ],
+    )
+
+
+def format_duration(seconds: float) -> str:
+    """A duration as people say it: 45 s, 12 min, 7.5 h, 31 days, 4 years."""
+    for size, unit, digits in ((86_400 * 365, "years", 1), (86_400, "days", 1), (3_600, "h", 1)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:,.{digits}f} {unit}"
+    return f"{seconds / 60:.0f} min" if seconds >= 120 else f"{seconds:.0f} s"

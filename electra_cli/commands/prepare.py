@@ -1,0 +1,294 @@
+"""electra prepare: from a source to a folder of token shards that every preset trains on."""
+
+import errno
+import os
+import shlex
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from electra_cli import console
+from electra_cli.commands.preparation_report import show_report
+from electra_cli.data.duplicates import MAX_REMEMBERED
+from electra_cli.data.preparation import Progress, ShardPreparation, load_progress
+from electra_cli.data.report import TokenCounts, build_report, unigram_entropy
+from electra_cli.data.shards import (
+    FORMAT_VERSION,
+    MANIFEST_NAME,
+    PROGRESS_NAME,
+    SHARD_TOKENS,
+    TOKENIZER_NAME,
+    PrepareSettings,
+    ShardManifest,
+    count_split,
+    load_manifest,
+    map_shards,
+    save_manifest,
+    sync_to_disk,
+)
+from electra_cli.data.sources import Source, SourceOptions, open_source
+from electra_cli.data.tokenizer import (
+    CHUNK_CHARS,
+    TextEncoder,
+    Tokenizer,
+    count_ids,
+    fingerprint,
+    group_texts,
+    load_tokenizer,
+    sample_texts,
+    save_tokenizer,
+    train_tokenizer,
+    word_starts,
+)
+from electra_cli.errors import ConfigError, DataError
+
+VOCAB_SIZE = 30_522  # BERT's and ELECTRA's
+# The built-in corpus serves the `tiny` preset. A small model leaves the plateau of the unigram
+# entropy only if every piece is a masked target often, so its vocabulary must be small and dense:
+# 1,024 pieces are learned within minutes on a CPU.
+BUILTIN_VOCAB_SIZE = 1_024
+SAMPLE_CHARS = 64_000_000  # text that a tokenizer is learned from
+SAMPLED_RANGE_BYTES = 1_000_000_000  # taken evenly from so much: no large corpus is read twice
+
+
+@dataclass(frozen=True)
+class PrepareOptions:
+    """What the command line says; None means the default that fits the source."""
+
+    sources: tuple[str, ...] = ()
+    out: Path | None = None
+    tokenizer: str | None = None
+    vocab_size: int | None = None
+    cased: bool = False
+    column: str = "text"
+    subset: str | None = None
+    split: str = "train"
+    validation_fraction: float = 0.01
+    max_bytes: int | None = None
+    replace_broken: bool = False
+    workers: int | None = None
+
+
+def run(options: PrepareOptions, *, shard_tokens: int = SHARD_TOKENS) -> None:
+    """Prepare a folder, go on with one that was interrupted, or find it finished."""
+    if options.workers is not None:
+        os.environ["RAYON_NUM_THREADS"] = str(options.workers)  # read when its threads start
+    if options.tokenizer is not None and (options.vocab_size is not None or options.cased):
+        raise ConfigError(
+            "--vocab-size and --cased describe a tokenizer to train, --tokenizer brings its own",
+            hint="leave out --tokenizer, or the other two",
+        )
+    source = open_source(
+        SourceOptions(
+            sources=options.sources,
+            column=options.column,
+            subset=options.subset,
+            split=options.split,
+            max_bytes=options.max_bytes,
+            replace_broken=options.replace_broken,
+        )
+    )
+    given = None if options.tokenizer is None else load_tokenizer(options.tokenizer)
+    default_size = VOCAB_SIZE if options.sources else BUILTIN_VOCAB_SIZE
+    settings = PrepareSettings(
+        source=source.fingerprint(),
+        tokenizer=None if given is None else fingerprint(given),
+        vocab_size=(options.vocab_size or default_size) if given is None else None,
+        cased=options.cased if given is None else None,
+        validation_fraction=options.validation_fraction,
+        shard_tokens=shard_tokens,
+    )
+    directory = options.out or Path("data") / source.name
+    if (directory / MANIFEST_NAME).exists():
+        _check_same(directory, load_manifest(directory).settings, settings)
+        (directory / PROGRESS_NAME).unlink(missing_ok=True)  # killed between the last two steps
+        console.talk(f"{directory} is there already, made from this source with these settings")
+    else:
+        with _explained_stops(directory):
+            _prepare(source, given, directory, settings)
+    console.result(directory)
+    console.hint(f"next: electra train --preset tiny --data {shlex.quote(str(directory))}")
+
+
+def _check_same(directory: Path, found: PrepareSettings, wanted: PrepareSettings) -> None:
+    """Raise DataError that names what differs between a folder and this command."""
+    differences = [
+        f"another {key}" if key in ("source", "tokenizer") else f"{key} {getattr(found, key)}"
+        for key, value in wanted
+        if getattr(found, key) != value
+    ]
+    if differences:
+        raise DataError(
+            f"{directory} was made with {', '.join(differences)}",
+            hint="give the same source and options as then, or another folder: "
+            f"--out {_free_name(directory)}",
+        )
+
+
+def _free_name(directory: Path) -> Path:
+    """A folder beside it that does not exist yet."""
+    number = 2
+    while (free := directory.with_name(f"{directory.name}-{number}")).exists():
+        number += 1
+    return free
+
+
+@contextmanager
+def _explained_stops(directory: Path) -> Iterator[None]:
+    """Say how to go on after Ctrl-C or on a full disk."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        console.hint(f"stopped; the same command goes on with {directory}")
+        raise
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise DataError(
+            f"no space is left on the disk of {directory}",
+            hint="make room, then run the same command again: it goes on where it stopped",
+        ) from error
+
+
+def _claim(directory: Path, settings: PrepareSettings) -> Progress:
+    """How far the folder is. Raises DataError if something else is in it."""
+    if directory.exists() and not directory.is_dir():
+        raise DataError(f"{directory} is a file", hint="choose another --out")
+    progress = load_progress(directory)
+    if progress is not None:
+        _check_same(directory, progress.settings, settings)
+        return progress
+    # A kill before the first progress file was whole leaves a part of it.
+    known = {f"{PROGRESS_NAME}.partial"}
+    if directory.exists() and {file.name for file in directory.iterdir()} - known:
+        raise DataError(
+            f"{directory} is not empty, and electra prepare did not begin it",
+            hint=f"choose another folder: --out {_free_name(directory)}",
+        )
+    return Progress(settings=settings)
+
+
+def _prepare(
+    source: Source, given: Tokenizer | None, directory: Path, settings: PrepareSettings
+) -> None:
+    """Tokenizer, shards, manifest: each is whole before the next begins."""
+    progress = _claim(directory, settings)
+    if not (directory / TOKENIZER_NAME).exists():
+        tokenizer = given if given is not None else _train_tokenizer(source, settings)
+        _save_beginning(directory, progress, tokenizer)
+    if progress.tally.documents:
+        console.talk(f"{directory}: going on after {progress.tally.documents:,} documents")
+    tokenizer = load_tokenizer(directory / TOKENIZER_NAME)
+    preparation = ShardPreparation(directory, TextEncoder(tokenizer), progress)
+    with _progress_of(source, "tokenizing") as on_batch:
+        progress = preparation.run(source.documents(), on_batch)
+    if not count_split(progress.shards, "train")[0]:
+        raise DataError(
+            f"no document of {source.name} is left to train on: of {progress.tally.documents:,}, "
+            f"{progress.tally.too_short:,} are too short and the others held out",
+            hint="name more text, or hold out less with --validation-fraction",
+        )
+    manifest = _build_manifest(source, tokenizer, directory, progress)
+    save_manifest(directory, manifest)
+    (directory / PROGRESS_NAME).unlink()
+    show_report(directory, manifest, tokenizer)
+    if not preparation.knows_all_duplicates:
+        console.warn(
+            f"duplicates were looked for among the first {MAX_REMEMBERED:,} documents only",
+            hint="drop duplicates beforehand if the rest may hold many",
+        )
+
+
+def _train_tokenizer(source: Source, settings: PrepareSettings) -> Tokenizer:
+    assert settings.vocab_size is not None
+    assert settings.cased is not None
+    is_measured = source.total_bytes() is not None  # what streams from the network is not
+    range_bytes = SAMPLED_RANGE_BYTES if is_measured else SAMPLE_CHARS
+    with _progress_of(source, "reading a sample") as on_batch:
+        texts = sample_texts(_first_documents(source, range_bytes, on_batch), SAMPLE_CHARS)
+    size = sum(map(len, texts))
+    console.talk(f"learning {settings.vocab_size:,} word pieces from {size:,} characters")
+    with console.progress("learning", None):
+        return train_tokenizer(texts, settings.vocab_size, settings.cased)
+
+
+def _first_documents(source: Source, num_bytes: int, on_batch: Callable[[], None]) -> Iterator[str]:
+    """The documents in about the first `num_bytes` of text."""
+    for texts in group_texts(source.documents(), CHUNK_CHARS):
+        yield from texts
+        on_batch()
+        if source.counts.text_bytes >= num_bytes:
+            return
+
+
+def _save_beginning(directory: Path, progress: Progress, tokenizer: Tokenizer) -> None:
+    """The folder, marked as ours and unfinished, then the tokenizer, whole or not at all."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        progress.save(directory)
+    except OSError as error:
+        raise DataError(
+            f"cannot write to the folder {directory}: {error.strerror}",
+            hint="choose another --out, or mend this one",
+        ) from error
+    partial = directory / f"{TOKENIZER_NAME}.partial"
+    save_tokenizer(tokenizer, partial)
+    for path in (*partial.iterdir(), partial):
+        sync_to_disk(path)
+    partial.rename(directory / TOKENIZER_NAME)
+    sync_to_disk(directory)
+
+
+@contextmanager
+def _progress_of(source: Source, description: str) -> Iterator[Callable[[], None]]:
+    """A progress line for one reading of the source, drawn anew at each call."""
+    began = time.monotonic()
+    with console.progress(description, source.total_bytes()) as line:
+
+        def draw() -> None:
+            megabytes = source.counts.text_bytes / 1e6
+            rate = megabytes / (time.monotonic() - began)
+            line.update(
+                source.counts.disk_bytes_read, f"{megabytes:,.1f} MB of text, {rate:.1f} MB/s"
+            )
+
+        yield draw
+
+
+def _build_manifest(
+    source: Source, tokenizer: Tokenizer, directory: Path, progress: Progress
+) -> ShardManifest:
+    """Read the shards once more for what is known only when all are there."""
+    vocab_size = count_ids(tokenizer)
+    train, both = TokenCounts(vocab_size), TokenCounts(vocab_size)
+    for shard in progress.shards:
+        part = map_shards(directory, [shard], shard.split)
+        id_counts, lengths = part.count_ids(vocab_size), np.diff(part.offsets)
+        for counts in (both, train) if shard.split == "train" else (both,):
+            counts.add(id_counts, lengths)
+    num_documents, num_tokens = count_split(progress.shards, "train")
+    num_validation_documents, num_validation_tokens = count_split(progress.shards, "validation")
+    return ShardManifest(
+        format_version=FORMAT_VERSION,
+        tokenizer_sha256=fingerprint(tokenizer),
+        vocab_size=vocab_size,
+        num_documents=num_documents,
+        num_tokens=num_tokens,
+        num_validation_documents=num_validation_documents,
+        num_validation_tokens=num_validation_tokens,
+        unigram_entropy=unigram_entropy(train.ids),
+        source_name=source.name,
+        settings=progress.settings,
+        shards=progress.shards,
+        report=build_report(
+            source.counts,
+            progress.tally,
+            both,
+            unknown_id=tokenizer.unk_token_id,
+            begins_word=word_starts(tokenizer),
+        ),
+    )

@@ -1,0 +1,284 @@
+"""A run's parts, wired together: data, model, trainer, checkpoints."""
+
+import json
+import platform
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+import electra_cli
+from electra_cli.batch import Batch
+from electra_cli.config import PretrainConfig
+from electra_cli.data.shards import (
+    MANIFEST_NAME,
+    TOKENIZER_NAME,
+    ShardManifest,
+    Split,
+    load_manifest,
+    open_shards,
+)
+from electra_cli.data.stream import (
+    Position,
+    Prefetcher,
+    Vocabulary,
+    WindowReader,
+    evaluation_batches,
+    iter_batches,
+)
+from electra_cli.data.tokenizer import fingerprint, load_tokenizer, word_starts
+from electra_cli.errors import DataError, RunError
+from electra_cli.model.flops import training_flops
+from electra_cli.model.memory import training_bytes
+from electra_cli.model.pretrainer import ElectraPretrainer, count_parameters
+from electra_cli.run_directory import RunDirectory
+from electra_cli.training.checkpoint import CheckpointManager
+from electra_cli.training.device import (
+    Precision,
+    memory_bytes,
+    select_device,
+    select_precision,
+)
+from electra_cli.training.trainer import Trainer
+
+DATA_FOLDER = Path("data")
+# Tokens of a forward pass beyond which larger products run no faster.
+_ENOUGH_TOKENS = {"cpu": 8_192}
+_ENOUGH_TOKENS_ON_ACCELERATORS = 65_536
+# The share of memory that an estimate may fill.
+_USABLE_MEMORY_FRACTION = 0.9
+
+
+@dataclass(frozen=True)
+class PreparedData:
+    """A folder made by `electra prepare`, opened."""
+
+    directory: Path
+    manifest: ShardManifest
+    vocabulary: Vocabulary
+    pad_id: int
+
+    @property
+    def tokenizer_directory(self) -> Path:
+        """The tokenizer that the shards were made with."""
+        return self.directory / TOKENIZER_NAME
+
+    def reader(self, split: Split, config: PretrainConfig) -> WindowReader:
+        """Windows of one split, cut as `config` says."""
+        shards = open_shards(self.directory, self.manifest, split)
+        return WindowReader(
+            shards, self.vocabulary, config.data, config.objective.mask_fraction, config.run.seed
+        )
+
+
+def prepared_folders() -> list[Path]:
+    """Finished folders under data/."""
+    return sorted(path.parent for path in DATA_FOLDER.glob(f"*/{MANIFEST_NAME}"))
+
+
+def find_data(directory: Path | None) -> Path:
+    """The folder that was named, or the only prepared one under data/."""
+    if directory is not None:
+        return directory
+    prepared = prepared_folders()
+    if not prepared:
+        raise DataError(
+            f"there is no prepared data under {DATA_FOLDER}/", hint="electra prepare [SOURCE]..."
+        )
+    if len(prepared) > 1:
+        listed = ", ".join(str(path) for path in prepared)
+        raise DataError(
+            f"there are several prepared folders: {listed}", hint="name one: --data DIR"
+        )
+    return prepared[0]
+
+
+def open_data(directory: Path) -> PreparedData:
+    """Open a prepared folder. Raises DataError if it is unfinished, damaged or inconsistent."""
+    manifest = load_manifest(directory)
+    tokenizer = load_tokenizer(directory / TOKENIZER_NAME)
+    found = fingerprint(tokenizer)
+    if found != manifest.tokenizer_sha256:
+        raise DataError(
+            f"{directory / TOKENIZER_NAME} has fingerprint {found[:12]}, the shards were made with "
+            f"{manifest.tokenizer_sha256[:12]}",
+            hint="put the right tokenizer back, or prepare the data again with --out NEW_DIR",
+        )
+    vocabulary = Vocabulary(
+        cls_id=tokenizer.cls_token_id,
+        sep_id=tokenizer.sep_token_id,
+        mask_id=tokenizer.mask_token_id,
+        begins_word=word_starts(tokenizer),
+    )
+    return PreparedData(directory, manifest, vocabulary, tokenizer.pad_token_id)
+
+
+def build_model(config: PretrainConfig, vocab_size: int, pad_id: int) -> ElectraPretrainer:
+    """The untrained model; its weights depend on the seed alone."""
+    torch.manual_seed(config.run.seed)
+    return ElectraPretrainer(config.model, config.objective, vocab_size, pad_id)
+
+
+def estimate_bytes(
+    config: PretrainConfig, num_parameters: int, micro_batch_size: int, precision: Precision
+) -> int:
+    """Memory of a step with so many windows a forward pass, all of full length."""
+    return training_bytes(
+        config.model,
+        num_parameters,
+        micro_batch_size * config.data.max_seq_length,
+        config.data.max_seq_length,
+        4 if precision == "fp32" else 2,
+        config.run.gradient_checkpointing,
+    )
+
+
+def fit_micro_batch(
+    config: PretrainConfig, num_parameters: int, device: torch.device, precision: Precision
+) -> PretrainConfig:
+    """Choose run.micro_batch_size where it is null. Raises RunError if not even one window fits."""
+    run = config.run
+    available = memory_bytes(device)
+    fits = int(available * _USABLE_MEMORY_FRACTION)
+    if run.micro_batch_size is None:
+        most = _ENOUGH_TOKENS.get(device.type, _ENOUGH_TOKENS_ON_ACCELERATORS)
+        divisors = [d for d in range(1, run.batch_size + 1) if run.batch_size % d == 0]
+        chosen = max(
+            d
+            for d in divisors
+            if d == 1
+            or (
+                d * config.data.max_seq_length <= most
+                and estimate_bytes(config, num_parameters, d, precision) <= fits
+            )
+        )
+        config = config.model_copy(
+            update={"run": run.model_copy(update={"micro_batch_size": chosen})}
+        )
+    micro_batch_size = config.run.micro_batch_size or run.batch_size
+    needed = estimate_bytes(config, num_parameters, micro_batch_size, precision)
+    if needed > fits:
+        raise RunError(
+            f"a step needs about {needed / 2**30:.1f} GB of memory with {micro_batch_size} windows "
+            f"a forward pass; {device} has {available / 2**30:.1f} GB",
+            hint="--set run.gradient_checkpointing=true, a shorter --max-seq-length, "
+            "a smaller run.micro_batch_size or a smaller --preset",
+        )
+    return config
+
+
+class TrainingBatches:
+    """The training batches from a position on; remembers the position after the last one."""
+
+    def __init__(self, reader: WindowReader, batch_size: int, position: Position) -> None:
+        self._prefetcher = Prefetcher(iter_batches(reader, batch_size, position))
+        self.position = position
+
+    def __iter__(self) -> Iterator[Batch]:
+        for batch, position in self._prefetcher:
+            self.position = position
+            yield batch
+
+    def close(self) -> None:
+        """Stop reading ahead."""
+        self._prefetcher.close()
+
+
+@dataclass
+class Session:
+    """Everything a training loop uses."""
+
+    run: RunDirectory
+    config: PretrainConfig
+    data: PreparedData
+    trainer: Trainer
+    checkpoints: CheckpointManager
+    batches: TrainingBatches
+    evaluation: list[Batch]
+
+
+def open_session(
+    run: RunDirectory,
+    config: PretrainConfig,
+    data: PreparedData,
+    device: torch.device,
+    precision: Precision,
+    resume_from: int | None = None,
+) -> Session:
+    """Build a run's parts, at its start or at the checkpoint of step `resume_from`."""
+    vocab_size = data.manifest.vocab_size
+    model = build_model(config, vocab_size, data.pad_id)
+    if config.run.gradient_checkpointing:
+        model.enable_gradient_checkpointing()
+    if config.run.compile:
+        model.compile_encoders()
+    flops = training_flops(config.model, vocab_size)
+    trainer = Trainer(model, config, flops, device, precision)
+    checkpoints = CheckpointManager(run.checkpoints, config.run.keep_checkpoints)
+    position = Position()
+    if resume_from is not None:
+        state = checkpoints.load(resume_from)
+        wanted, found = state.values["tokenizer_sha256"], data.manifest.tokenizer_sha256
+        if wanted != found:
+            raise DataError(
+                f"{data.directory} was prepared with tokenizer {found[:12]}, this run's checkpoint "
+                f"uses {wanted[:12]}",
+                hint="put the data folder back that the run was started with",
+            )
+        trainer.load_state(state)
+        position = Position(**state.values["position"])
+    held_out = data.reader("validation", config)
+    micro_batch_size = config.run.micro_batch_size or config.run.batch_size
+    return Session(
+        run=run,
+        config=config,
+        data=data,
+        trainer=trainer,
+        checkpoints=checkpoints,
+        batches=TrainingBatches(data.reader("train", config), config.run.batch_size, position),
+        evaluation=evaluation_batches(held_out, config.run.num_eval_windows, micro_batch_size),
+    )
+
+
+def write_environment(path: Path, device: torch.device, precision: Precision) -> None:
+    """Versions, device and git state, for whoever reads the run later."""
+    is_gpu = device.type == "cuda"
+    facts = {
+        "electra": electra_cli.__version__,
+        "git_commit": _git_commit(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "transformers": version("transformers"),
+        "platform": platform.platform(),
+        "device": torch.cuda.get_device_name(device) if is_gpu else str(device),
+        "precision": precision,
+        "threads": torch.get_num_threads(),
+    }
+    path.write_text(json.dumps(facts, indent=1) + "\n")
+
+
+def _git_commit() -> str | None:
+    """The program's own commit, with `+` for uncommitted changes; None outside a checkout."""
+    here = Path(__file__).parent
+    command = ("git", "-C", str(here), "describe", "--always", "--dirty=+", "--abbrev=40")
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=5)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+def select_arithmetic(config: PretrainConfig) -> tuple[torch.device, Precision]:
+    """The device and precision that the config asks for."""
+    device = select_device(config.run.device)
+    return device, select_precision(config.run.precision, device)
+
+
+def count_model_parameters(config: PretrainConfig, vocab_size: int) -> tuple[int, int]:
+    """Numbers of (the discriminator with its head, both networks with shared ones once)."""
+    with torch.device("meta"):
+        model = ElectraPretrainer(config.model, config.objective, vocab_size, pad_id=0)
+    return count_parameters(model.discriminator), count_parameters(model)

@@ -1,0 +1,117 @@
+"""Which files the arguments of `electra prepare` mean, by their names alone.
+
+Opens nothing: what is inside is readers.py's work.
+"""
+
+import difflib
+import os
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from electra_cli.errors import DataError
+
+PLAIN_ENDINGS = (".txt", ".md")
+TEXT_ENDINGS = (*PLAIN_ENDINGS, ".jsonl", ".csv")
+TABLE_ENDINGS = (".parquet", ".arrow")
+COMPRESSIONS = (".gz", ".xz", ".zst")
+USABLE = f"{' '.join(TEXT_ENDINGS + TABLE_ENDINGS)}, text also {' '.join(COMPRESSIONS)}"
+
+_GLOB_SIGN = re.compile(r"[*?\[]")
+
+
+def ending_of(path: Path) -> tuple[str, str] | None:
+    """(kind, compression), such as (".txt", ".xz") or (".arrow", ""); None if it is not usable."""
+    kind = path.suffix.lower()
+    if kind in TEXT_ENDINGS + TABLE_ENDINGS:
+        return kind, ""
+    if kind in COMPRESSIONS:
+        inner = Path(path.stem).suffix.lower()
+        return (inner, kind) if inner in TEXT_ENDINGS else None
+    return None
+
+
+def stem_of(path: Path) -> str:
+    """The name of a file or folder without its endings: corpus/wiki.txt.xz -> wiki."""
+    ending = ending_of(path)
+    return path.name[: -len("".join(ending))] if ending else path.resolve().name
+
+
+def looks_like_path(source: str) -> bool:
+    """Whether an argument is meant as a file, a folder or a glob, not as a dataset id."""
+    path = Path(source).expanduser()
+    return (
+        path.exists()
+        or ending_of(path) is not None
+        or _GLOB_SIGN.search(source) is not None
+        or source.startswith((".", "/", "~"))
+        or source.count("/") > 1
+        or ("/" in source and path.parent.is_dir())
+        or ("/" not in source and re.fullmatch(r"\.[A-Za-z]\w{0,4}", path.suffix) is not None)
+    )
+
+
+def find_files(sources: Sequence[str]) -> list[Path]:
+    """The files of all sources in order, those of a folder or glob sorted; each file once.
+
+    Raises DataError for a source without a usable file.
+    """
+    once: dict[Path, Path] = {}
+    for source in sources:
+        for path in _files_of(source):
+            once.setdefault(path.resolve(), path)
+    return list(once.values())
+
+
+def _files_of(source: str) -> list[Path]:
+    path = Path(source).expanduser()
+    if path.is_file():
+        if ending_of(path) is None:
+            raise DataError(f"{path} has an unknown ending", hint=f"usable are {USABLE}")
+        return [path]
+    if path.exists():
+        matches = [path]
+    elif _GLOB_SIGN.search(source):
+        anchor = Path(path.anchor)
+        matches = sorted(anchor.glob(str(path.relative_to(anchor))))
+    else:
+        raise _no_such_file(path)
+    files = [file for match in matches for file in _usable_below(match)]
+    if not files:
+        raise DataError(f"no usable file in {source}", hint=f"usable are {USABLE}, not empty")
+    return files
+
+
+def _usable_below(path: Path) -> Iterator[Path]:
+    """A file itself, or all below a folder; hidden, empty and other files are passed over."""
+    if path.is_dir():
+        for folder, folders, names in os.walk(path):
+            folders[:] = sorted(name for name in folders if not name.startswith("."))
+            for name in sorted(names):
+                yield from _usable_below(Path(folder, name))
+    elif ending_of(path) and not path.name.startswith(".") and _has_content(path):
+        yield path
+
+
+def _has_content(path: Path) -> bool:
+    return path.is_file() and path.stat().st_size > 0
+
+
+def _no_such_file(path: Path) -> DataError:
+    close = closest_path(path)
+    if close:
+        hint = f"did you mean {close}?"
+    elif not path.parent.is_dir():
+        hint = f"there is no folder {path.parent}"
+    else:
+        hint = "name files, folders or globs, or one Hugging Face dataset id"
+    return DataError(f"no such file: {path}", hint=hint)
+
+
+def closest_path(path: Path) -> Path | None:
+    """What is there with nearly the same name."""
+    if not path.parent.is_dir():
+        return None
+    names = sorted(entry.name for entry in path.parent.iterdir())
+    close = difflib.get_close_matches(path.name, names, n=1)
+    return path.parent / close[0] if close else None

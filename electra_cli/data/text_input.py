@@ -1,0 +1,204 @@
+"""Text input, safely: decompress, cut into lines, decode, and account for every byte.
+
+For the formats in readers.py. Memory is bounded by the limits below, not by the size of a file or
+of a line.
+"""
+
+import codecs
+import gzip
+import io
+import lzma
+import re
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO, NamedTuple, cast
+
+from electra_cli.errors import DataError
+
+MAX_DOCUMENT_BYTES = 16 << 20  # a longer one is cut in several
+MAX_RECORD_BYTES = 256 << 20  # a longer JSON line or CSV field is a mistake: its end is missing
+HEAD_BYTES = 64 << 10  # looked at to tell text from a binary file
+MAX_STRANGE_FRACTION = 0.3  # Latin-1 text has less of it, machine code and UTF-16 have more
+CUT_WINDOW_BYTES = 64 << 10  # how far back a cut looks for white space
+
+_BROKEN = re.compile("[\0\ud800-\udfff]")  # what UTF-8 cannot hold, and what no tokenizer expects
+_STRANGE = re.compile("[\0-\x08\x0e-\x1a\x1c-\x1f\x7f\ufffd]")
+
+
+class Record(NamedTuple):
+    """A document as it stands in its file, or (None) the separators after the last one."""
+
+    text: str | None
+    input_bytes: int = 0  # decompressed, with the separators before it
+    disk_position: int = 0  # bytes of the file on disk that have been taken so far
+    broken_lines: int = 0  # lines or rows in which something had to be replaced
+    replacement_bytes: int = 0  # by which that made the text longer
+    is_cut: bool = False  # the document goes on in the next record
+
+
+class Decoder:
+    """Bytes to text that encodes as UTF-8 again; what is broken is an error or replaced.
+
+    Adds up what was taken since the last record, so that the readers need not.
+    """
+
+    def __init__(self, name: str, unit: str, replace_broken: bool) -> None:
+        self._name = name
+        self._unit = unit  # what is numbered: "line" or "row"
+        self._replace_broken = replace_broken
+        self._last_broken = 0
+        self._input_bytes = 0
+        self._broken_lines = 0
+        self._replacement_bytes = 0
+
+    def decode(self, raw: bytes, number: int) -> str:
+        """The text of lines or a row, the first with this number.
+
+        Raises DataError that names the broken one, unless broken parts are to be replaced.
+        """
+        self._input_bytes += len(raw)
+        try:
+            text = raw.decode("utf-8")
+        except UnicodeDecodeError:
+            return self._mended(raw, number)
+        return self._mended(raw, number) if "\0" in text else text
+
+    def repair(self, text: str, number: int) -> str:
+        """Text without NUL and lone surrogates, which escapes in JSON can spell, too."""
+        if text.isascii() and "\0" not in text:
+            return text
+        if found := _BROKEN.search(text):
+            self._note_broken(number, f"character U+{ord(found[0]):04X}")
+        return _BROKEN.sub("\ufffd", text)
+
+    def record(self, text: str | None, disk_position: int, is_cut: bool = False) -> Record:
+        """A record of everything taken since the one before."""
+        taken = (self._input_bytes, disk_position, self._broken_lines, self._replacement_bytes)
+        self._input_bytes = self._broken_lines = self._replacement_bytes = 0
+        return Record(text, *taken, is_cut)
+
+    def _mended(self, raw: bytes, number: int) -> str:
+        lines = []
+        for at, line in enumerate(io.BytesIO(raw), start=number):
+            try:
+                text = line.decode("utf-8")
+            except UnicodeDecodeError as error:
+                self._note_broken(at, f"byte 0x{line[error.start]:02x}")
+                text = line.decode("utf-8", errors="replace")
+            lines.append(self.repair(text, at))
+            self._replacement_bytes += len(lines[-1].encode()) - len(line)
+        return "".join(lines)
+
+    def _note_broken(self, number: int, what: str) -> None:
+        if not self._replace_broken:
+            raise DataError(
+                f"{self._name}, {self._unit} {number}: broken UTF-8 ({what})",
+                hint="convert the file (iconv -f latin1 -t utf-8), or add --replace-broken: "
+                "U+FFFD takes its place, counted",
+            )
+        self._broken_lines += number != self._last_broken
+        self._last_broken = number
+
+
+@contextmanager
+def opened(path: Path, compression: str) -> Iterator[tuple[io.BufferedReader, io.FileIO]]:
+    """(decompressed stream, file on disk), once the head has shown that it is text.
+
+    Raises DataError for a binary, unreadable or damaged file; for the last one while reading.
+    """
+    try:
+        with path.open("rb", buffering=0) as raw:
+            stream: io.BufferedReader = io.BufferedReader(
+                _decompressed(raw, compression), HEAD_BYTES
+            )
+            _check_head(path, stream.peek(HEAD_BYTES)[:HEAD_BYTES])
+            yield stream, raw
+    except (EOFError, OSError, zlib.error, lzma.LZMAError) as error:
+        raise unreadable(path, error) from None
+
+
+def lines_of(stream: BinaryIO, limit: int) -> Iterator[tuple[int, bytes]]:
+    """(number, line with its end); a line longer than `limit` comes in several parts."""
+    number = 1
+    rest = b""
+    while line := stream.readline(limit - len(rest)):
+        line = rest + line
+        if line.endswith(b"\n") or len(line) < limit:
+            rest = b""
+            yield number, line
+            number += 1
+        else:
+            position = cut_position(line, limit - 1)
+            rest = line[position:]
+            yield number, line[:position]
+    if rest:
+        yield number, rest
+
+
+def whole_lines_of(stream: BinaryIO, path: Path) -> Iterator[tuple[int, bytes]]:
+    """(number, line with its end). Raises DataError for a line that no memory should hold."""
+    for number, line in enumerate(iter(lambda: stream.readline(MAX_RECORD_BYTES), b""), start=1):
+        if len(line) == MAX_RECORD_BYTES:
+            raise DataError(
+                f"{path}, line {number}: longer than {MAX_RECORD_BYTES >> 20} MB",
+                hint="give every document a line of its own",
+            )
+        yield number, line
+
+
+def cut_position(data: bytes, limit: int) -> int:
+    """Where to cut so that at most `limit` bytes come first.
+
+    At the last line end within CUT_WINDOW_BYTES, else at other white space, else between two
+    characters.
+    """
+    if len(data) <= limit:
+        return len(data)
+    start = max(0, limit - CUT_WINDOW_BYTES)
+    for marks in ((b"\n",), (b" ", b"\t", b"\r")):
+        found = max(data.rfind(mark, start, limit + 1) for mark in marks)
+        if found >= 0:
+            return min(found + 1, limit)
+    # Bytes 10xxxxxx go on with a character; three of them at most, if it is UTF-8 at all.
+    back = next((back for back in range(4) if data[limit - back] & 0xC0 != 0x80), 0)
+    return max(limit - back, 0)
+
+
+def unreadable(path: Path, error: Exception) -> DataError:
+    """The user's side of an exception that came up while reading a file."""
+    # Only the operating system's errors have a number; the others are about the content.
+    if isinstance(error, OSError) and error.errno is not None:
+        return DataError(
+            f"{path} cannot be read: {error.strerror}",
+            hint="check that it is still there, and yours to read",
+        )
+    return DataError(
+        f"{path} is damaged, or not what its ending says: {error}",
+        hint="copy or download it again, or name it after what it is",
+    )
+
+
+def _decompressed(raw: io.FileIO, compression: str) -> io.RawIOBase:
+    # All of these have readinto(), which is all that BufferedReader needs.
+    if compression == ".gz":
+        return cast(io.RawIOBase, gzip.GzipFile(fileobj=raw))
+    if compression == ".xz":
+        return cast(io.RawIOBase, lzma.LZMAFile(raw))
+    if compression == ".zst":
+        import pyarrow as pa  # Python 3.11 has no zstd of its own
+
+        return cast(io.RawIOBase, pa.CompressedInputStream(pa.PythonFile(raw, "r"), "zstd"))
+    return raw
+
+
+def _check_head(path: Path, head: bytes) -> None:
+    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise DataError(f"{path} is UTF-16", hint="convert it: iconv -f utf-16 -t utf-8")
+    text = head.decode("utf-8", errors="replace")
+    if len(_STRANGE.findall(text)) > MAX_STRANGE_FRACTION * len(text):
+        raise DataError(
+            f"{path} is a binary file, or text in another encoding than UTF-8",
+            hint="leave it out, or convert it first: iconv -f ENCODING -t utf-8",
+        )

@@ -1,0 +1,318 @@
+"""Train, load and fingerprint a tokenizer; encode many documents fast.
+
+Text never becomes a special token: a literal "[MASK]" in a document is encoded as the characters
+it is made of. Which documents are read, and where ids are stored, is not this module's work.
+transformers is loaded when it is first used: a source that is not there is said before that.
+"""
+
+import hashlib
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Tokenizer as Engine
+from tokenizers.models import WordPiece
+from tokenizers.trainers import WordPieceTrainer
+
+from electra_cli.errors import DataError
+
+Tokenizer: TypeAlias = Any  # a fast tokenizer of transformers, which carries no types
+TokenIds: TypeAlias = NDArray[np.unsignedinteger]
+
+SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+MODEL_MAX_LENGTH = 512  # positions of every published ELECTRA
+MIN_FREQUENCY = 2  # a piece seen once says nothing about the language
+# A character earns a piece of its own by one occurrence in (this many times the vocabulary)
+# characters: all of ASCII and Chinese at 30,522 pieces, no stray symbols at 1,024.
+RARE_CHARACTER_FACTOR = 100
+
+PIECE_CHARS = 100_000  # longer texts are cut, since the engine holds about 200 bytes a token
+CHUNK_CHARS = 2_000_000  # texts encoded in one call: work for many threads, 100 to 400 MB
+_CUT_SEARCH_CHARS = 1_000
+_BLANK = re.compile(r"(?<=\S)[ \n]")
+# What BERT's pre-tokenizer sets apart whatever stands beside it: ASCII punctuation, Chinese.
+_SET_APART = re.compile(r"[!-/:-@\[-`{-~\u3400-\u4dbf\u4e00-\u9fff\U00020000-\U0002a6df]")
+_NUM_CODE_POINTS = 0x110000
+
+
+def sample_texts(documents: Iterable[str], max_chars: int) -> list[str]:
+    """Pieces of the documents, evenly spread over all of them, `max_chars` or less together.
+
+    Every n-th piece is taken; where that becomes too much, n doubles.
+    """
+    kept: list[str] = []
+    size, every = 0, 1
+    for index, piece in enumerate(chain.from_iterable(map(cut_text, documents))):
+        if index % every:
+            continue
+        kept.append(piece)
+        size += len(piece)
+        while size > max_chars:
+            kept = kept[::2]
+            size = sum(map(len, kept))
+            every *= 2
+    return kept
+
+
+def train_tokenizer(texts: Sequence[str], vocab_size: int, cased: bool) -> Tokenizer:
+    """A BERT tokenizer with at most `vocab_size` word pieces learned from `texts`.
+
+    The same texts give the same vocabulary, whatever the number of threads. The special tokens
+    have ids 0 to 4, characters follow, then longer pieces by the order in which they were merged.
+    """
+    from transformers import BertTokenizer  # loads torch
+
+    blank = BertTokenizer(do_lower_case=not cased).backend_tokenizer
+    alphabet, continuing = _choose_alphabet(texts, blank, vocab_size)
+    # WordPieceTrainer numbers "##x" in the order of a randomly seeded hash table and breaks ties
+    # between merges by these numbers. Naming every one-character piece beforehand fixes them.
+    named = [*SPECIAL_TOKENS, *alphabet, *(f"##{character}" for character in continuing)]
+    trainer = WordPieceTrainer(
+        vocab_size=vocab_size,
+        min_frequency=MIN_FREQUENCY,
+        special_tokens=named,
+        initial_alphabet=alphabet,
+        limit_alphabet=len(alphabet),
+        show_progress=False,
+    )
+    learner = Engine(WordPiece(unk_token="[UNK]"))
+    learner.normalizer = blank.normalizer
+    learner.pre_tokenizer = blank.pre_tokenizer
+    learner.train_from_iterator(texts, trainer)
+    return BertTokenizer(
+        vocab=learner.get_vocab(), do_lower_case=not cased, model_max_length=MODEL_MAX_LENGTH
+    )
+
+
+def _choose_alphabet(
+    texts: Iterable[str], engine: Engine, vocab_size: int
+) -> tuple[list[str], list[str]]:
+    """The characters worth a piece, and those of them worth a "##" piece too; both sorted.
+
+    Counts the characters of the raw text and asks the engine once for each distinct one what
+    becomes of it, which is hundreds of times faster than normalising everything.
+    """
+    raw_count = np.zeros(_NUM_CODE_POINTS, dtype=np.int64)
+    joins = np.zeros(_NUM_CODE_POINTS, dtype=np.bool_)  # stays in one word with its neighbours
+    known = np.zeros(_NUM_CODE_POINTS, dtype=np.bool_)
+    continues = np.zeros(_NUM_CODE_POINTS, dtype=np.bool_)  # seen after the start of a word
+    becomes: dict[int, str] = {}
+    for group in group_texts(texts, CHUNK_CHARS):
+        points = np.frombuffer("\n".join(group).encode("utf-32-le"), dtype=np.uint32)
+        raw_count += np.bincount(points, minlength=_NUM_CODE_POINTS)
+        for point in np.flatnonzero((raw_count > 0) & ~known).tolist():
+            # The neighbours show whether the character joins, stands apart, or vanishes.
+            normal = engine.normalizer.normalize_str(f"a{chr(point)}a")
+            words = [word for word, _ in engine.pre_tokenizer.pre_tokenize_str(normal)]
+            becomes[point] = "".join(words)[1:-1]
+            joins[point] = len(words) == 1
+            known[point] = True
+        inside = joins[points]
+        continues[points[1:][inside[1:] & inside[:-1]]] = True
+
+    count: Counter[str] = Counter()
+    continuing: set[str] = set()
+    for point, characters in becomes.items():
+        for index, character in enumerate(characters):
+            count[character] += int(raw_count[point])
+            if joins[point] and (index > 0 or continues[point]):
+                continuing.add(character)
+
+    total = count.total()
+    room = (vocab_size - len(SPECIAL_TOKENS)) // 2  # the other half is for longer pieces
+    alphabet: list[str] = []
+    for character, occurrences in sorted(count.items(), key=lambda item: (-item[1], item[0])):
+        room -= 2 if character in continuing else 1
+        if room < 0 or occurrences * RARE_CHARACTER_FACTOR * vocab_size < total:
+            break
+        alphabet.append(character)
+    return sorted(alphabet), sorted(continuing.intersection(alphabet))
+
+
+def load_tokenizer(name: str | Path) -> Tokenizer:
+    """Open a tokenizer's folder, or a Hugging Face id (from the cache first, then the network).
+
+    Raises DataError when there is none, it is damaged, or it does not suit ELECTRA.
+    """
+    try:
+        tokenizer = _open_tokenizer(str(name))
+    # The libraries below raise OSError, ValueError, KeyError and bare Exception for what is
+    # missing or damaged in a file that the user chose.
+    except Exception as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise DataError(
+            f"cannot open the tokenizer {name}: {reason}",
+            hint="give a folder with tokenizer.json and tokenizer_config.json, or the id of a "
+            "tokenizer on the Hugging Face hub (needs the network the first time)",
+        ) from error
+    if not tokenizer.is_fast:
+        raise DataError(
+            f"the tokenizer {name} has no fast version",
+            hint="save one that has a tokenizer.json, or leave out --tokenizer to train one",
+        )
+    roles = ("pad_token", "cls_token", "sep_token", "mask_token")
+    missing = [role for role in roles if getattr(tokenizer, role) is None]
+    if missing:
+        raise DataError(
+            f"the tokenizer {name} has no {', '.join(missing)}, which ELECTRA needs",
+            hint="take one made for BERT or ELECTRA, or leave out --tokenizer to train one",
+        )
+    return tokenizer
+
+
+def _open_tokenizer(name: str) -> Tokenizer:
+    from transformers import AutoTokenizer  # loads torch
+
+    try:
+        return AutoTokenizer.from_pretrained(name, local_files_only=True)
+    except OSError:
+        if Path(name).exists():
+            raise
+        return AutoTokenizer.from_pretrained(name)
+
+
+def save_tokenizer(tokenizer: Tokenizer, directory: Path) -> None:
+    """Write a folder that AutoTokenizer opens with the same ids. Raises OSError, as all writing."""
+    if tokenizer.model_max_length > MODEL_MAX_LENGTH * 1_000:  # transformers' "not known", 1e30
+        tokenizer.model_max_length = MODEL_MAX_LENGTH
+    try:
+        tokenizer.save_pretrained(directory)
+    # The engine raises a bare Exception that names the error's number in its text.
+    except Exception as error:
+        number = re.search(r"\(os error (\d+)\)", str(error))
+        if number is None:
+            raise
+        raise OSError(int(number[1]), str(error)) from error
+
+
+def fingerprint(tokenizer: Tokenizer) -> str:
+    """SHA-256 of what decides the ids; the same before saving and after loading."""
+    content = _describe(tokenizer)
+    for setting_of_a_call in ("padding", "truncation"):
+        content.pop(setting_of_a_call, None)
+    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def count_ids(tokenizer: Tokenizer) -> int:
+    """V: one more than the largest id, so that a table of V rows has a place for every id."""
+    return int(max(tokenizer.get_vocab().values())) + 1
+
+
+def word_starts(tokenizer: Tokenizer) -> NDArray[np.bool_]:
+    """[V]: True for ids that begin a word, as the tokenizer's own vocabulary marks them.
+
+    Special tokens count as words. A vocabulary without marks is all True.
+    """
+    content = _describe(tokenizer)
+    starts = np.ones(count_ids(tokenizer), dtype=np.bool_)
+    special = set(tokenizer.all_special_ids)
+    prefix = content["model"].get("continuing_subword_prefix")
+    mark = _word_mark(content)
+    for token, index in tokenizer.get_vocab().items():
+        if index in special:
+            continue
+        if prefix:
+            starts[index] = not token.startswith(prefix)
+        elif mark:
+            starts[index] = token.startswith(mark)
+    return starts
+
+
+def _word_mark(content: dict[str, Any]) -> str | None:
+    """What stands for the blank before a word: byte-level and metaspace vocabularies have one."""
+    layers = json.dumps([content.get("pre_tokenizer"), content.get("decoder")])
+    if '"ByteLevel"' in layers:
+        return "Ġ"
+    if '"Metaspace"' in layers:
+        return "▁"
+    return None
+
+
+def _describe(tokenizer: Tokenizer) -> dict[str, Any]:
+    """The content of tokenizer.json."""
+    content: dict[str, Any] = json.loads(tokenizer.backend_tokenizer.to_str())
+    return content
+
+
+class TextEncoder:
+    """Texts to ids, in batches: no special tokens are added, and none arises from text.
+
+    `dtype` is the smallest that holds every id. AutoTokenizer gives the same ids with
+    add_special_tokens=False and split_special_tokens=True.
+    """
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        # A copy: transformers sets truncation, padding and special tokens anew at every call.
+        self._engine = Engine.from_str(tokenizer.backend_tokenizer.to_str())
+        self._engine.encode_special_tokens = True
+        self._engine.no_truncation()
+        self._engine.no_padding()
+        self.dtype = np.dtype(np.uint16 if count_ids(tokenizer) <= 2**16 else np.uint32)
+
+    def encode(self, texts: Sequence[str]) -> tuple[TokenIds, NDArray[np.int64]]:
+        """The ids of all texts one after the other, and the number of ids of each text."""
+        counts = [0]
+        pieces: list[str] = []
+        for text in texts:
+            pieces.extend(cut_text(text))
+            counts.append(len(pieces))
+        encoded = [self._encode_pieces(chunk) for chunk in group_texts(pieces, CHUNK_CHARS)]
+        if not encoded:
+            return np.zeros(0, dtype=self.dtype), np.zeros(len(texts), dtype=np.int64)
+        ends = np.concatenate([[0], *(lengths for _, lengths in encoded)]).cumsum()[counts]
+        return np.concatenate([ids for ids, _ in encoded]), np.diff(ends)
+
+    def _encode_pieces(self, pieces: list[str]) -> tuple[TokenIds, NDArray[np.int64]]:
+        """The seam to the engine: everything it makes is freed before the next call."""
+        encodings = self._engine.encode_batch_fast(pieces, add_special_tokens=False)
+        lengths = np.fromiter(map(len, encodings), dtype=np.int64, count=len(encodings))
+        ids = np.fromiter(
+            chain.from_iterable(encoding.ids for encoding in encodings),
+            dtype=self.dtype,
+            count=int(lengths.sum()),
+        )
+        return ids, lengths
+
+
+def group_texts(texts: Iterable[str], max_chars: int) -> Iterator[list[str]]:
+    """Lists of texts with about `max_chars` characters each: the last text may go over it."""
+    group: list[str] = []
+    size = 0
+    for text in texts:
+        group.append(text)
+        size += len(text)
+        if size >= max_chars:
+            yield group
+            group, size = [], 0
+    if group:
+        yield group
+
+
+def cut_text(text: str) -> Iterator[str]:
+    """Pieces of at most PIECE_CHARS characters whose ids, joined, are those of the whole text.
+
+    Cuts before a blank; where there is none nearby, before a character that BERT sets apart;
+    where there is neither (a "word" of a thousand characters), anywhere.
+    """
+    start = 0
+    while len(text) - start > PIECE_CHARS:
+        cut = _find_cut(text, start + PIECE_CHARS)
+        yield text[start:cut]
+        start = cut
+    yield text[start:]
+
+
+def _find_cut(text: str, end: int) -> int:
+    """The last good place to cut in the characters before `end`, or `end`."""
+    for pattern in (_BLANK, _SET_APART):
+        places = [match.start() for match in pattern.finditer(text, end - _CUT_SEARCH_CHARS, end)]
+        if places:
+            return places[-1]
+    return end

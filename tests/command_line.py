@@ -1,0 +1,82 @@
+"""The real console script, a small corpus for it, and options that make any preset small."""
+
+import os
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+WORDS = (
+    "the of a to and in is for that it on as are with be this by from or an at not have which "
+    "function value object returns list name file module class string number type used method "
+    "given other when set data default between first same result each time called only new"
+).split()
+
+# Options that make a run of a second or so out of any preset.
+TINY = [
+    f"--set={assignment}"
+    for assignment in (
+        "data.max_seq_length=32",
+        "model.num_hidden_layers=2",
+        "model.hidden_size=32",
+        "model.num_attention_heads=2",
+        "model.intermediate_size=64",
+        "model.embedding_size=24",
+        "model.max_position_embeddings=32",
+        "model.generator_width=1/2",
+        "optim.num_warmup_steps=2",
+        "run.batch_size=8",
+        "run.num_steps=12",
+        "run.log_every=2",
+        "run.eval_every=4",
+        "run.save_every=5",
+        "run.num_eval_windows=20",
+    )
+]
+
+
+def write_corpus(path: Path, num_documents: int, seed: int = 0) -> Path:
+    draw = random.Random(seed)
+    documents = []
+    for _ in range(num_documents):
+        lines = [
+            " ".join(draw.choices(WORDS, k=draw.randint(4, 20))) + "."
+            for _ in range(draw.randint(1, 6))
+        ]
+        documents.append("\n".join(lines))
+    path.write_text("\n\n".join(documents) + "\n")
+    return path
+
+
+def electra_command(*arguments: object) -> list[str]:
+    return [str(Path(sys.executable).with_name("electra")), *map(str, arguments)]
+
+
+def electra_environment() -> dict[str, str]:
+    """Offline, and one thread: equal sums in every process."""
+    return {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+
+
+def run_electra(folder: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end in `folder`."""
+    return subprocess.run(
+        electra_command(*arguments),
+        cwd=folder,
+        env=electra_environment(),
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+
+
+def start_electra(folder: Path, *arguments: object) -> subprocess.Popen[str]:
+    """Start a command in `folder`."""
+    return subprocess.Popen(
+        electra_command(*arguments),
+        cwd=folder,
+        env=electra_environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )

@@ -1,0 +1,217 @@
+"""`electra train` and `electra resume`, whole runs on real files."""
+
+import csv
+import json
+import signal
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from command_line import TINY, run_electra, start_electra
+from safetensors.torch import load_file
+from transformers import AutoModelForMaskedLM, AutoModelForPreTraining, AutoTokenizer
+
+from electra_cli.metrics import LOG_COLUMNS
+from electra_cli.presets import load_config
+from electra_cli.run_directory import RunDirectory
+
+TIMES = ("elapsed_seconds", "tokens_per_second")
+
+
+def read_rows(run: Path) -> list[dict[str, str]]:
+    """The log without what the clock says."""
+    with RunDirectory(run).log.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    return [{k: v for k, v in row.items() if k not in TIMES} for row in rows]
+
+
+def final_weights(run: Path) -> dict[str, torch.Tensor]:
+    newest = sorted(RunDirectory(run).checkpoints.glob("step-*"))[-1]
+    return load_file(newest / "model.safetensors")
+
+
+def assert_same_run(found: Path, expected: Path) -> None:
+    assert read_rows(found) == read_rows(expected)
+    weights, wanted = final_weights(found), final_weights(expected)
+    assert weights.keys() == wanted.keys()
+    assert all(torch.equal(weights[name], wanted[name]) for name in wanted)
+
+
+def test_a_run_leaves_what_the_readme_says(finished, prepared):
+    run = RunDirectory(finished.root)
+    assert finished.stdout.strip() == "runs/whole"
+    assert finished.stderr.strip().splitlines()[-1] == "see how it went: electra plot runs/whole"
+    config = load_config(run.config)
+    assert config.data.directory == prepared
+    assert config.run.num_steps == 12
+    assert config.run.micro_batch_size == 8  # resolved
+    environment = json.loads(run.environment.read_text())
+    assert environment["device"] == "cpu"
+    assert environment["torch"] == torch.__version__
+    assert run.picture.read_bytes().startswith(b"\x89PNG")
+    assert "<html" in run.page.read_text()[:1000]
+    assert sorted(path.name for path in run.checkpoints.iterdir()) == [
+        "step-00000005",
+        "step-00000010",
+        "step-00000012",
+    ]
+
+
+def test_the_log_has_a_row_a_log_step_and_held_out_metrics_at_evaluations(finished):
+    rows = read_rows(finished.root)
+    assert tuple(rows[0]) == tuple(name for name in LOG_COLUMNS if name not in TIMES)
+    assert [int(row["step"]) for row in rows] == [2, 4, 6, 8, 10, 12]
+    assert [bool(row["validation_rtd_auc"]) for row in rows] == [False, True] * 3
+    assert float(rows[-1]["validation_unigram_entropy"]) > 3
+    tokens = [int(row["tokens_seen"]) for row in rows]
+    assert tokens == sorted(tokens)
+    assert 8 * 10 * 12 < tokens[-1] < 8 * 32 * 12
+
+
+def test_the_exported_models_open_with_the_auto_classes(finished):
+    run = RunDirectory(finished.root)
+    trained = final_weights(finished.root)
+    discriminator, report = AutoModelForPreTraining.from_pretrained(
+        run.discriminator, output_loading_info=True
+    )
+    assert not report["missing_keys"]
+    assert not report["unexpected_keys"]
+    for name, weight in discriminator.state_dict().items():
+        assert torch.equal(weight, trained[f"discriminator.{name}"]), name
+    generator, report = AutoModelForMaskedLM.from_pretrained(
+        run.generator, output_loading_info=True
+    )
+    assert not report["missing_keys"]
+    assert not report["unexpected_keys"]
+    words = generator.get_input_embeddings().weight
+    assert generator.get_output_embeddings().weight.data_ptr() == words.data_ptr()
+    assert torch.equal(words, trained["discriminator.electra.embeddings.word_embeddings.weight"])
+    for folder in (run.discriminator, run.generator):
+        settings = json.loads((folder / "config.json").read_text())
+        assert not [key for key in settings if "attn" in key]  # users get the usual attention
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+        ids = tokenizer("the [MASK] of a file", return_tensors="pt")
+        assert tokenizer.mask_token_id in ids.input_ids[0].tolist()
+        assert f"{folder.parent.name}/{folder.name}" in (folder / "README.md").read_text()
+    assert discriminator(**ids).logits.shape == ids.input_ids.shape
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_run_saves_exits_130_and_goes_on_bit_for_bit(
+    tmp_path, prepared, finished, number
+):
+    process = start_electra(tmp_path, "train", "--data", prepared, "--run-name", "cut", *TINY)
+    log = tmp_path / "runs" / "cut" / "training_log.csv"
+    wait_for_rows(log, 1)
+    process.send_signal(number)
+    stdout, stderr = process.communicate(timeout=60)
+    if process.returncode == 0:
+        pytest.fail(f"the run ended before the signal came:\n{stderr}")
+    assert process.returncode == 130, stderr
+    assert stdout == ""
+    assert "stopped and saved at step" in stderr
+    assert stderr.strip().splitlines()[-1] == "go on with: electra resume runs/cut"
+    resumed = run_electra(tmp_path, "resume", "runs/cut")
+    assert resumed.returncode == 0, resumed.stderr
+    assert_same_run(tmp_path / "runs" / "cut", finished.root)
+
+
+def wait_for_rows(log: Path, count: int) -> None:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        if log.exists() and log.read_text().count("\n") > count:
+            return
+        time.sleep(0.002)
+    raise AssertionError(f"{log} did not reach {count} rows")
+
+
+def test_a_killed_run_goes_on_from_its_last_checkpoint_bit_for_bit(tmp_path, prepared, finished):
+    process = start_electra(tmp_path, "train", "--data", prepared, "--run-name", "cut", *TINY)
+    root = tmp_path / "runs" / "cut"
+    deadline = time.monotonic() + 60
+    while not (root / "checkpoints" / "step-00000005").exists() and time.monotonic() < deadline:
+        time.sleep(0.002)
+    process.kill()
+    process.communicate(timeout=60)
+    with (root / "training_log.csv").open("a") as log:
+        log.write("11,0.5,12")  # a row that the kill cut in half
+    resumed = run_electra(tmp_path, "resume", "runs/cut")
+    assert resumed.returncode == 0, resumed.stderr
+    assert "from step" in resumed.stderr
+    assert_same_run(root, finished.root)
+
+
+def test_every_step_can_be_the_last_before_a_kill(tmp_path, prepared, finished):
+    """A checkpoint a step: going on from each of them gives the same run."""
+    options = [*TINY, "--set", "run.save_every=1", "--set", "run.keep_checkpoints=20"]
+    done = run_electra(tmp_path, "train", "--data", prepared, "--run-name", "each", *options)
+    assert done.returncode == 0, done.stderr
+    root = tmp_path / "runs" / "each"
+    assert_same_run(root, finished.root)
+    for step in (1, 4, 7, 11):
+        resumed = run_electra(tmp_path, "resume", "runs/each", "--step", step)
+        assert resumed.returncode == 0, resumed.stderr
+        assert_same_run(root, finished.root)
+
+
+def test_a_finished_run_can_be_finished_again(finished):
+    before = read_rows(finished.root)
+    again = run_electra(finished.root.parents[1], "resume", "runs/whole")
+    assert again.returncode == 0, again.stderr
+    assert read_rows(finished.root) == before
+
+
+def test_options_reach_the_run(tmp_path, prepared):
+    done = run_electra(
+        tmp_path,
+        "train",
+        f"--data={prepared}",
+        "--preset=small",
+        *TINY,
+        "--steps=3",  # --set run.num_steps=12 comes later and wins
+        "--set=run.micro_batch_size=4",
+        "--set=run.gradient_checkpointing=true",
+        "--set=model.tie_embeddings=false",
+        "--set=model.position_init=sinusoidal",
+        "--set=optim.max_grad_norm=null",
+        "--learning-rate=0.001",
+    )
+    assert done.returncode == 0, done.stderr
+    (root,) = (tmp_path / "runs").iterdir()
+    assert root.name.startswith("small-20")
+    config = load_config(RunDirectory(root).config)
+    assert config.optim.learning_rate == 0.001
+    assert config.optim.max_grad_norm is None
+    assert config.run.num_steps == 12
+    assert config.run.micro_batch_size == 4
+
+
+def test_a_dry_run_shows_the_plan_and_writes_nothing(tmp_path, prepared):
+    done = run_electra(tmp_path, "train", "--data", prepared, "--preset", "small", "--dry-run")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == ""
+    for part in ("steps", "1,000,000", "epochs", "training FLOPs", "memory", "time"):
+        assert part in done.stderr, part
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_dry_run_needs_no_data(tmp_path):
+    done = run_electra(tmp_path, "train", "--preset", "large", "--dry-run")
+    assert done.returncode == 0, done.stderr
+    assert "335.14M parameters" in done.stderr
+    assert "no data yet" in done.stderr
+
+
+@pytest.mark.slow
+def test_compiled_encoders_train_the_same_model(tmp_path, prepared, finished):
+    options = [*TINY, "--set", "run.compile=true", "--set", "model.hidden_dropout_prob=0"]
+    plain = [*TINY, "--set", "model.hidden_dropout_prob=0"]
+    for name, base in (("compiled", options), ("plain", plain)):
+        chosen = [*base, "--set", "model.attention_probs_dropout_prob=0"]
+        done = run_electra(tmp_path, "train", "--data", prepared, "--run-name", name, *chosen)
+        assert done.returncode == 0, done.stderr
+    compiled = read_rows(tmp_path / "runs" / "compiled")
+    eager = read_rows(tmp_path / "runs" / "plain")
+    for found, expected in zip(compiled, eager, strict=True):
+        assert float(found["loss"]) == pytest.approx(float(expected["loss"]), rel=1e-4)

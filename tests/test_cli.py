@@ -1,0 +1,56 @@
+"""The command line itself: help, versions, and what it must not load."""
+
+import subprocess
+import sys
+
+import pytest
+from command_line import run_electra
+
+COMMANDS = ["prepare", "train", "resume", "plot"]
+
+
+def test_help_lists_every_command(tmp_path):
+    done = run_electra(tmp_path, "--help")
+    assert done.returncode == 0
+    assert all(f"  {name} " in done.stdout for name in COMMANDS)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_help_of_every_command_has_examples(tmp_path, name):
+    done = run_electra(tmp_path, name, "--help")
+    assert done.returncode == 0
+    assert f"electra {name}" in done.stdout
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["--version"]])
+def test_help_loads_neither_torch_nor_other_heavy_packages(arguments):
+    heavy = ["torch", "transformers", "datasets", "optuna", "plotly", "numpy", "pydantic"]
+    program = f"""
+import sys
+from electra_cli.cli import main
+try:
+    main({arguments!r})
+finally:
+    print([name for name in {heavy!r} if name in sys.modules], file=sys.stderr)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert done.stderr.strip().splitlines()[-1] == "[]"
+
+
+def test_the_version_is_the_packages(tmp_path):
+    from importlib.metadata import version
+
+    done = run_electra(tmp_path, "--version")
+    assert done.stdout.strip() == f"electra {version('electra-cli')}"
+
+
+def test_an_unknown_command_is_wrong_usage(tmp_path):
+    assert run_electra(tmp_path, "trane").returncode == 2
+
+
+def test_the_package_runs_as_a_module(tmp_path):
+    command = [sys.executable, "-m", "electra_cli", "--version"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert done.stdout.startswith("electra ")
