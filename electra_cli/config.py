@@ -73,6 +73,11 @@ class ModelConfig(Section):
     tie_embeddings: bool = Field(
         True, description="Share the embeddings between generator and discriminator."
     )
+    tie_encoders: bool = Field(
+        False,
+        description="Share all layers, too: one encoder with two heads "
+        "(needs generator_width and generator_depth 1).",
+    )
 
     @field_validator("generator_width", "generator_depth", mode="before")
     @classmethod
@@ -88,6 +93,15 @@ class ModelConfig(Section):
             raise ValueError(
                 f"hidden_size {self.hidden_size} is no multiple of "
                 f"num_attention_heads {self.num_attention_heads}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _tied(self) -> "ModelConfig":
+        is_alike = self.generator_width == self.generator_depth == 1 and self.tie_embeddings
+        if self.tie_encoders and not is_alike:
+            raise ValueError(
+                "tie_encoders needs generator_width 1, generator_depth 1 and tie_embeddings"
             )
         return self
 

@@ -70,6 +70,7 @@ def test_set_reaches_every_option():
         ("run.micro_batch_size=7", "no multiple", "--set"),
         ("model.hidden_size=100", "no multiple", "--set"),
         ("run.eval_every=150", "no multiple of log_every", "--set"),
+        ("model.tie_encoders=true", "tie_encoders needs generator_width 1", "--set"),
         ("model.generator_width=a/b", "model.generator_width", "Generator's width"),
         ("model.generator_width=1/0", "model.generator_width", "Generator's width"),
         ("optim.learning_rate=.nan", "optim.learning_rate", "Peak learning rate"),

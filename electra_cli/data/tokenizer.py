@@ -26,6 +26,7 @@ Tokenizer: TypeAlias = Any  # a fast tokenizer of transformers, which carries no
 TokenIds: TypeAlias = NDArray[np.unsignedinteger]
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+HUB_TIMEOUT_SECONDS = 10.0
 MODEL_MAX_LENGTH = 512  # positions of every published ELECTRA
 MIN_FREQUENCY = 2  # a piece seen once says nothing about the language
 # A character earns a piece of its own by one occurrence in (this many times the vocabulary)
@@ -147,9 +148,11 @@ def load_tokenizer(name: str | Path) -> Tokenizer:
     except Exception as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise DataError(
-            f"cannot open the tokenizer {name}: {reason}",
+            f"cannot open the tokenizer {name}: {reason}"
+            if Path(name).exists()
+            else f"no folder is called {name}, nor does the Hugging Face hub have it ({reason})",
             hint="give a folder with tokenizer.json and tokenizer_config.json, or the id of a "
-            "tokenizer on the Hugging Face hub (needs the network the first time)",
+            "tokenizer on the hub (needs the network the first time)",
         ) from error
     if not tokenizer.is_fast:
         raise DataError(
@@ -174,7 +177,11 @@ def _open_tokenizer(name: str) -> Tokenizer:
     except OSError:
         if Path(name).exists():
             raise
-        return AutoTokenizer.from_pretrained(name)
+    from huggingface_hub import HfApi
+
+    # Where there is no network this fails at once; from_pretrained would try for a minute.
+    HfApi().model_info(name, timeout=HUB_TIMEOUT_SECONDS)
+    return AutoTokenizer.from_pretrained(name)
 
 
 def save_tokenizer(tokenizer: Tokenizer, directory: Path) -> None:

@@ -87,7 +87,9 @@ class ElectraPretrainer(nn.Module):
         self.objective = objective
         self.discriminator = ElectraForPreTraining(discriminator)
         self.generator = ElectraForMaskedLM(generator)
-        if model.tie_embeddings:
+        if model.tie_encoders:
+            self.generator.electra = self.discriminator.electra
+        elif model.tie_embeddings:
             # Word, position and segment embeddings and their LayerNorm (modeling.py:187-218).
             self.generator.electra.embeddings = self.discriminator.electra.embeddings
         for encoder in (self.discriminator.electra, self.generator.electra):

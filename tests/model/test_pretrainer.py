@@ -137,8 +137,28 @@ def test_embeddings_of_its_own_are_as_wide_as_the_generator():
     assert all(p.grad is not None for p in model.parameters())
 
 
-def test_every_parameter_has_a_gradient():
-    model, batch = make_model(), make_batch()
+def test_tied_encoders_are_one_encoder_with_two_heads():
+    model = make_model(tie_encoders=True, generator_width=1)
+    assert model.generator.electra is model.discriminator.electra
+    heads = {n.split(".")[1] for n, _ in model.named_parameters() if n.startswith("generator.")}
+    assert heads == {"generator_predictions", "generator_lm_head"}
+    batch = make_batch()
+    whole = model(batch, batch.num_masked, batch.num_tokens)
+    whole.loss.backward()
+    encoder = model.generator.electra.encoder.layer[0].output.dense.weight
+    both = encoder.grad.clone()
+    parts = []
+    for name in ("generator_loss_weight", "discriminator_loss_weight"):
+        single = make_model(tie_encoders=True, generator_width=1)
+        single.objective = single.objective.model_copy(update={name: 0.0})
+        single(batch, batch.num_masked, batch.num_tokens).loss.backward()
+        parts.append(single.generator.electra.encoder.layer[0].output.dense.weight.grad)
+    torch.testing.assert_close(both, sum(parts), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("options", [{}, {"tie_encoders": True, "generator_width": 1}])
+def test_every_parameter_has_a_gradient(options):
+    model, batch = make_model(**options), make_batch()
     model(batch, batch.num_masked, batch.num_tokens).loss.backward()
     for name, parameter in model.named_parameters():
         # A key's bias moves all scores of a query alike, which softmax does not see.
