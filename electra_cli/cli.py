@@ -62,7 +62,7 @@ def prepare(
     ] = None,
     vocab_size: Annotated[
         int | None,
-        typer.Option(min=64, help="Word pieces to train.  [default: 30522, built-in corpus: 1024]"),
+        typer.Option(min=64, help="Word pieces to train.  [default: 30522, built-in corpus: 512]"),
     ] = None,
     cased: Annotated[bool, typer.Option("--cased", help="Keep upper case and accents.")] = False,
     column: Annotated[str, typer.Option(help="Column or key that holds the text.")] = "text",

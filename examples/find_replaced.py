@@ -1,6 +1,6 @@
 """Use both models of a finished run: the generator replaces a word, the discriminator finds it.
 
-python examples/find_replaced.py RUN_DIR ["A sentence of yours."]
+python examples/find_replaced.py RUN_DIR ["A sentence of yours." WORD FAKE]
 """
 
 import sys
@@ -8,13 +8,16 @@ from pathlib import Path
 
 import torch
 from transformers import AutoModelForMaskedLM, AutoModelForPreTraining, AutoTokenizer
+from transformers.utils import logging
 
-SENTENCE = "if the file does not exist, the function returns an empty list of all the names."
-WORD, FAKE = "empty", "of"
+# A sentence as the demo's corpus has many: a tiny model can judge it.
+SENTENCE = "this function can be used to create a new instance of the class."
+WORD, FAKE = "instance", "the"
 
 
 @torch.no_grad()
 def main(run: Path, sentence: str = SENTENCE, word: str = WORD, fake: str = FAKE) -> None:
+    logging.disable_progress_bar()
     tokenizer = AutoTokenizer.from_pretrained(run / "discriminator")
     discriminator = AutoModelForPreTraining.from_pretrained(run / "discriminator").eval()
     generator = AutoModelForMaskedLM.from_pretrained(run / "generator").eval()

@@ -1,4 +1,4 @@
-"""The wheel works where nothing of the repository is: it ships the presets and names what it needs."""
+"""The wheel works where nothing of the repository is: presets and requirements are inside."""
 
 import subprocess
 import sys

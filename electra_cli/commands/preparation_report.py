@@ -38,6 +38,9 @@ def show_report(directory: Path, manifest: ShardManifest, tokenizer: Tokenizer) 
         f"vocabulary {manifest.vocab_size:,}, {report.tokens_per_word:.2f} tokens a word, "
         f"{report.unknown_fraction:.3%} [UNK], unigram entropy {manifest.unigram_entropy:.3f} nats"
     )
+    asked = manifest.settings.vocab_size
+    if asked is not None and manifest.vocab_size < asked:
+        console.talk(f"{asked:,} were asked for, but no other pieces occur often enough to learn")
     if report.broken_lines:
         console.talk(
             f"{report.broken_lines:,} lines of broken text were read with replacement characters, "

@@ -48,9 +48,8 @@ from electra_cli.errors import ConfigError, DataError
 
 VOCAB_SIZE = 30_522  # BERT's and ELECTRA's
 # The built-in corpus serves the `tiny` preset. A small model leaves the plateau of the unigram
-# entropy only if every piece is a masked target often, so its vocabulary must be small and dense:
-# 1,024 pieces are learned within minutes on a CPU.
-BUILTIN_VOCAB_SIZE = 1_024
+# entropy only if every piece is a masked target often, so its vocabulary must be small and dense.
+BUILTIN_VOCAB_SIZE = 512
 SAMPLE_CHARS = 64_000_000  # text that a tokenizer is learned from
 SAMPLED_RANGE_BYTES = 1_000_000_000  # taken evenly from so much: no large corpus is read twice
 

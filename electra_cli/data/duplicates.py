@@ -49,7 +49,8 @@ class SeenHashes:
         is_new[first] = True
         # In reading order, so that where a batch ends never decides what is remembered.
         room = max(0, self._max_remembered - self._num_remembered)
-        self._recent = np.union1d(self._recent, unique[np.argsort(first)[:room]])
+        fresh = np.sort(unique[np.argsort(first)[:room]])
+        self._recent = np.insert(self._recent, np.searchsorted(self._recent, fresh), fresh)
         # Runs are never merged: 64 searches in 8 MB each cost less than the memory of a merge.
         if len(self._recent) >= _RUN_LENGTH:
             self._sorted_runs.append(self._recent)

@@ -87,7 +87,7 @@ class ShardPreparation:
     def run(self, documents: Iterator[str], on_batch: Callable[[], None]) -> Progress:
         """Write all rounds, and call `on_batch` after every few MB of text."""
         shard_tokens = self._progress.settings.shard_tokens
-        # No batch holds more than a shard: a token has at least one character.
+        # Rounds end with a batch, so a batch is no larger than a shard, however small that is.
         batch_chars = min(CHUNK_CHARS, shard_tokens)
         for texts in group_texts(islice(documents, self._tally.documents), batch_chars):
             self._seen.add(hash_texts(texts))

@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 from transformers import AutoModelForMaskedLM, AutoModelForPreTraining
+from transformers.utils import logging as transformers_logging
 
 from electra_cli.batch import Batch
 from electra_cli.model.attention import PackedLayout
@@ -36,6 +37,7 @@ def _export(
 
     Raises RuntimeError if what was loaded again is not the model that was trained.
     """
+    transformers_logging.disable_progress_bar()  # two small files need none
     partial = directory.with_name(f".{directory.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     model.save_pretrained(partial)  # type: ignore[operator]

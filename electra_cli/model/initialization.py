@@ -40,11 +40,10 @@ def _truncated_normal(weight: Tensor, standard_deviation: float) -> None:
 def set_sinusoids(positions: nn.Embedding, standard_deviation: float) -> None:
     """Sines and cosines of falling frequency (Vaswani et al. 2017, section 3.5) as a start.
 
-    Scaled to the deviation that the truncated normal would have, so that positions neither drown
-    words nor are drowned by them.
+    Their root mean square is two deviations, so that at first order outweighs words.
     """
     count, size = positions.weight.shape
     frequencies = torch.exp(torch.arange(0, size, 2) * (-math.log(10_000.0) / size))
     angles = torch.arange(count)[:, None] * frequencies
     waves = torch.stack((angles.sin(), angles.cos()), dim=2).flatten(1)[:, :size]
-    positions.weight.copy_(waves * (standard_deviation * math.sqrt(2.0)))
+    positions.weight.copy_(waves * (2 * math.sqrt(2) * standard_deviation))

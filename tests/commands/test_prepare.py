@@ -415,8 +415,13 @@ def test_a_kill_between_manifest_and_clean_up_is_cleaned_up(corpus: Path, tmp_pa
     assert not (out / PROGRESS_NAME).exists()
 
 
-def test_the_built_in_corpus_gets_a_small_vocabulary():
-    assert command.BUILTIN_VOCAB_SIZE == 1_024
+def test_the_built_in_corpus_gets_the_small_vocabulary_that_the_help_names(tmp_path: Path):
+    run(PrepareOptions(out=tmp_path / "out", max_bytes=300_000))
+    manifest = load_manifest(tmp_path / "out")
+    assert manifest.vocab_size == command.BUILTIN_VOCAB_SIZE < command.VOCAB_SIZE
+    assert manifest.report.kept_bytes <= 300_000
+    shown = " ".join(run_electra(tmp_path, "prepare", "--help").stdout.split())
+    assert f"default: {command.VOCAB_SIZE}, built-in corpus: {command.BUILTIN_VOCAB_SIZE}" in shown
 
 
 MEASURE = """

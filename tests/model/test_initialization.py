@@ -64,12 +64,12 @@ def test_biases_and_layer_norms_start_neutral(weights):
             assert (weight == 1).all(), name
 
 
-def test_sinusoids_keep_the_scale_of_the_normal_start():
+def test_sinusoids_are_twice_as_large_as_the_normal_start():
     config = load_preset("small", {"model.position_init": "sinusoidal"})
     torch.manual_seed(0)
     model = ElectraPretrainer(config.model, config.objective, vocab_size=100, pad_id=0)
     positions = model.discriminator.electra.embeddings.position_embeddings.weight.detach()
-    assert positions.square().mean().sqrt().item() == pytest.approx(0.02)
+    assert positions.square().mean().sqrt().item() == pytest.approx(0.04)
     # The product of two positions depends on their distance alone.
     near = positions @ positions.T
     torch.testing.assert_close(near.diagonal(3), near.diagonal(3)[0].expand(509))

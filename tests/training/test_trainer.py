@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import pytest
 import torch
 from conftest import (
@@ -162,6 +164,28 @@ def test_bf16_trains_in_mixed_precision():
     expected = exact.flush(0.0)
     assert metrics.loss != expected.loss
     assert metrics.loss == pytest.approx(expected.loss, rel=0.02)
+
+
+def test_fp16_scales_its_gradients_and_goes_on_after_an_overflow():
+    """The scaler's logic, on the CPU's own float16 arithmetic; the command refuses it there."""
+    config = tiny_config()
+    trainer = make_trainer(config, precision="fp16")
+    source = [batch for _, batch in zip(range(6), batches(config), strict=False)]
+    stepping = trainer.steps(source, until=6)
+    scales = [trainer.state().values["scaler"]["scale"]]
+    before = weights(trainer)
+    for _ in stepping:
+        scales.append(trainer.state().values["scaler"]["scale"])
+    metrics = trainer.flush(0.0)
+    assert trainer.step == 6
+    assert metrics.loss == metrics.loss  # no NaN
+    assert all(p.dtype == torch.float32 for p in trainer.model.parameters())
+    after = weights(trainer)
+    assert any(not torch.equal(after[name], weight) for name, weight in before.items())
+    assert all(torch.isfinite(weight).all() for weight in after.values())
+    # The scale starts at 65536; each overflow skips an update and halves it.
+    assert scales[0] == 65536.0
+    assert all(second in (first, first / 2) for first, second in pairwise(scales))
 
 
 def test_learning_reduces_both_losses():
