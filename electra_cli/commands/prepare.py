@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from electra_cli import console
+from electra_cli.commands.interruption import Interruption, interruptible
 from electra_cli.commands.preparation_report import show_report
 from electra_cli.data.duplicates import MAX_REMEMBERED
 from electra_cli.data.preparation import Progress, ShardPreparation, load_progress
@@ -107,8 +108,8 @@ def run(options: PrepareOptions, *, shard_tokens: int = SHARD_TOKENS) -> None:
         (directory / PROGRESS_NAME).unlink(missing_ok=True)  # killed between the last two steps
         console.talk(f"{directory} is there already, made from this source with these settings")
     else:
-        with _explained_stops(directory):
-            _prepare(source, given, directory, settings)
+        with _explained_stops(directory), interruptible() as interruption:
+            _prepare(source, given, directory, settings, interruption)
     console.result(directory)
     console.hint(f"next: electra train --preset tiny --data {shlex.quote(str(directory))}")
 
@@ -172,18 +173,25 @@ def _claim(directory: Path, settings: PrepareSettings) -> Progress:
 
 
 def _prepare(
-    source: Source, given: Tokenizer | None, directory: Path, settings: PrepareSettings
+    source: Source,
+    given: Tokenizer | None,
+    directory: Path,
+    settings: PrepareSettings,
+    interruption: Interruption,
 ) -> None:
     """Tokenizer, shards, manifest: each is whole before the next begins."""
     progress = _claim(directory, settings)
     if not (directory / TOKENIZER_NAME).exists():
-        tokenizer = given if given is not None else _train_tokenizer(source, settings)
+        tokenizer = given
+        if tokenizer is None:
+            tokenizer = _train_tokenizer(source, settings, interruption)
         _save_beginning(directory, progress, tokenizer)
+        interruption.check()
     if progress.tally.documents:
         console.talk(f"{directory}: going on after {progress.tally.documents:,} documents")
     tokenizer = load_tokenizer(directory / TOKENIZER_NAME)
     preparation = ShardPreparation(directory, TextEncoder(tokenizer), progress)
-    with _progress_of(source, "tokenizing") as on_batch:
+    with _progress_of(source, "tokenizing", interruption) as on_batch:
         progress = preparation.run(source.documents(), on_batch)
     if not count_split(progress.shards, "train")[0]:
         raise DataError(
@@ -202,12 +210,14 @@ def _prepare(
         )
 
 
-def _train_tokenizer(source: Source, settings: PrepareSettings) -> Tokenizer:
+def _train_tokenizer(
+    source: Source, settings: PrepareSettings, interruption: Interruption
+) -> Tokenizer:
     assert settings.vocab_size is not None
     assert settings.cased is not None
     is_measured = source.total_bytes() is not None  # what streams from the network is not
     range_bytes = SAMPLED_RANGE_BYTES if is_measured else SAMPLE_CHARS
-    with _progress_of(source, "reading a sample") as on_batch:
+    with _progress_of(source, "reading a sample", interruption) as on_batch:
         texts = sample_texts(_first_documents(source, range_bytes, on_batch), SAMPLE_CHARS)
     size = sum(map(len, texts))
     console.talk(f"learning {settings.vocab_size:,} word pieces from {size:,} characters")
@@ -243,12 +253,15 @@ def _save_beginning(directory: Path, progress: Progress, tokenizer: Tokenizer) -
 
 
 @contextmanager
-def _progress_of(source: Source, description: str) -> Iterator[Callable[[], None]]:
-    """A progress line for one reading of the source, drawn anew at each call."""
+def _progress_of(
+    source: Source, description: str, interruption: Interruption
+) -> Iterator[Callable[[], None]]:
+    """A progress line for one reading of the source; each call draws it, and may stop there."""
     began = time.monotonic()
     with console.progress(description, source.total_bytes()) as line:
 
         def draw() -> None:
+            interruption.check()
             megabytes = source.counts.text_bytes / 1e6
             rate = megabytes / (time.monotonic() - began)
             line.update(

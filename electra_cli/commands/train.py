@@ -1,16 +1,14 @@
 """`electra train` and `electra resume`: the loop, and what is written around it."""
 
-import signal
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from electra_cli import console
 from electra_cli.commands.finish import draw_curves, export_models
+from electra_cli.commands.interruption import interruptible
 from electra_cli.commands.plan import measure_run, show_plan
 from electra_cli.commands.session import (
     Session,
@@ -45,33 +43,6 @@ class TrainOptions:
     assignments: tuple[str, ...]
     run_name: str | None
     dry_run: bool
-
-
-class Interruption:
-    """Whether the run was asked to stop; a second signal stops it at once."""
-
-    requested = False
-
-    def request(self, number: int, frame: FrameType | None) -> None:
-        """Signal handler: finish the step, then save."""
-        self.requested = True
-        for each in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(each, signal.SIG_DFL)
-
-
-@contextmanager
-def interruptible() -> Iterator[Interruption]:
-    """Turn SIGINT and SIGTERM into a request."""
-    interruption = Interruption()
-    previous = {
-        number: signal.signal(number, interruption.request)
-        for number in (signal.SIGINT, signal.SIGTERM)
-    }
-    try:
-        yield interruption
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
 
 
 def train(options: TrainOptions) -> None:
@@ -202,7 +173,7 @@ def _train_loop(session: Session) -> None:
             if interruption.requested and not is_last:
                 console.talk(f"stopped and saved at step {step:,}")
                 console.hint(f"go on with: electra resume {session.run.root}")
-                raise KeyboardInterrupt  # exit code 130, see cli.main
+                interruption.check()
 
 
 def _save(session: Session) -> None:

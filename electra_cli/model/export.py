@@ -37,7 +37,7 @@ def _export(
 
     Raises RuntimeError if what was loaded again is not the model that was trained.
     """
-    transformers_logging.disable_progress_bar()  # two small files need none
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     partial = directory.with_name(f".{directory.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     model.save_pretrained(partial)  # type: ignore[operator]
