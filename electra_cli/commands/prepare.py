@@ -15,6 +15,7 @@ from electra_cli import console
 from electra_cli.commands.interruption import Interruption, interruptible
 from electra_cli.commands.preparation_report import show_report
 from electra_cli.data.duplicates import MAX_REMEMBERED
+from electra_cli.data.encoder import TextEncoder
 from electra_cli.data.preparation import Progress, ShardPreparation, load_progress
 from electra_cli.data.report import TokenCounts, build_report, unigram_entropy
 from electra_cli.data.shards import (
@@ -32,13 +33,11 @@ from electra_cli.data.shards import (
     sync_to_disk,
 )
 from electra_cli.data.sources import Source, SourceOptions, open_source
+from electra_cli.data.text_pieces import CHUNK_CHARS, group_texts
 from electra_cli.data.tokenizer import (
-    CHUNK_CHARS,
-    TextEncoder,
     Tokenizer,
     count_ids,
     fingerprint,
-    group_texts,
     load_tokenizer,
     sample_texts,
     save_tokenizer,
@@ -52,6 +51,7 @@ VOCAB_SIZE = 30_522  # BERT's and ELECTRA's
 # entropy only if every piece is a masked target often, so its vocabulary must be small and dense.
 BUILTIN_VOCAB_SIZE = 512
 SAMPLE_CHARS = 64_000_000  # text that a tokenizer is learned from
+CHECKED_CHARS = 300_000  # both engines encode so much text of every source, and must agree
 SAMPLED_RANGE_BYTES = 1_000_000_000  # taken evenly from so much: no large corpus is read twice
 
 
@@ -190,7 +190,8 @@ def _prepare(
     if progress.tally.documents:
         console.talk(f"{directory}: going on after {progress.tally.documents:,} documents")
     tokenizer = load_tokenizer(directory / TOKENIZER_NAME)
-    preparation = ShardPreparation(directory, TextEncoder(tokenizer), progress)
+    encoder = _checked_encoder(source, tokenizer)
+    preparation = ShardPreparation(directory, encoder, progress)
     with _progress_of(source, "tokenizing", interruption) as on_batch:
         progress = preparation.run(source.documents(), on_batch)
     if not count_split(progress.shards, "train")[0]:
@@ -208,6 +209,18 @@ def _prepare(
             f"duplicates were looked for among the first {MAX_REMEMBERED:,} documents only",
             hint="drop duplicates beforehand if the rest may hold many",
         )
+
+
+def _checked_encoder(source: Source, tokenizer: Tokenizer) -> TextEncoder:
+    """An encoder that agreed with Hugging Face's on the first documents of the source."""
+    encoder = TextEncoder(tokenizer)
+    sample = next(group_texts(source.documents(), CHECKED_CHARS), [])
+    if encoder.is_fast and not encoder.check(sample):
+        console.warn(
+            "the fast engine's ids differ from Hugging Face's on the first documents",
+            hint="nothing is to be done: Hugging Face's engine is used, some 20 times slower",
+        )
+    return encoder
 
 
 def _train_tokenizer(

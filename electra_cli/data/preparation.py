@@ -13,6 +13,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from electra_cli.data.duplicates import SeenHashes, hash_texts
+from electra_cli.data.encoder import TextEncoder
 from electra_cli.data.report import Tally
 from electra_cli.data.shards import (
     FORMAT_VERSION,
@@ -23,7 +24,7 @@ from electra_cli.data.shards import (
     Split,
     replace_file,
 )
-from electra_cli.data.tokenizer import CHUNK_CHARS, TextEncoder, group_texts
+from electra_cli.data.text_pieces import CHUNK_CHARS, group_texts
 from electra_cli.errors import DataError
 
 MIN_DOCUMENT_TOKENS = 4  # less has no context to learn from

@@ -1,7 +1,6 @@
-"""Train, load and fingerprint a tokenizer; encode many documents fast.
+"""Train, load and fingerprint a tokenizer.
 
-Text never becomes a special token: a literal "[MASK]" in a document is encoded as the characters
-it is made of. Which documents are read, and where ids are stored, is not this module's work.
+Which documents are read, and where ids are stored, is not this module's work.
 transformers is loaded when it is first used: a source that is not there is said before that.
 """
 
@@ -9,7 +8,7 @@ import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -20,10 +19,10 @@ from tokenizers import Tokenizer as Engine
 from tokenizers.models import WordPiece
 from tokenizers.trainers import WordPieceTrainer
 
+from electra_cli.data.text_pieces import CHUNK_CHARS, cut_text, group_texts
 from electra_cli.errors import DataError
 
 Tokenizer: TypeAlias = Any  # a fast tokenizer of transformers, which carries no types
-TokenIds: TypeAlias = NDArray[np.unsignedinteger]
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 HUB_TIMEOUT_SECONDS = 10.0
@@ -33,12 +32,6 @@ MIN_FREQUENCY = 2  # a piece seen once says nothing about the language
 # characters: all of ASCII and Chinese at 30,522 pieces, no stray symbols at 1,024.
 RARE_CHARACTER_FACTOR = 100
 
-PIECE_CHARS = 100_000  # longer texts are cut, since the engine holds about 200 bytes a token
-CHUNK_CHARS = 2_000_000  # texts encoded in one call: work for many threads, 100 to 400 MB
-_CUT_SEARCH_CHARS = 1_000
-_BLANK = re.compile(r"(?<=\S)[ \n]")
-# What BERT's pre-tokenizer sets apart whatever stands beside it: ASCII punctuation, Chinese.
-_SET_APART = re.compile(r"[!-/:-@\[-`{-~\u3400-\u4dbf\u4e00-\u9fff\U00020000-\U0002a6df]")
 _NUM_CODE_POINTS = 0x110000
 
 
@@ -200,7 +193,7 @@ def save_tokenizer(tokenizer: Tokenizer, directory: Path) -> None:
 
 def fingerprint(tokenizer: Tokenizer) -> str:
     """SHA-256 of what decides the ids; the same before saving and after loading."""
-    content = _describe(tokenizer)
+    content = describe(tokenizer)
     for setting_of_a_call in ("padding", "truncation"):
         content.pop(setting_of_a_call, None)
     canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
@@ -217,7 +210,7 @@ def word_starts(tokenizer: Tokenizer) -> NDArray[np.bool_]:
 
     Special tokens count as words. A vocabulary without marks is all True.
     """
-    content = _describe(tokenizer)
+    content = describe(tokenizer)
     starts = np.ones(count_ids(tokenizer), dtype=np.bool_)
     special = set(tokenizer.all_special_ids)
     prefix = content["model"].get("continuing_subword_prefix")
@@ -242,84 +235,7 @@ def _word_mark(content: dict[str, Any]) -> str | None:
     return None
 
 
-def _describe(tokenizer: Tokenizer) -> dict[str, Any]:
+def describe(tokenizer: Tokenizer) -> dict[str, Any]:
     """The content of tokenizer.json."""
     content: dict[str, Any] = json.loads(tokenizer.backend_tokenizer.to_str())
     return content
-
-
-class TextEncoder:
-    """Texts to ids, in batches: no special tokens are added, and none arises from text.
-
-    `dtype` is the smallest that holds every id. AutoTokenizer gives the same ids with
-    add_special_tokens=False and split_special_tokens=True.
-    """
-
-    def __init__(self, tokenizer: Tokenizer) -> None:
-        # A copy: transformers sets truncation, padding and special tokens anew at every call.
-        self._engine = Engine.from_str(tokenizer.backend_tokenizer.to_str())
-        self._engine.encode_special_tokens = True
-        self._engine.no_truncation()
-        self._engine.no_padding()
-        self.dtype = np.dtype(np.uint16 if count_ids(tokenizer) <= 2**16 else np.uint32)
-
-    def encode(self, texts: Sequence[str]) -> tuple[TokenIds, NDArray[np.int64]]:
-        """The ids of all texts one after the other, and the number of ids of each text."""
-        counts = [0]
-        pieces: list[str] = []
-        for text in texts:
-            pieces.extend(cut_text(text))
-            counts.append(len(pieces))
-        encoded = [self._encode_pieces(chunk) for chunk in group_texts(pieces, CHUNK_CHARS)]
-        if not encoded:
-            return np.zeros(0, dtype=self.dtype), np.zeros(len(texts), dtype=np.int64)
-        ends = np.concatenate([[0], *(lengths for _, lengths in encoded)]).cumsum()[counts]
-        return np.concatenate([ids for ids, _ in encoded]), np.diff(ends)
-
-    def _encode_pieces(self, pieces: list[str]) -> tuple[TokenIds, NDArray[np.int64]]:
-        """The seam to the engine: everything it makes is freed before the next call."""
-        encodings = self._engine.encode_batch_fast(pieces, add_special_tokens=False)
-        lengths = np.fromiter(map(len, encodings), dtype=np.int64, count=len(encodings))
-        ids = np.fromiter(
-            chain.from_iterable(encoding.ids for encoding in encodings),
-            dtype=self.dtype,
-            count=int(lengths.sum()),
-        )
-        return ids, lengths
-
-
-def group_texts(texts: Iterable[str], max_chars: int) -> Iterator[list[str]]:
-    """Lists of texts with about `max_chars` characters each: the last text may go over it."""
-    group: list[str] = []
-    size = 0
-    for text in texts:
-        group.append(text)
-        size += len(text)
-        if size >= max_chars:
-            yield group
-            group, size = [], 0
-    if group:
-        yield group
-
-
-def cut_text(text: str) -> Iterator[str]:
-    """Pieces of at most PIECE_CHARS characters whose ids, joined, are those of the whole text.
-
-    Cuts before a blank; where there is none nearby, before a character that BERT sets apart;
-    where there is neither (a "word" of a thousand characters), anywhere.
-    """
-    start = 0
-    while len(text) - start > PIECE_CHARS:
-        cut = _find_cut(text, start + PIECE_CHARS)
-        yield text[start:cut]
-        start = cut
-    yield text[start:]
-
-
-def _find_cut(text: str, end: int) -> int:
-    """The last good place to cut in the characters before `end`, or `end`."""
-    for pattern in (_BLANK, _SET_APART):
-        places = [match.start() for match in pattern.finditer(text, end - _CUT_SEARCH_CHARS, end)]
-        if places:
-            return places[-1]
-    return end

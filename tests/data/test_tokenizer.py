@@ -16,11 +16,12 @@ from tokenizers import Tokenizer as Engine
 from tokenizers import decoders, models, pre_tokenizers
 from transformers import AutoTokenizer, BertTokenizer, PreTrainedTokenizerFast
 
-from electra_cli.data import tokenizer as module
+from electra_cli.data import text_pieces as module
+from electra_cli.data.encoder import TextEncoder
+from electra_cli.data.text_pieces import cut_text
 from electra_cli.data.tokenizer import (
-    TextEncoder,
+    SPECIAL_TOKENS,
     count_ids,
-    cut_text,
     fingerprint,
     load_tokenizer,
     sample_texts,
@@ -217,7 +218,10 @@ def test_long_texts_are_cut_without_changing_their_ids(trained, kind: str):
 def test_a_word_of_a_million_letters_is_cut_anywhere(trained):
     text = "a" * 350_000
     assert "".join(cut_text(text)) == text
-    assert encode(trained, [text]) == [[trained.unk_token_id] * 4]
+    assert encode(trained, [text]) == [[trained.unk_token_id]]
+    encoder = TextEncoder(trained)
+    encoder._fast_engine = None
+    assert encoder.encode([text])[0].tolist() == [trained.unk_token_id] * 4
 
 
 @given(st.text(alphabet="ab ,\n天\u0301", max_size=300))
@@ -244,7 +248,7 @@ def test_nothing_to_encode_is_no_tokens(trained):
 
 
 def test_a_vocabulary_over_65536_ids_needs_32_bits():
-    vocabulary = {token: i for i, token in enumerate(module.SPECIAL_TOKENS)}
+    vocabulary = {token: i for i, token in enumerate(SPECIAL_TOKENS)}
     vocabulary |= {f"w{i}": i + 5 for i in range(70_000)}
     big = BertTokenizer(vocab=vocabulary)
     ids, _ = TextEncoder(big).encode(["w69999 w1"])
@@ -351,3 +355,32 @@ def test_the_fingerprint_is_the_hash_of_the_sorted_tokenizer_file(trained, folde
     del content["padding"], content["truncation"]
     canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
     assert fingerprint(trained) == hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def test_an_engine_that_differs_is_not_used(trained, monkeypatch):
+    texts = ["the first text", "the [MASK] second"]
+    encoder = TextEncoder(trained)
+    assert encoder.is_fast
+    assert encoder.check(texts)
+    right, lengths = encoder.encode(texts)
+    trusted = encoder._fast_engine
+
+    class WrongEngine:
+        def encode_batch(self, texts, **options):
+            changed = [text.replace("first", "second") for text in texts]
+            return trusted.encode_batch(changed, **options)
+
+    monkeypatch.setattr(encoder, "_fast_engine", WrongEngine())
+    assert not encoder.check(texts)
+    assert not encoder.is_fast
+    ids, found = encoder.encode(texts)
+    assert np.array_equal(ids, right)
+    assert np.array_equal(found, lengths)
+
+
+def test_a_tokenizer_the_fast_engine_cannot_read_is_encoded_by_the_other(tmp_path):
+    engine = Engine(models.BPE({"a": 0, "[UNK]": 1}, []))
+    special = {"pad_token": "a", "cls_token": "a", "sep_token": "a", "mask_token": "a"}
+    encoder = TextEncoder(fast_tokenizer(engine, **special))
+    assert not encoder.is_fast
+    assert encoder.encode(["aa"])[1].tolist() == [2]

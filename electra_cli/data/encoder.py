@@ -1,0 +1,94 @@
+"""Encode many documents fast.
+
+Text never becomes a special token: a literal "[MASK]" in a document is encoded as the characters
+it is made of. nanotoken encodes 20 to 40 times faster than Hugging Face's engine, with the same
+ids; every `electra prepare` checks that on a sample of its own documents.
+"""
+
+import json
+from collections.abc import Sequence
+from itertools import chain
+from typing import TypeAlias
+
+import numpy as np
+from nanotoken import Tokenizer as FastEngine
+from nanotoken import UnsupportedTokenizerError
+from numpy.typing import NDArray
+from tokenizers import Tokenizer as Engine
+
+from electra_cli.data.text_pieces import CHUNK_CHARS, cut_text, group_texts
+from electra_cli.data.tokenizer import Tokenizer, count_ids, describe
+
+TokenIds: TypeAlias = NDArray[np.unsignedinteger]
+
+
+class TextEncoder:
+    """Texts to ids, in batches: no special tokens are added, and none arises from text.
+
+    `dtype` is the smallest that holds every id. AutoTokenizer gives the same ids with
+    add_special_tokens=False and split_special_tokens=True. `is_fast` says whether nanotoken
+    encodes; it reads word pieces only.
+    """
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        content = describe(tokenizer)
+        # A copy: transformers sets truncation, padding and special tokens anew at every call.
+        self._engine = Engine.from_str(json.dumps(content))
+        self._engine.encode_special_tokens = True
+        self._engine.no_truncation()
+        self._engine.no_padding()
+        # Without added tokens a literal "[MASK]" is text for it, too.
+        plain = {**content, "added_tokens": [], "post_processor": None}
+        self._fast_engine: FastEngine | None
+        try:
+            self._fast_engine = FastEngine.from_json(json.dumps(plain))
+        except UnsupportedTokenizerError:
+            self._fast_engine = None
+        self.dtype = np.dtype(np.uint16 if count_ids(tokenizer) <= 2**16 else np.uint32)
+
+    @property
+    def is_fast(self) -> bool:
+        """Whether the fast engine encodes."""
+        return self._fast_engine is not None
+
+    def check(self, texts: Sequence[str]) -> bool:
+        """Whether both engines agree on these texts; from a difference on, only the slow one is
+        used.
+        """
+        fast_ids, fast_lengths = self.encode(texts)
+        slow_ids, slow_lengths = self._encode_slowly(texts)
+        is_same = np.array_equal(fast_ids, slow_ids) and np.array_equal(fast_lengths, slow_lengths)
+        if not is_same:
+            self._fast_engine = None
+        return is_same
+
+    def encode(self, texts: Sequence[str]) -> tuple[TokenIds, NDArray[np.int64]]:
+        """The ids of all texts one after the other, and the number of ids of each text."""
+        if self._fast_engine is None:
+            return self._encode_slowly(texts)
+        encoded = self._fast_engine.encode_batch(list(texts), add_special_tokens=False)
+        return encoded.ids.astype(self.dtype), np.diff(encoded.offsets).astype(np.int64)
+
+    def _encode_slowly(self, texts: Sequence[str]) -> tuple[TokenIds, NDArray[np.int64]]:
+        """encode with Hugging Face's own engine: some 2 MB a second on two cores."""
+        counts = [0]
+        pieces: list[str] = []
+        for text in texts:
+            pieces.extend(cut_text(text))
+            counts.append(len(pieces))
+        encoded = [self._encode_pieces(chunk) for chunk in group_texts(pieces, CHUNK_CHARS)]
+        if not encoded:
+            return np.zeros(0, dtype=self.dtype), np.zeros(len(texts), dtype=np.int64)
+        ends = np.concatenate([[0], *(lengths for _, lengths in encoded)]).cumsum()[counts]
+        return np.concatenate([ids for ids, _ in encoded]), np.diff(ends)
+
+    def _encode_pieces(self, pieces: list[str]) -> tuple[TokenIds, NDArray[np.int64]]:
+        """One call of the engine: everything it makes is freed before the next."""
+        encodings = self._engine.encode_batch_fast(pieces, add_special_tokens=False)
+        lengths = np.fromiter(map(len, encodings), dtype=np.int64, count=len(encodings))
+        ids = np.fromiter(
+            chain.from_iterable(encoding.ids for encoding in encodings),
+            dtype=self.dtype,
+            count=int(lengths.sum()),
+        )
+        return ids, lengths
