@@ -13,7 +13,7 @@ from typing import Protocol
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 from rich.table import Table
 
 PLAIN_EVERY_SECONDS = 30.0
@@ -103,12 +103,8 @@ def progress(description: str, total: float | None) -> Iterator[ProgressLine]:
     if not _stderr.is_terminal:
         yield _PlainLine(description)
         return
-    shape = BarColumn(bar_width=20) if total is not None else SpinnerColumn()
-    columns = (
-        TextColumn("{task.description}"),
-        shape,
-        TextColumn("{task.fields[figures]}"),
-        TimeElapsedColumn(),
-    )
+    shape = BarColumn(bar_width=10) if total is not None else SpinnerColumn()
+    figures = TextColumn("{task.fields[figures]}")
+    columns = (TextColumn("{task.description}"), shape, figures)
     with Progress(*columns, console=_stderr, transient=True) as drawn:
         yield _DrawnLine(drawn, description, total)
