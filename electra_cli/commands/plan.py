@@ -94,7 +94,7 @@ def show_plan(
     micro_batch_size = run.micro_batch_size or run.batch_size
     console.table(
         "plan",
-        ("", "value"),
+        ("", ""),
         [
             ("discriminator", f"{size.discriminator_parameters / 1e6:,.2f}M parameters"),
             (

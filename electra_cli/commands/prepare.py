@@ -30,7 +30,6 @@ from electra_cli.data.shards import (
     load_manifest,
     map_shards,
     save_manifest,
-    sync_to_disk,
 )
 from electra_cli.data.sources import Source, SourceOptions, open_source
 from electra_cli.data.text_pieces import CHUNK_CHARS, group_texts
@@ -44,6 +43,7 @@ from electra_cli.data.tokenizer import (
     train_tokenizer,
     word_starts,
 )
+from electra_cli.disk import sync_to_disk
 from electra_cli.errors import ConfigError, DataError
 
 VOCAB_SIZE = 30_522  # BERT's and ELECTRA's

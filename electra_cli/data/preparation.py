@@ -22,9 +22,9 @@ from electra_cli.data.shards import (
     ShardRecord,
     ShardWriter,
     Split,
-    replace_file,
 )
 from electra_cli.data.text_pieces import CHUNK_CHARS, group_texts
+from electra_cli.disk import replace_file
 from electra_cli.errors import DataError
 
 MIN_DOCUMENT_TOKENS = 4  # less has no context to learn from

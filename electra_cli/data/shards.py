@@ -6,10 +6,8 @@ A shard is an Arrow IPC stream of one record batch, a row a document: `input_ids
 
 # Shapes: D documents and T tokens of a split, R ranges of tokens.
 
-import hashlib
 import json
-import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
@@ -19,6 +17,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from electra_cli.data.report import Report
+from electra_cli.disk import replace_file, sha256_of
 from electra_cli.errors import DataError
 
 FORMAT_VERSION = 1
@@ -89,26 +88,6 @@ def count_split(shards: Iterable[ShardRecord], split: Split) -> tuple[int, int]:
     return sum(s.num_documents for s in chosen), sum(s.num_tokens for s in chosen)
 
 
-def replace_file(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Write beside, sync, rename: a kill leaves the old file or the new one, never half."""
-    partial = path.with_name(f"{path.name}.partial")
-    with partial.open("wb") as file:
-        write(file)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
-    sync_to_disk(path.parent)
-
-
-def sync_to_disk(path: Path) -> None:
-    """Flush a file, or a folder's list of names, to the disk itself."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 class ShardWriter:
     """Collects the documents of one split until `write` makes the next shard of them."""
 
@@ -158,7 +137,7 @@ class ShardWriter:
             num_documents=len(lengths),
             num_tokens=self.num_tokens,
             num_bytes=path.stat().st_size,
-            sha256=_sha256(path),
+            sha256=sha256_of(path),
         )
         self._num_written += 1
         self._ids, self._lengths, self._hashes = [], [], []
@@ -271,7 +250,7 @@ def verify_shards(directory: Path, manifest: ShardManifest) -> None:
     """Read every shard and compare checksums. Raises DataError that names the damaged one."""
     for shard in manifest.shards:
         path = _find_shard(directory, shard)
-        if _sha256(path) != shard.sha256:
+        if sha256_of(path) != shard.sha256:
             raise _damaged(path, "its checksum is not that of the manifest")
 
 
@@ -303,8 +282,3 @@ def _damaged(path: Path, reason: str) -> DataError:
         f"{path} is damaged: {reason}",
         hint="copy the folder again, or prepare the source again with another --out",
     )
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -81,7 +81,7 @@ GROUPS = (
     Group(
         "Losses",
         (
-            Panel("MLM loss", "nats a token; dotted: unigram entropy", "mlm_loss", _UNIGRAM),
+            Panel("MLM loss", "nats a token, over all chosen ones", "mlm_loss"),
             Panel(
                 "MLM loss on [MASK] alone",
                 "nats a token; dotted: unigram entropy",
@@ -107,7 +107,7 @@ GROUPS = (
     Group(
         "Discriminator",
         (
-            Panel("RTD AUC", "0.5 is chance", "rtd_auc"),
+            Panel("RTD AUC", "without [CLS] and [SEP]; 0.5 is chance", "rtd_content_auc"),
             Panel("RTD precision", "share of flagged tokens that are replaced", "rtd_precision"),
             Panel("RTD recall", "share of replaced tokens that are flagged", "rtd_recall"),
         ),

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_COLUMNS = ("mlm_loss", "rtd_loss", "rtd_auc", "learning_rate")
+_COLUMNS = ("mlm_masked_loss", "rtd_loss", "rtd_content_auc", "learning_rate")
 _PANELS = tuple(panel for group in GROUPS for panel in group.panels if panel.column in _COLUMNS)
 
 # The light colours of page.css.

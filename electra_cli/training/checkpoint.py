@@ -4,15 +4,14 @@ A checkpoint is a folder of safetensors files, one JSON file of plain values, an
 the SHA-256 of each. Nothing in it is ever unpickled.
 """
 
-import hashlib
 import json
-import os
 import re
 import shutil
 from pathlib import Path
 
 from safetensors.torch import load_file, save_file
 
+from electra_cli.disk import sha256_of, sync_to_disk
 from electra_cli.errors import RunError
 from electra_cli.training.trainer import TrainingState
 
@@ -20,15 +19,6 @@ FORMAT_VERSION = 1
 MANIFEST_NAME = "manifest.json"
 VALUES_NAME = "state.json"
 _NAME = re.compile(r"step-(\d{8,})")
-
-
-def sync_to_disk(path: Path) -> None:
-    """Flush a file, or a folder's list of names, to the disk itself."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 class CheckpointManager:
@@ -58,7 +48,7 @@ class CheckpointManager:
         for group, tensors in state.tensors.items():
             save_file(tensors, partial / f"{group}.safetensors")
         (partial / VALUES_NAME).write_text(json.dumps(state.values, indent=1))
-        checksums = {file.name: _sha256(file) for file in sorted(partial.iterdir())}
+        checksums = {file.name: sha256_of(file) for file in sorted(partial.iterdir())}
         manifest = {"format_version": FORMAT_VERSION, "step": step, "sha256": checksums}
         (partial / MANIFEST_NAME).write_text(json.dumps(manifest, indent=1))
         for file in partial.iterdir():
@@ -114,11 +104,6 @@ def find_damage(path: Path) -> str | None:
         file = path / name
         if not file.is_file():
             return f"{name} is missing"
-        if _sha256(file) != expected:
+        if sha256_of(file) != expected:
             return f"{name} does not match its checksum"
     return None
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

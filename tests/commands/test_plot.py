@@ -80,7 +80,7 @@ def test_every_drawn_column_is_in_the_log():
     names = {panel.column for panel in panels} | {panel.held_out for panel in panels}
     names |= {panel.reference for panel in panels if panel.reference}
     names |= {axis.column for axis in AXES}
-    only_held_out = {"rtd_auc"}
+    only_held_out = {"rtd_content_auc"}
     only_training = {f"validation_{name}" for name in ("learning_rate", "grad_norm")}
     only_training.add("validation_tokens_per_second")
     assert names - set(LOG_COLUMNS) == only_held_out | only_training
@@ -158,7 +158,7 @@ def test_the_page_has_the_data(tmp_path):
     (run,) = data_of((tmp_path / "page.html").read_text())
     wanted = [float(f"{row_at(step)['mlm_loss']:.6g}") for step in range(1, 21)]
     assert run["curves"]["mlm_loss"]["points"] == {"at": list(range(20)), "y": wanted}
-    assert run["curves"]["validation_rtd_auc"]["points"]["at"] == [4, 9, 14, 19]
+    assert run["curves"]["validation_rtd_content_auc"]["points"]["at"] == [4, 9, 14, 19]
     assert run["x"]["steps"] == list(range(1, 21))
     assert run["x"]["tokens"] == [1000 * step for step in range(1, 21)]
     assert run["x"]["hours"] == pytest.approx([0.01 * step for step in range(1, 21)])

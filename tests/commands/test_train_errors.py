@@ -28,7 +28,7 @@ def assert_refused(done, *parts: str, code: int = 1) -> None:
         (["--set", "optim.lerning_rate=1"], ["unknown option", "did you mean optim.learning_rate"]),
         (["--set", "run.num_steps=many"], ["run.num_steps = 'many'", "Optimizer steps"]),
         (["--learning-rate", "-1"], ["optim.learning_rate = -1.0", "greater than 0"]),
-        (["--max-seq-length", "4096"], ["longer than model.max_position_embeddings"]),
+        (["--set", "data.max_seq_length=4096"], ["longer than model.max_position_embeddings"]),
         (["--device", "cuda"], ["no device 'cuda'", "--device cpu"]),
         (["--device", "toaster"], ["no device 'toaster'", "--device cpu"]),
         (["--precision", "fp16"], ["cpu has no fp16 arithmetic", "--precision auto"]),
