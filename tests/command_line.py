@@ -24,6 +24,7 @@ TINY = [
         "model.embedding_size=24",
         "model.max_position_embeddings=32",
         "model.generator_width=1/2",
+        "model.tie_encoders=false",
         "optim.num_warmup_steps=2",
         "run.batch_size=8",
         "run.num_steps=12",
