@@ -5,7 +5,7 @@ Sequences stand one after the other in one row of real tokens, so nothing is eve
 
 # Shapes: T tokens of a packed batch, B sequences, N masked slots.
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -50,15 +50,12 @@ class Batch:
         return begins | ends | (~second & second.roll(-1))
 
     def to(self, device: torch.device) -> "Batch":
-        """Copy every tensor to `device`; from pinned memory the copy does not wait."""
-        return self._map(lambda tensor: tensor.to(device, non_blocking=True))
-
-    def pin_memory(self) -> "Batch":
-        """Move to page-locked host memory, from which copies to a GPU are asynchronous."""
-        return self._map(Tensor.pin_memory)
-
-    def _map(self, function: Callable[[Tensor], Tensor]) -> "Batch":
-        tensors = {k: function(v) for k, v in vars(self).items() if isinstance(v, Tensor)}
+        """Copy every tensor to `device`."""
+        tensors = {
+            name: value.to(device, non_blocking=True)
+            for name, value in vars(self).items()
+            if isinstance(value, Tensor)
+        }
         return Batch(**tensors, max_length=self.max_length)
 
     def split(self, num_sequences: int) -> Iterator["Batch"]:
