@@ -38,9 +38,10 @@ def masked_lm(
     A sample is the inverse of the cumulative distribution at the noise: one number a slot, where
     Gumbel noise would draw V.
     """
-    output = _SampledCrossEntropy.apply(  # type: ignore[no-untyped-call]
-        hidden, weight, bias, target_ids, noise, temperature
-    )
+    with torch.autocast(hidden.device.type, enabled=False):
+        output = _SampledCrossEntropy.apply(  # type: ignore[no-untyped-call]
+            hidden.float(), weight.float(), bias.float(), target_ids, noise, temperature
+        )
     return MaskedLMOutput(*output)
 
 
@@ -56,21 +57,6 @@ def _sample(probabilities: Tensor, noise: Tensor) -> Tensor:
 class _SampledCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any,
-        hidden: Tensor,
-        weight: Tensor,
-        bias: Tensor,
-        target_ids: Tensor,
-        noise: Tensor,
-        temperature: float,
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        with torch.autocast(hidden.device.type, enabled=False):
-            return _SampledCrossEntropy._forward(
-                ctx, hidden.float(), weight.float(), bias.float(), target_ids, noise, temperature
-            )
-
-    @staticmethod
-    def _forward(
         ctx: Any,
         hidden: Tensor,
         weight: Tensor,
