@@ -37,6 +37,11 @@ class RunDirectory:
         return self.root / "training_log.csv"
 
     @property
+    def events(self) -> Path:
+        """Resumes, warnings and stops (electra_cli.run_events)."""
+        return self.root / "events.jsonl"
+
+    @property
     def picture(self) -> Path:
         """The loss curves as a picture."""
         return self.root / "loss_curve.png"
