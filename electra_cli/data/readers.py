@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 END_MARK = b"\xff\xff\xff\xff\0\0\0\0"  # of an Arrow stream; before version 0.15 its second half
 TABLE_ROWS = 64  # taken out of Arrow's memory at a time; a row may be a whole book
+ASCII_WHITE_SPACE = b" \t\n\r\v\f\x1c\x1d\x1e\x1f"  # as str.isspace has it; bytes.isspace has less
 
 BOM = "\ufeff"
 JSON_HINT = "a .jsonl file has one object a line; jq -c '.[]' FILE makes them from a list"
@@ -119,7 +120,7 @@ def _blocks(stream: io.BufferedReader) -> Iterator[_Block]:
 
 def _is_blank(line: bytes) -> bool:
     if line.isascii():
-        return line.isspace()
+        return not line.strip(ASCII_WHITE_SPACE)
     return line.decode("utf-8", errors="replace").isspace()  # such as U+3000
 
 
