@@ -1,5 +1,9 @@
 """What a user takes away from a finished run: two Hugging Face folders and the curves."""
 
+import json
+import re
+from html import escape
+
 from electra_cli.commands.session import Session
 from electra_cli.data.stream import Position, iter_batches
 from electra_cli.model.export import export_discriminator, export_generator
@@ -18,8 +22,8 @@ A text encoder for fine-tuning, and a detector of replaced tokens:
 ```python
 from transformers import AutoModelForPreTraining, AutoTokenizer
 
-tokenizer = AutoTokenizer.from_pretrained("{directory}")
-model = AutoModelForPreTraining.from_pretrained("{directory}")
+tokenizer = AutoTokenizer.from_pretrained({directory})
+model = AutoModelForPreTraining.from_pretrained({directory})
 logits = model(**tokenizer("A sentence.", return_tensors="pt")).logits  # > 0: looks replaced
 ```
 """,
@@ -29,7 +33,7 @@ A small masked language model, which proposed the replacements:
 ```python
 from transformers import pipeline
 
-fill = pipeline("fill-mask", model="{directory}")
+fill = pipeline("fill-mask", model={directory})
 fill("A [MASK] of text.")
 ```
 """,
@@ -63,15 +67,21 @@ tags: [electra]
 ---
 # ELECTRA {kind}
 
-{_USES[kind].format(directory=session.run.root / kind)}
+{_USES[kind].format(directory=json.dumps(str(session.run.root / kind)))}
 Pre-trained with electra-cli for {session.trainer.step:,} steps of {config.run.batch_size:,}
-windows of at most {config.data.max_seq_length} tokens, on {manifest.num_tokens:,} tokens of
-{manifest.source_name} (vocabulary {manifest.vocab_size:,}).
+windows of at most {config.data.max_seq_length} tokens, on {manifest.num_tokens:,} tokens
+of {_as_text(manifest.source_name)} (vocabulary {manifest.vocab_size:,}).
 
 | held-out metric at the end | value |
 |---|---|
 {figures}
 """
+
+
+def _as_text(name: str) -> str:
+    """A name in Markdown as it is: neither markup, HTML nor a line of its own."""
+    line = "".join(character if character.isprintable() else " " for character in name)
+    return re.sub(r"([\\`*_\[\]|~])", r"\\\1", escape(line))
 
 
 def draw_curves(run: RunDirectory) -> None:

@@ -9,6 +9,7 @@ import re
 import shutil
 from pathlib import Path
 
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from electra_cli.disk import sha256_of, sync_to_disk
@@ -77,11 +78,13 @@ class CheckpointManager:
                 if others
                 else "there is no other checkpoint; start a new run",
             )
-        groups = sorted(path.glob("*.safetensors"))
-        return TrainingState(
-            tensors={file.stem: load_file(file) for file in groups},
-            values=json.loads((path / VALUES_NAME).read_text()),
-        )
+        try:
+            return _read_state(path)
+        except (SafetensorError, ValueError, RecursionError) as error:  # though its checksum holds
+            raise RunError(
+                f"{path} holds something else than a checkpoint: {error}",
+                hint="it was not written by electra: take another one with --step, or start anew",
+            ) from None
 
     def latest(self) -> int | None:
         """The newest step whose checkpoint verifies, or None."""
@@ -89,6 +92,16 @@ class CheckpointManager:
             if find_damage(self.path_of(step)) is None:
                 return step
         return None
+
+
+def _read_state(path: Path) -> TrainingState:
+    """The files that the manifest names, and no other that lies beside them."""
+    names = json.loads((path / MANIFEST_NAME).read_text())["sha256"]
+    files = [path / name for name in sorted(names) if name.endswith(".safetensors")]
+    return TrainingState(
+        tensors={file.stem: load_file(file) for file in files},
+        values=json.loads((path / VALUES_NAME).read_text()),
+    )
 
 
 def find_damage(path: Path) -> str | None:
@@ -102,6 +115,8 @@ def find_damage(path: Path) -> str | None:
         return f"format {version}, this program reads {FORMAT_VERSION}"
     for name, expected in checksums.items():
         file = path / name
+        if Path(name).name != name or file.is_symlink():
+            return f"{MANIFEST_NAME} names {name!r}, which is no file of the folder's own"
         if not file.is_file():
             return f"{name} is missing"
         if sha256_of(file) != expected:
