@@ -21,6 +21,7 @@ from rich.table import Table
 from rich.text import Text
 
 PLAIN_EVERY_SECONDS = 30.0
+MAX_LINE_CHARS = 1_000  # of a problem or a hint: names and lists of names can be of any length
 
 # Colours, titles and the cursor are steered by control characters, the direction of text by the
 # signs for it, and a line or a lone surrogate would spoil what comes after.
@@ -64,8 +65,14 @@ def error(problem: str, hint: str) -> None:
 
 
 def _print_problem(kind: str, style: str, problem: str, hint: str) -> None:
-    _stderr.print(Text.assemble((kind, style), " ", _visible(problem)))
-    _stderr.print(Text.assemble("  ", ("hint:", "cyan"), " ", _visible(hint)))
+    _stderr.print(Text.assemble((kind, style), " ", _shortened(problem)))
+    _stderr.print(Text.assemble("  ", ("hint:", "cyan"), " ", _shortened(hint)))
+
+
+def _shortened(text: str) -> str:
+    """Its beginning and its end, where a message's own words are."""
+    half = MAX_LINE_CHARS // 2
+    return _visible(text if len(text) <= 2 * half else f"{text[:half]} ... {text[-half:]}")
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

@@ -54,3 +54,12 @@ def test_a_progress_line_is_no_markup(capsys, monkeypatch, is_terminal):
     shown = capsys.readouterr().err
     assert "[bold]b \\x1b]0;y" in shown
     assert "[red]r \\x1b]0;x" in shown
+
+
+def test_a_long_problem_is_shortened_in_its_middle(capsys):
+    console.error(f"there is no {'x' * 5_000} here", "y" * 5_000)
+    problem, hint = capsys.readouterr().err.splitlines()
+    assert problem.startswith("error: there is no xxx")
+    assert problem.endswith("xxx here")
+    assert len(problem) < 1_020
+    assert len(hint) < 1_020

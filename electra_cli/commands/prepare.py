@@ -136,9 +136,12 @@ def _prepare(
     with _progress_of(source, "tokenizing", interruption) as on_batch:
         progress = preparation.run(source.documents(), on_batch)
     if not count_split(progress.shards, "train")[0]:
+        tally = progress.tally
+        held_out, _ = count_split(progress.shards, "validation")
         raise DataError(
-            f"no document of {source.name} is left to train on: of {progress.tally.documents:,}, "
-            f"{progress.tally.too_short:,} are too short and the others held out",
+            f"no document of {source.name} is left to train on: of {tally.documents:,}, "
+            f"{tally.duplicates:,} are duplicates, {tally.too_short:,} too short and {held_out:,} "
+            "held out",
             hint="name more text, or hold out less with --validation-fraction",
         )
     manifest = _build_manifest(source, tokenizer, directory, progress)
