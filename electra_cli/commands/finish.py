@@ -3,9 +3,10 @@
 from electra_cli.commands.session import Session
 from electra_cli.data.stream import Position, iter_batches
 from electra_cli.model.export import export_discriminator, export_generator
-from electra_cli.plotting.curves import RunLog
 from electra_cli.plotting.page import write_page
 from electra_cli.plotting.picture import write_picture
+from electra_cli.plotting.run_log import read_run
+from electra_cli.presets import load_options
 from electra_cli.run_directory import RunDirectory
 
 # Windows on which an exported model is compared with the one in memory.
@@ -76,6 +77,6 @@ windows of at most {config.data.max_seq_length} tokens, on {manifest.num_tokens:
 
 def draw_curves(run: RunDirectory) -> None:
     """The curves as a page and as a picture, in the run's folder."""
-    logs = [RunLog(run.root.name, run.read_log())]
+    logs = [read_run(run, run.root.name, load_options(run.config))]
     write_page(run.page, logs)
     write_picture(run.picture, logs)

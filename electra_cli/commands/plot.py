@@ -1,43 +1,98 @@
 """electra plot: the curves of one run or of several, as a page and on request as a picture."""
 
+import time
 import webbrowser
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from electra_cli import console
-from electra_cli.errors import RunError
-from electra_cli.plotting.curves import GROUPS, MARK, RunLog, has_values
-from electra_cli.run_directory import RunDirectory
+from electra_cli.errors import ConfigError, RunError
+from electra_cli.plotting.curves import GROUPS, MARK, has_values
+from electra_cli.plotting.page import write_page
+from electra_cli.plotting.run_log import RunLog, read_run
+from electra_cli.presets import load_options
+from electra_cli.run_directory import NoRowsError, RunDirectory
+
+# How often a watched run is looked at, and how often its page in the browser is read anew.
+_LOOK_EVERY_SECONDS = 1.0
+_RELOAD_EVERY_SECONDS = 10
 
 
-def run(runs: Sequence[Path], out: Path | None, png: Path | None, open_browser: bool) -> None:
+@dataclass(frozen=True)
+class PlotOptions:
+    """What `electra plot` was asked for."""
+
+    runs: Sequence[Path]
+    out: Path | None
+    png: Path | None
+    watch: bool
+    open_browser: bool
+
+
+def plot(options: PlotOptions) -> None:
     """Write the page of these runs, and a picture if `png` is given; print the paths.
 
     The page goes to `out`; without it into the run's folder, of several runs into this one.
     Raises RunError for a folder that holds no usable log, and for a file that would be
     overwritten but was not written by this command.
     """
-    folders = list({root.resolve(): root for root in runs}.values())
-    logs = _read_all(folders)
-    default = RunDirectory(folders[0] if len(folders) == 1 else Path()).page
-    page = out or default
+    folders = list({root.resolve(): root for root in options.runs}.values())
+    for folder in folders:
+        if not folder.is_dir():
+            raise RunError(f"no folder {folder}", hint="name the folder of a run: runs/NAME")
+    page = options.out or RunDirectory(folders[0] if len(folders) == 1 else Path()).page
+    if options.watch:
+        _watch(folders, page, options)
+        return
+    for path in _draw(_read_all(folders), page, options.png):
+        console.result(path)
+    if options.open_browser:
+        _open(page)
 
-    from electra_cli.plotting.page import write_page
 
-    _write(page, logs, write_page, option="--out")
-    if png is not None:
-        from electra_cli.plotting.picture import write_picture
+def _watch(folders: Sequence[Path], page: Path, options: PlotOptions) -> None:
+    """Draw anew whenever a run has changed, until Ctrl-C; at the end a page that stays."""
+    state, logs = None, None
+    try:
+        while True:
+            if (now := _state(folders)) != state:
+                try:
+                    read = _read_all(folders)
+                except NoRowsError as error:
+                    if state is None:
+                        console.talk(f"waiting: {error}")
+                else:
+                    paths = _draw(read, page, options.png, _RELOAD_EVERY_SECONDS)
+                    if logs is None:
+                        for path in paths:
+                            console.result(path)
+                        console.hint("drawn anew as the log grows; Ctrl-C ends it")
+                        if options.open_browser:
+                            _open(page)
+                    logs = read
+                state = now
+            time.sleep(_LOOK_EVERY_SECONDS)
+    except KeyboardInterrupt:
+        if logs is not None:
+            _draw(logs, page, options.png)
+        console.talk("watching ended")
 
-        _write(png, logs, write_picture, option="--png")
-    if open_browser and not webbrowser.open(page.resolve().as_uri()):
-        console.warn("no browser could be started", hint=f"open {page} yourself")
+
+def _state(folders: Sequence[Path]) -> list[object]:
+    """What changes when a run goes on."""
+    state: list[object] = []
+    for directory in map(RunDirectory, folders):
+        for path in (directory.log, directory.events, directory.config):
+            status = path.stat() if path.is_file() else None
+            state.append(status and (status.st_size, status.st_mtime_ns))
+        state.append(directory.checkpoint_steps())
+    return state
 
 
 def _read_all(folders: Sequence[Path]) -> list[RunLog]:
     """The logs of these folders; of several, those that cannot be drawn are passed over."""
-    for folder in folders:
-        if not folder.is_dir():
-            raise RunError(f"no folder {folder}", hint="name the folder of a run: runs/NAME")
     logs = []
     for folder, name in zip(folders, _names(folders), strict=True):
         try:
@@ -52,7 +107,7 @@ def _read_all(folders: Sequence[Path]) -> list[RunLog]:
 
 
 def _read(root: Path, name: str) -> RunLog:
-    """The log of one run, with all that drawing relies on."""
+    """One run, with all that drawing relies on."""
     directory = RunDirectory(root)
     inside = sorted(child.name for child in root.iterdir() if RunDirectory(child).log.is_file())
     if inside and not directory.log.is_file():
@@ -60,16 +115,23 @@ def _read(root: Path, name: str) -> RunLog:
             f"{root} is no run but holds runs: {', '.join(inside[:5])}",
             hint=f"electra plot {root / inside[0]}, or all of them: electra plot {root}/*",
         )
-    log = RunLog(name, directory.read_log())
-    if None in log.columns.get("step", [None]):
-        raise RunError(
-            f"{directory.log} has rows without a step", hint="name a folder made by electra train"
-        )
+    log = read_run(directory, name, _settings(directory))
     if not any(has_values(panel, [log]) for group in GROUPS for panel in group.panels):
         raise RunError(
             f"{directory.log} has nothing to draw", hint="name a folder made by electra train"
         )
     return log
+
+
+def _settings(directory: RunDirectory) -> Mapping[str, object]:
+    """The settings of a run; a log alone can be drawn, too."""
+    if not directory.config.is_file():
+        return {}
+    try:
+        return load_options(directory.config)
+    except ConfigError as error:
+        console.warn(str(error), "the curves are drawn without the settings")
+        return {}
 
 
 def _names(folders: Sequence[Path]) -> list[str]:
@@ -82,13 +144,21 @@ def _names(folders: Sequence[Path]) -> list[str]:
     raise AssertionError("the folders are different")
 
 
-def _write(
-    path: Path,
-    logs: Sequence[RunLog],
-    write: Callable[[Path, Sequence[RunLog]], None],
-    option: str,
-) -> None:
-    """Write one file and print its path; never over a file that this command has not written."""
+def _draw(
+    logs: Sequence[RunLog], page: Path, png: Path | None, reload_seconds: int | None = None
+) -> list[Path]:
+    """Write the files that were asked for; their paths."""
+    _write(page, partial(write_page, runs=logs, reload_seconds=reload_seconds), option="--out")
+    if png is None:
+        return [page]
+    from electra_cli.plotting.picture import write_picture  # matplotlib takes half a second
+
+    _write(png, partial(write_picture, runs=logs), option="--png")
+    return [page, png]
+
+
+def _write(path: Path, write: Callable[[Path], None], option: str) -> None:
+    """Write one file; never over a file that this command has not written."""
     try:
         if path.is_dir():
             raise RunError(f"{path} is a folder", hint=f"name a file: {option} FILE")
@@ -98,15 +168,19 @@ def _write(
                 hint=f"choose another {option} FILE",
             )
         path.parent.mkdir(parents=True, exist_ok=True)
-        write(path, logs)
+        write(path)
     except OSError as error:
         raise RunError(
             f"cannot write {path}: {error.strerror}", hint=f"choose another {option} FILE"
         ) from None
-    console.result(path)
 
 
 def _start(path: Path) -> bytes:
     """The first bytes of a file, where a page and a picture of ours carry their mark."""
     with path.open("rb") as file:
         return file.read(512)
+
+
+def _open(page: Path) -> None:
+    if not webbrowser.open(page.resolve().as_uri()):
+        console.warn("no browser could be started", hint=f"open {page} yourself")
