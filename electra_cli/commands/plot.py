@@ -3,7 +3,7 @@
 import time
 import webbrowser
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -46,7 +46,7 @@ def plot(options: PlotOptions) -> None:
     if options.watch:
         _watch(folders, page, options)
         return
-    for path in _draw(_read_all(folders), page, options.png):
+    for path in _draw(_Reader(folders).read_all(), page, options.png):
         console.result(path)
     if options.open_browser:
         _open(page)
@@ -54,12 +54,13 @@ def plot(options: PlotOptions) -> None:
 
 def _watch(folders: Sequence[Path], page: Path, options: PlotOptions) -> None:
     """Draw anew whenever a run has changed, until Ctrl-C; at the end a page that stays."""
+    reader = _Reader(folders)
     state, logs = None, None
     try:
         while True:
             if (now := _state(folders)) != state:
                 try:
-                    read = _read_all(folders)
+                    read = reader.read_all()
                 except NoRowsError as error:
                     if state is None:
                         console.talk(f"waiting: {error}")
@@ -91,47 +92,62 @@ def _state(folders: Sequence[Path]) -> list[object]:
     return state
 
 
-def _read_all(folders: Sequence[Path]) -> list[RunLog]:
-    """The logs of these folders; of several, those that cannot be drawn are passed over."""
-    logs = []
-    for folder, name in zip(folders, _names(folders), strict=True):
+@dataclass(frozen=True)
+class _Reader:
+    """Reads the runs, as often as is asked, and tells each thing that is odd about them once."""
+
+    folders: Sequence[Path]
+    told: set[str] = field(default_factory=set)
+
+    def read_all(self) -> list[RunLog]:
+        """The runs; of several, those that cannot be drawn are passed over.
+
+        Raises RunError if none is left, NoRowsError if some of them may have rows later.
+        """
+        logs: list[RunLog] = []
+        errors: list[RunError] = []
+        for folder, name in zip(self.folders, _names(self.folders), strict=True):
+            try:
+                logs.append(self._read(folder, name))
+            except RunError as error:
+                errors.append(error)
+        if logs:
+            for passed_over in errors:
+                self._warn(passed_over, passed_over.hint)
+            return logs
+        young = [problem for problem in errors if isinstance(problem, NoRowsError)]
+        raise [*young, *errors][0]
+
+    def _read(self, root: Path, name: str) -> RunLog:
+        """One run, with all that drawing relies on."""
+        directory = RunDirectory(root)
+        inside = sorted(child.name for child in root.iterdir() if RunDirectory(child).log.is_file())
+        if inside and not directory.log.is_file():
+            raise RunError(
+                f"{root} is no run but holds runs: {', '.join(inside[:5])}",
+                hint=f"electra plot {root / inside[0]}, or all of them: electra plot {root}/*",
+            )
+        log = read_run(directory, name, self._settings(directory))
+        if not any(has_values(panel, [log]) for group in GROUPS for panel in group.panels):
+            raise RunError(
+                f"{directory.log} has nothing to draw", hint="name a folder made by electra train"
+            )
+        return log
+
+    def _settings(self, directory: RunDirectory) -> Mapping[str, object]:
+        """The settings of a run; a log alone can be drawn, too."""
+        if not directory.config.is_file():
+            return {}
         try:
-            logs.append(_read(folder, name))
-        except RunError as error:
-            if len(folders) == 1:
-                raise
-            console.warn(str(error), error.hint)
-    if not logs:
-        raise RunError("none of these folders can be drawn", hint="name the folder of a run")
-    return logs
+            return load_options(directory.config)
+        except ConfigError as error:
+            self._warn(error, "the curves are drawn without the settings")
+            return {}
 
-
-def _read(root: Path, name: str) -> RunLog:
-    """One run, with all that drawing relies on."""
-    directory = RunDirectory(root)
-    inside = sorted(child.name for child in root.iterdir() if RunDirectory(child).log.is_file())
-    if inside and not directory.log.is_file():
-        raise RunError(
-            f"{root} is no run but holds runs: {', '.join(inside[:5])}",
-            hint=f"electra plot {root / inside[0]}, or all of them: electra plot {root}/*",
-        )
-    log = read_run(directory, name, _settings(directory))
-    if not any(has_values(panel, [log]) for group in GROUPS for panel in group.panels):
-        raise RunError(
-            f"{directory.log} has nothing to draw", hint="name a folder made by electra train"
-        )
-    return log
-
-
-def _settings(directory: RunDirectory) -> Mapping[str, object]:
-    """The settings of a run; a log alone can be drawn, too."""
-    if not directory.config.is_file():
-        return {}
-    try:
-        return load_options(directory.config)
-    except ConfigError as error:
-        console.warn(str(error), "the curves are drawn without the settings")
-        return {}
+    def _warn(self, problem: object, hint: str) -> None:
+        if str(problem) not in self.told:
+            self.told.add(str(problem))
+            console.warn(str(problem), hint)
 
 
 def _names(folders: Sequence[Path]) -> list[str]:

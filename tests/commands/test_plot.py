@@ -10,9 +10,9 @@ import pytest
 from command_line import run_electra, start_electra
 from plot_runs import add_checkpoints, add_config, row_at, runs_of, write_log
 
-from electra_cli.commands.plot import PlotOptions, plot
+from electra_cli.commands.plot import PlotOptions, _Reader, plot
 from electra_cli.errors import RunError
-from electra_cli.run_directory import RunDirectory
+from electra_cli.run_directory import NoRowsError, RunDirectory
 
 
 def draw(*runs: Path, out: Path | None = None, png: Path | None = None) -> None:
@@ -76,6 +76,7 @@ def test_a_real_run_has_its_checkpoints_and_settings_on_its_page(finished, tmp_p
     marks = [(mark["kind"], mark["step"]) for mark in run["marks"]]
     assert marks == [("checkpoint", 5), ("checkpoint", 10), ("checkpoint", 12)]
     assert "run.batch_size</th><td>8</td>" in page
+    assert (finished.root / "loss_curve.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_a_browser_is_opened_only_when_asked(tmp_path, monkeypatch):
@@ -148,6 +149,23 @@ def test_a_watched_run_is_drawn_anew_until_ctrl_c(tmp_path):
     assert (watching.returncode, stdout) == (0, "run/loss_curve.html\n")
     assert "Traceback" not in stderr
     assert '"reloadSeconds":null' in directory.page.read_text()  # a page that stays
+
+
+def test_what_is_odd_is_told_once_however_often_the_runs_are_read(tmp_path, capsys):
+    (tmp_path / "young").mkdir()
+    young = add_config(tmp_path / "young", run={"seed": 0})
+    reader = _Reader([write_log(tmp_path / "run"), young])
+    assert [log.name for log in reader.read_all()] == ["run"]
+    assert len(reader.read_all()) == 1
+    assert capsys.readouterr().err.count("has no rows yet") == 1
+
+
+def test_several_runs_that_have_not_logged_yet_are_waited_for(tmp_path):
+    damaged = write_log(tmp_path / "run")
+    RunDirectory(damaged).log.write_text("step,loss\n1,x\n")
+    (tmp_path / "young").mkdir()
+    with pytest.raises(NoRowsError):
+        _Reader([damaged, add_config(tmp_path / "young", run={"seed": 0})]).read_all()
 
 
 # What is refused
