@@ -21,7 +21,7 @@ _PROBE_SIZE = 1_024
 class RunSize:
     """How much a run reads and computes."""
 
-    discriminator_parameters: int
+    main_parameters: int
     total_parameters: int
     tokens_per_step: float
     num_epochs: float | None  # None without data
@@ -37,7 +37,7 @@ def measure_run(
     Raises DataError if the training documents do not fill one batch.
     """
     run = config.run
-    discriminator, total = count_model_parameters(config, vocab_size)
+    main, total = count_model_parameters(config, vocab_size)
     window_tokens = float(config.data.max_seq_length)
     num_epochs = None
     if data is not None:
@@ -53,13 +53,13 @@ def measure_run(
         window_tokens = content_tokens + 3 - config.data.single_segment_fraction
         num_epochs = run.num_steps * run.batch_size / num_windows
     tokens_per_step = run.batch_size * window_tokens
-    flops = training_flops(config.model, vocab_size).count(
+    flops = training_flops(config.model, config.objective, vocab_size).count(
         round(tokens_per_step),
         round(tokens_per_step * config.objective.mask_fraction),
         round(tokens_per_step * window_tokens),
     )
     return RunSize(
-        discriminator_parameters=discriminator,
+        main_parameters=main,
         total_parameters=total,
         tokens_per_step=tokens_per_step,
         num_epochs=num_epochs,
@@ -88,6 +88,13 @@ def show_plan(
 ) -> None:
     """The plan as a table."""
     run, model = config.run, config.model
+    main = "discriminator" if config.objective.name.startswith("electra") else "masked LM"
+    generator = "none"
+    if config.objective.trains_generator:
+        beyond = (size.total_parameters - size.main_parameters) / 1e6
+        generator = (
+            f"{beyond:,.2f}M, {model.generator_layers} layers of {model.generator_hidden_size}"
+        )
     rate = matrix_flops_per_second(device, precision)
     seconds = size.total_flops / (rate * _USUAL_UTILISATION)
     epochs = "no data yet" if size.num_epochs is None else f"{size.num_epochs:,.2f}"
@@ -96,12 +103,8 @@ def show_plan(
         "plan",
         ("", ""),
         [
-            ("discriminator", f"{size.discriminator_parameters / 1e6:,.2f}M parameters"),
-            (
-                "generator beyond it",
-                f"{(size.total_parameters - size.discriminator_parameters) / 1e6:,.2f}M, "
-                f"{model.generator_layers} layers of {model.generator_hidden_size}",
-            ),
+            (main, f"{size.main_parameters / 1e6:,.2f}M parameters"),
+            ("generator beyond it", generator),
             ("steps", f"{run.num_steps:,}"),
             ("a step", f"{run.batch_size:,} windows, {size.tokens_per_step:,.0f} tokens"),
             ("forward pass", f"{micro_batch_size:,} windows"),

@@ -140,9 +140,9 @@ def _train_to_end(session: Session) -> None:
         _train_loop(session)
     finally:
         session.batches.close()
-    export_models(session)
+    encoder = export_models(session)
     draw_curves(session.run)
-    console.talk(f"the trained encoder: {session.run.discriminator}")
+    console.talk(f"the trained encoder: {encoder}")
     console.result(session.run.root)
     console.hint(f"see how it went: electra plot {session.run.root}")
 

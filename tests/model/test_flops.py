@@ -17,7 +17,9 @@ def test_the_count_equals_what_torch_counts():
     # The plain products of attention, since torch does not count the CPU's fused kernel.
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         model(batch, batch.num_masked, batch.num_tokens).loss.backward()
-    counted = training_flops(config.model, VOCAB_SIZE).count(32, batch.num_masked, 32 * 32)
+    counted = training_flops(config.model, config.objective, VOCAB_SIZE).count(
+        32, batch.num_masked, 32 * 32
+    )
     # Nor the in-place product that adds up the gradient of the tied matrix.
     tied_gradient = 2 * batch.num_masked * VOCAB_SIZE * config.model.embedding_size
     assert counter.get_total_flops() + tied_gradient == counted

@@ -6,8 +6,10 @@ from golden_steps import GoldenSteps, golden_config, golden_trainer
 from torch.nn import functional
 
 from electra_cli.batch import Batch
-from electra_cli.model import masked_lm, pretrainer
+from electra_cli.model import masked_lm
 from electra_cli.model.attention import PackedLayout
+from electra_cli.model.outputs import Judgements, PretrainOutput, PretrainSums
+from electra_cli.model.pretrainer import ElectraPretrainer
 
 
 def feed_samples(monkeypatch: pytest.MonkeyPatch, samples: torch.Tensor) -> None:
@@ -28,13 +30,13 @@ def padded_attention_mask(layout: PackedLayout) -> torch.Tensor:
 class PaddedReference:
     """The slow, obvious step: Hugging Face's modules on padded input, torch's own losses."""
 
-    def __init__(self, model: pretrainer.ElectraPretrainer, samples: torch.Tensor) -> None:
+    def __init__(self, model: ElectraPretrainer, samples: torch.Tensor) -> None:
         self._model = model
         self._samples = samples
         for each in (model.generator, model.discriminator):
             each.config._attn_implementation = "eager"
 
-    def __call__(self, batch: Batch, num_masked: int, num_tokens: int) -> pretrainer.PretrainOutput:
+    def __call__(self, batch: Batch, num_masked: int, num_tokens: int) -> PretrainOutput:
         lengths = batch.cu_seqlens.diff().tolist()
         row, column = torch.nonzero(
             torch.arange(max(lengths)) < torch.tensor(lengths)[:, None], as_tuple=True
@@ -62,12 +64,13 @@ class PaddedReference:
         objective = self._model.objective
         loss = objective.generator_loss_weight * mlm_loss
         loss = loss + objective.discriminator_loss_weight * rtd_loss
-        zero = torch.zeros(())
-        sums = pretrainer.PretrainSums(*[zero] * len(pretrainer.PretrainSums._fields))
-        sums = sums._replace(
-            mlm_loss=mlm_loss.detach() * num_masked, rtd_loss=rtd_loss.detach() * num_tokens
+        sums = PretrainSums.zeros(scores.device)._replace(
+            mlm_loss=mlm_loss.detach() * num_masked,
+            predicted=torch.tensor(num_masked),
+            rtd_loss=rtd_loss.detach() * num_tokens,
+            judged=torch.tensor(num_tokens),
         )
-        return pretrainer.PretrainOutput(loss, sums, scores.detach(), is_replaced)
+        return PretrainOutput(loss, sums, Judgements(scores.detach(), is_replaced, None))
 
 
 def run_steps(
