@@ -9,7 +9,7 @@ from electra_cli import console
 from electra_cli.commands.session import PreparedData, count_model_parameters, estimate_bytes
 from electra_cli.config import PretrainConfig
 from electra_cli.errors import DataError
-from electra_cli.model.flops import training_flops
+from electra_cli.model.flops import authors_training_flops, training_flops
 from electra_cli.training.device import Precision, autocast, memory_bytes
 
 # Half of what bare matrix products reach: the rest of a step is memory traffic.
@@ -26,6 +26,7 @@ class RunSize:
     tokens_per_step: float
     num_epochs: float | None  # None without data
     total_flops: float
+    authors_flops: float  # of replaced token detection with a generator
     memory_bytes: int
 
 
@@ -64,6 +65,7 @@ def measure_run(
         tokens_per_step=tokens_per_step,
         num_epochs=num_epochs,
         total_flops=flops * run.num_steps,
+        authors_flops=authors_training_flops(config, vocab_size),
         memory_bytes=estimate_bytes(
             config, total, config.run.micro_batch_size or run.batch_size, precision
         ),
@@ -99,6 +101,9 @@ def show_plan(
     seconds = size.total_flops / (rate * _USUAL_UTILISATION)
     epochs = "no data yet" if size.num_epochs is None else f"{size.num_epochs:,.2f}"
     micro_batch_size = run.micro_batch_size or run.batch_size
+    flops = f"{size.total_flops:.4g}"
+    if config.objective.name == "electra" and config.objective.trains_generator:
+        flops += f" ({size.authors_flops:.4g} as the authors count)"
     console.table(
         "plan",
         ("", ""),
@@ -110,7 +115,7 @@ def show_plan(
             ("forward pass", f"{micro_batch_size:,} windows"),
             ("tokens in all", f"{size.tokens_per_step * run.num_steps:,.0f}"),
             ("epochs", epochs),
-            ("training FLOPs", f"{size.total_flops:.3g}"),
+            ("training FLOPs", flops),
             (
                 "memory",
                 f"about {size.memory_bytes / 2**30:.1f} of {memory_bytes(device) / 2**30:.1f} GB",

@@ -131,8 +131,10 @@ def _authors_encoder(
         + (_SOFTMAX + _DROPOUT + 1) * length * heads  # 1: the scale
     )
     feed_forward = 4 * width * intermediate + intermediate + width + _GELU * intermediate
-    after_each = 2 * (_DROPOUT + 1 + _LAYER_NORM) * width  # 1: the residual
+    after_each = 2 * (_DROPOUT + 1) * width  # 1: the residual
+    # Their count of attention's LayerNorm leaves the width out (flops_computation.py:88).
+    layer_norms = _LAYER_NORM + _LAYER_NORM * width
     words_and_positions = 2 * embedding * (vocab + length + 2)
     inputs = words_and_positions + (2 + _LAYER_NORM + _DROPOUT) * embedding
     project = 2 * width * embedding + width if embedding != width else 0
-    return layers * (attention + feed_forward + after_each) + inputs + project
+    return layers * (attention + feed_forward + after_each + layer_norms) + inputs + project
