@@ -83,6 +83,7 @@ GROUPS = (
                 "rtd_loss",
                 "rtd_constant_loss",
             ),
+            Panel("Word loss", "nats a token, of restoring the corrupted text", "word_loss"),
         ),
     ),
     Group(
@@ -99,6 +100,7 @@ GROUPS = (
             Panel("RTD AUC", "without [CLS] and [SEP]; 0.5 is chance", "rtd_content_auc"),
             Panel("RTD precision", "share of flagged tokens that are replaced", "rtd_precision"),
             Panel("RTD recall", "share of replaced tokens that are flagged", "rtd_recall"),
+            Panel("Word accuracy", "restored token equals the original", "word_accuracy"),
         ),
     ),
     Group(

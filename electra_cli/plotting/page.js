@@ -14,6 +14,7 @@ const panels = [...document.querySelectorAll("figure")].map((figure) => {
     reference: figure.dataset.reference, smooth: figure.dataset.smooth === "1",
   };
 });
+const wholeButton = document.getElementById("whole");
 const touch = matchMedia("(pointer: coarse)").matches;
 const dark = matchMedia("(prefers-color-scheme: dark)");
 
@@ -70,6 +71,7 @@ function draw() {
   const state = readState();
   const colors = theme();
   document.getElementById("weight").textContent = state.smooth.toFixed(2);
+  wholeButton.hidden = !zoom;
   drawLegend(colors);
   const shown = runs.map((run, index) => [run, index]).filter(([, i]) => !state.hide.includes(i));
   for (const panel of panels) {
@@ -97,7 +99,9 @@ function paint(panel, state, colors) {
   }));
   const layout = layoutOf(state, colors, axisTitle(), traces, panel.marks);
   if (panel.marks.length) traces.push(markTrace(panel.marks));
-  const config = { displayModeBar: false, responsive: true, doubleClick: false };
+  const config = {
+    displayModeBar: false, responsive: true, doubleClick: false, showTips: false,
+  };
   Plotly.react(panel.plot, traces, layout, config);
   if (!panel.area) join(panel);
 }
@@ -159,6 +163,7 @@ form.addEventListener("input", ({ target }) => {
   drawSoon();
 });
 form.addEventListener("change", keepState);
+wholeButton.addEventListener("click", () => lookAt(null));
 addEventListener("hashchange", () => { restoreState(); drawSoon(); });
 dark.addEventListener("change", drawSoon);
 if (data.reloadSeconds) follow(data.reloadSeconds);

@@ -24,6 +24,7 @@ def test_there_is_a_panel_for_each_figure():
         *("mlm_loss", "mlm_masked_loss", "rtd_loss"),
         *("mlm_accuracy", "sampled_accuracy", "replaced_fraction"),
         *("rtd_content_auc", "rtd_precision", "rtd_recall"),
+        *("word_loss", "word_accuracy"),  # of the paper's comparisons
         *("learning_rate", "grad_norm", "tokens_per_second"),
     }
     assert [axis.column for axis in AXES] == [

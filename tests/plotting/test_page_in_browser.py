@@ -286,7 +286,9 @@ def test_marks_lie_where_something_happened_and_tell_it_when_pointed_at(page_of_
     assert found["listed"]
 
 
-def test_dragging_looks_closer_in_every_panel_and_a_double_click_goes_back(page, browse):
+def test_dragging_looks_closer_in_every_panel_and_a_double_click_or_the_button_goes_back(
+    page, browse
+):
     found = browse(
         page,
         """
@@ -305,12 +307,22 @@ def test_dragging_looks_closer_in_every_panel_and_a_double_click_goes_back(page,
         await pause();
         const closer = ranges();
         const hash = location.hash;
+        const button = document.getElementById("whole");
+        const offered = !button.hidden;
         for (const type of ["mousedown", "mouseup", "mousedown", "mouseup"]) mouse(type, 60);
         await pause();
-        return { whole, closer, hash, back: ranges() };
+        const back = ranges();
+        lookAt([1, 5]);
+        await pause();
+        button.click();
+        await pause();
+        return { whole, closer, hash, back, offered, clicked: ranges(), gone: button.hidden };
         """,
     )
-    assert set(found["whole"]) == set(found["back"]) == {"0.00 to 20.30"}
+    for state in ("whole", "back", "clicked"):
+        assert set(found[state]) == {"0.00 to 20.30"}
+    assert found["offered"]
+    assert found["gone"]
     (closer,) = set(found["closer"])
     start, end = map(float, closer.split(" to "))
     assert 0 < start < end < 20
