@@ -44,9 +44,15 @@ def _differs(name: str, runs: Sequence[RunLog]) -> bool:
 
 def _label(settings: Mapping[str, object], differing: Sequence[str]) -> str:
     known = [name for name in differing if name in settings]
-    parts = [f"{name.rpartition('.')[2]} {_short(settings[name])}" for name in known]
+    parts = [f"{_short_name(name)} {_short(settings[name])}" for name in known]
     more = len(parts) - _MOST_IN_LABEL
     return ", ".join(parts[:_MOST_IN_LABEL]) + (f" and {more} more" if more > 0 else "")
+
+
+def _short_name(name: str) -> str:
+    """The key alone; of objective.name, which says little by itself, the section."""
+    section, _, key = name.rpartition(".")
+    return section if key == "name" else key
 
 
 def _short(value: object) -> str:

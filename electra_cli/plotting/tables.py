@@ -18,10 +18,10 @@ def settings_section(runs: Sequence[RunLog]) -> str:
         return ""
     if differing:
         head = f"<h2>Settings that differ</h2>{_settings(differing, runs)}"
-        fold = f"{len(same)} settings that are the same"
+        fold = f"Settings that are the same ({len(same)})"
     else:
         head = "<h2>Settings</h2>"
-        fold = f"all {len(same)} settings" + (", the same in all runs" if len(runs) > 1 else "")
+        fold = f"All {len(same)}" + (", the same in all runs" if len(runs) > 1 else "")
     # Of a run without config.yaml nothing is known, so one that has it speaks for all.
     speaker = max(runs, key=lambda run: len(run.settings))
     folded = f"<details><summary>{fold}</summary>{_settings(same, [speaker], 'value')}</details>"
@@ -40,19 +40,17 @@ def _settings(names: Sequence[str], runs: Sequence[RunLog], title: str | None = 
 
 def figures_section(runs: Sequence[RunLog]) -> str:
     """The newest figures of every run: of training and of held-out text."""
-    names = "".join(f'<th colspan="2" scope="colgroup">{escape(run.name)}</th>' for run in runs)
+    heads = "".join(f'<th colspan="2" scope="colgroup">{escape(run.name)}</th>' for run in runs)
     kinds = '<th scope="col">training</th><th scope="col">held-out</th>' * len(runs)
-    rows: list[tuple[str, list[str]]] = []
-    for axis in AXES:
-        cells = ([_newest(run.column(axis.column), axis.divisor), ""] for run in runs)
-        rows.append((axis.title, [cell for pair in cells for cell in pair]))
+    rows = [
+        (axis.title, [c for r in runs for c in (_newest(r.column(axis.column), axis.divisor), "")])
+        for axis in AXES
+    ]
     for panel in (panel for group in GROUPS for panel in group.panels):
         if has_values(panel, runs):
-            columns = (column for run in runs for column in (panel.column, panel.held_out))
-            sources = (run for run in runs for _ in range(2))
-            cells_of = [_newest(r.column(c)) for r, c in zip(sources, columns, strict=True)]
-            rows.append((panel.title, cells_of))
-    head = f"<tr><th></th>{names}</tr><tr><th></th>{kinds}</tr>"
+            names = (panel.column, panel.held_out)
+            rows.append((panel.title, [_newest(run.column(c)) for run in runs for c in names]))
+    head = f"<tr><th></th>{heads}</tr><tr><th></th>{kinds}</tr>"
     return f"<section><h2>Newest figures</h2>{_table(head, rows, 'pairs')}</section>"
 
 

@@ -13,6 +13,7 @@ from plot_runs import add_checkpoints, add_config, row_at, runs_of, write_log
 from electra_cli.commands.plot import PlotOptions, _Reader, plot
 from electra_cli.errors import RunError
 from electra_cli.run_directory import NoRowsError, RunDirectory
+from electra_cli.run_events import read_events
 
 
 def draw(*runs: Path, out: Path | None = None, png: Path | None = None) -> None:
@@ -69,12 +70,16 @@ def test_the_legend_says_what_differs_between_the_runs(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_real_run_has_its_checkpoints_and_settings_on_its_page(finished, tmp_path):
+def test_a_real_run_has_its_checkpoints_events_and_settings_on_its_page(finished, tmp_path):
     draw(finished.root, out=tmp_path / "page.html")
     page = (tmp_path / "page.html").read_text()
     (run,) = runs_of(page)
-    marks = [(mark["kind"], mark["step"]) for mark in run["marks"]]
-    assert marks == [("checkpoint", 5), ("checkpoint", 10), ("checkpoint", 12)]
+    found = [(mark["kind"], mark["step"]) for mark in run["marks"]]
+    assert [step for kind, step in found if kind == "checkpoint"] == [5, 10, 12]
+    events = read_events(RunDirectory(finished.root).events)
+    assert {(event.kind, event.step) for event in events} == {
+        mark for mark in found if mark[0] != "checkpoint"
+    }
     assert "run.batch_size</th><td>8</td>" in page
     assert (finished.root / "loss_curve.png").read_bytes().startswith(b"\x89PNG")
 

@@ -114,7 +114,7 @@ def test_the_settings_that_differ_come_first_and_the_others_are_folded(tmp_path)
     page = page_of(tmp_path, first, second)
     differing, folded = page.split("<h2>Settings that differ</h2>")[1].split("<details>")
     assert "optim.learning_rate</th><td>0.001</td><td>0.0005</td>" in differing
-    assert "1 settings that are the same" in folded
+    assert "Settings that are the same (1)" in folded
     assert "run.seed</th><td>0</td>" in folded
     assert "<b>a</b><span>learning_rate 0.001</span>" in page  # the legend
 

@@ -37,7 +37,7 @@ def test_of_many_differences_three_are_named_and_the_rest_counted():
 
 def test_an_option_of_another_version_differs_and_is_named_where_it_is():
     first, second = run_with(run__seed=0), run_with(run__seed=0, objective__name="mlm")
-    assert labels([first, second]) == ["", "name mlm"]
+    assert labels([first, second]) == ["", "objective mlm"]
 
 
 def test_a_run_without_settings_makes_no_difference():
