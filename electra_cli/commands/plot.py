@@ -18,6 +18,8 @@ from electra_cli.run_directory import NoRowsError, RunDirectory
 # How often a watched run is looked at, and how often its page in the browser is read anew.
 _LOOK_EVERY_SECONDS = 1.0
 _RELOAD_EVERY_SECONDS = 10
+# Pauses to drawing: the training itself wants the processor, and a long log takes seconds to read.
+_PAUSE_FACTOR = 4
 
 
 @dataclass(frozen=True)
@@ -40,8 +42,7 @@ def plot(options: PlotOptions) -> None:
     """
     folders = list({root.resolve(): root for root in options.runs}.values())
     for folder in folders:
-        if not folder.is_dir():
-            raise RunError(f"no folder {folder}", hint="name the folder of a run: runs/NAME")
+        _check_folder(folder)
     page = options.out or RunDirectory(folders[0] if len(folders) == 1 else Path()).page
     if options.watch:
         _watch(folders, page, options)
@@ -58,6 +59,7 @@ def _watch(folders: Sequence[Path], page: Path, options: PlotOptions) -> None:
     state, logs = None, None
     try:
         while True:
+            began = time.monotonic()
             if (now := _state(folders)) != state:
                 try:
                     read = reader.read_all()
@@ -74,7 +76,8 @@ def _watch(folders: Sequence[Path], page: Path, options: PlotOptions) -> None:
                             _open(page)
                     logs = read
                 state = now
-            time.sleep(_LOOK_EVERY_SECONDS)
+            took = time.monotonic() - began
+            time.sleep(max(_LOOK_EVERY_SECONDS, _PAUSE_FACTOR * took))
     except KeyboardInterrupt:
         if logs is not None:
             _draw(logs, page, options.png)
@@ -120,6 +123,7 @@ class _Reader:
 
     def _read(self, root: Path, name: str) -> RunLog:
         """One run, with all that drawing relies on."""
+        _check_folder(root)  # a watched run may have been deleted
         directory = RunDirectory(root)
         inside = sorted(child.name for child in root.iterdir() if RunDirectory(child).log.is_file())
         if inside and not directory.log.is_file():
@@ -148,6 +152,11 @@ class _Reader:
         if str(problem) not in self.told:
             self.told.add(str(problem))
             console.warn(str(problem), hint)
+
+
+def _check_folder(folder: Path) -> None:
+    if not folder.is_dir():
+        raise RunError(f"no folder {folder}", hint="name the folder of a run: runs/NAME")
 
 
 def _names(folders: Sequence[Path]) -> list[str]:

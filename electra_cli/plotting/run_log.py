@@ -64,7 +64,7 @@ def read_run(directory: RunDirectory, name: str, settings: Mapping[str, object])
         columns = {name: np.array(c, dtype=float) for name, c in directory.read_log().items()}
     _check_steps(directory.log, columns)
     marks = [Mark(step, "checkpoint", "") for step in directory.checkpoint_steps()]
-    marks += [Mark(e.step, e.kind, e.text, e.time) for e in read_events(directory.events)]
+    marks += [Mark(e.step, e.kind, str(e.text), str(e.time)) for e in read_events(directory.events)]
     return RunLog(name, columns, settings, sorted(marks, key=lambda mark: mark.step))
 
 
@@ -118,6 +118,6 @@ def _check_steps(log: Path, columns: Mapping[str, Column]) -> None:
     if falls.size:
         row = int(falls[0]) + 1
         raise RunError(
-            f"{log}, line {row + 2}: step {steps[row]:g} comes after step {steps[row - 1]:g}",
+            f"{log}, line {row + 2}: step {steps[row]:.12g} comes after step {steps[row - 1]:.12g}",
             hint="remove the rows of one of the two runs that wrote here",
         )

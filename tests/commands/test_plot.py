@@ -165,6 +165,11 @@ def test_what_is_odd_is_told_once_however_often_the_runs_are_read(tmp_path, caps
     assert capsys.readouterr().err.count("has no rows yet") == 1
 
 
+def test_a_watched_run_that_was_deleted_is_an_error(tmp_path):
+    with pytest.raises(RunError, match="no folder"):
+        _Reader([tmp_path / "gone"]).read_all()
+
+
 def test_several_runs_that_have_not_logged_yet_are_waited_for(tmp_path):
     damaged = write_log(tmp_path / "run")
     RunDirectory(damaged).log.write_text("step,loss\n1,x\n")
