@@ -126,10 +126,10 @@ function countUpTo(numbers, limit) {
   return low;
 }
 
-// All of the longest run that is shown, and a little more for its last point.
+// All of the longest run that is shown, its marks included, and a little more for the last point.
 function wholeRange(state) {
   const shown = runs.filter((_, index) => !state.hide.includes(index));
-  const ends = shown.map((run) => run.x[state.x].at(-1));
+  const ends = shown.flatMap(({ x, marks }) => [x[state.x].at(-1), marks.at(-1)?.x[state.x]]);
   return [0, Math.max(0, ...ends.filter(Number.isFinite)) * 1.015 || 1];
 }
 

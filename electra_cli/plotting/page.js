@@ -76,7 +76,8 @@ function draw() {
   const shown = runs.map((run, index) => [run, index]).filter(([, i]) => !state.hide.includes(i));
   for (const panel of panels) {
     panel.lines = shown.flatMap(([run, index]) => linesOf(run, index, panel, state, colors));
-    panel.marks = shown.flatMap(([run, index]) => marksOf(run, index, state, colors));
+    const drawn = shown.filter(([run]) => panel.lines.some((line) => line.run === run));
+    panel.marks = drawn.flatMap(([run, index]) => marksOf(run, index, state, colors));
   }
   readAt(null);
   const places = new Map(panels.map((panel) => [panel, panel.plot.getBoundingClientRect()]));

@@ -25,6 +25,7 @@ from electra_cli.plotting.settings import labels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
 _COLUMNS = 3
@@ -46,13 +47,16 @@ def write_picture(path: Path, runs: Sequence[RunLog]) -> None:
     layout = ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.1)
     figure = Figure(figsize=(13, 0.8 + 2.5 * rows), dpi=120, layout=layout)
     FigureCanvasAgg(figure)
+    end = max([1.0, *(last(run.column("step")) or 0 for run in runs)])
+    end = max([end, *(mark.step for run in runs for mark in run.marks)])
     for place, panel in enumerate(panels, start=1):
         axes = figure.add_subplot(rows, _COLUMNS, place)
         _frame(axes, panel)
         for run, look in zip(runs, looks, strict=True):
             _draw(axes, panel, run, look)
-            _mark(axes, run, look)
-        axes.set_xlim(0, max(last(run.column("step")) or 0 for run in runs) * 1.015 or 1)
+            if has_values(panel, [run]):
+                _mark(axes, run, look)
+        axes.set_xlim(0, end * 1.015)
     _name(figure, runs, looks)
     partial = path.with_name(path.name + ".partial")
     figure.savefig(partial, format="png", metadata={"Software": MARK})
@@ -90,8 +94,6 @@ class _Look:
 
 
 def _frame(axes: "Axes", panel: Panel) -> None:
-    from matplotlib.ticker import EngFormatter
-
     axes.set_title(f"{panel.title}\n", loc="left", fontsize=11, fontweight="bold", color=LIGHT.text)
     axes.text(
         0, 1.04, panel.note, transform=axes.transAxes, fontsize=8.5, color=LIGHT.muted, va="bottom"
@@ -102,9 +104,20 @@ def _frame(axes: "Axes", panel: Panel) -> None:
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0, labelsize=9, labelcolor=LIGHT.muted)
     axes.locator_params(nbins=6)
+    _shorten_ticks(axes.xaxis)
+    _shorten_ticks(axes.yaxis)
+
+
+def _shorten_ticks(axis: "Axis") -> None:
+    """Label 5k beside 10k, but 500 beside 1000."""
+    from matplotlib.ticker import EngFormatter
+
     thousands = EngFormatter(sep="")
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_formatter(lambda v, _: thousands(v) if abs(v) >= 1e4 else f"{v:.4g}")
+
+    def short(value: float, _: float) -> str:
+        return thousands(value) if max(axis.get_view_interval()) >= 1e4 else f"{value:.4g}"
+
+    axis.set_major_formatter(short)
 
 
 def _draw(axes: "Axes", panel: Panel, run: RunLog, look: _Look) -> None:
