@@ -216,6 +216,9 @@ def plot(
         typer.Option(help="Page to write.  [default: RUN_DIR/loss_curve.html; of several: here]"),
     ] = None,
     png: Annotated[Path | None, typer.Option(help="Write a picture, too.")] = None,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Draw anew as the log grows, until Ctrl-C.")
+    ] = False,
     open_browser: Annotated[
         bool, typer.Option("--open/--no-open", help="Show the page in the browser.")
     ] = False,
@@ -226,11 +229,14 @@ def plot(
 
       electra plot runs/first
 
-      electra plot runs/* --out compare.html --open
-    """
-    from electra_cli.commands.plot import run
+      electra plot runs/first --watch --open
 
-    run(runs, out=out, png=png, open_browser=open_browser)
+      electra plot runs/* --out compare.html --png compare.png
+    """
+    from electra_cli.commands.plot import PlotOptions
+    from electra_cli.commands.plot import plot as run
+
+    run(PlotOptions(runs=runs, out=out, png=png, watch=watch, open_browser=open_browser))
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -68,6 +68,17 @@ def load_config(path: Path) -> PretrainConfig:
     return _validate(_read_sections(path), str(path))
 
 
+def load_options(path: Path) -> dict[str, Any]:
+    """What a config.yaml says, by section.key, not validated: older versions had other options.
+
+    Raises ConfigError if it is missing or no YAML with sections.
+    """
+    sections = _read_sections(path)
+    return {
+        f"{name}.{key}": value for name, keys in sections.items() for key, value in keys.items()
+    }
+
+
 def save_config(config: PretrainConfig, path: Path) -> None:
     """Every option, resolved."""
     path.write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))

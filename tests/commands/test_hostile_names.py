@@ -8,6 +8,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+import yaml
 from command_line import TINY, run_electra
 
 from electra_cli.cli import main
@@ -45,7 +46,6 @@ def test_hostile_names_of_runs_and_sources_stay_text(tmp_path, prepared, finishe
 
     page = (run / "loss_curve.html").read_text()
     plain = (finished.root / "loss_curve.html").read_text()
-    assert HOSTILE[:8] not in page.split("<script", 1)[0]
     assert Scripts(page).scripts == Scripts(plain).scripts > 0
     assert Scripts(page).handlers == Scripts(plain).handlers
 
@@ -71,6 +71,26 @@ ODD_CORPORA = {
         + [f"{n} [MASK] is a \ufeff mark and {n}" for n in range(200)]
     ),
 }
+
+
+def test_a_run_from_a_stranger_is_plotted_as_text(tmp_path, finished, capsys):
+    runs = [tmp_path / HOSTILE.replace("/", "|"), tmp_path / "\x1b[31mred\n"]
+    for run in runs:
+        run.mkdir()
+        shutil.copy(finished.root / "training_log.csv", run)
+        settings = {"run": {"device": HOSTILE, HOSTILE: run.name}, HOSTILE: {"a": "\x1b[31m"}}
+        (run / "config.yaml").write_text(yaml.safe_dump(settings))
+        event = {"kind": "warning", "step": 4, "time": HOSTILE, "text": f"{HOSTILE}\x1b[31m"}
+        (run / "events.jsonl").write_text(json.dumps(event) + "\n" + json.dumps({"kind": HOSTILE}))
+    out, png = tmp_path / "out.html", tmp_path / "out.png"
+    with pytest.raises(SystemExit) as ended:
+        main(["plot", *map(str, runs), str(finished.root), "--out", str(out), "--png", str(png)])
+    assert not ended.value.code
+    assert "\x1b" not in capsys.readouterr().err
+    page, plain = out.read_text(), (finished.root / "loss_curve.html").read_text()
+    assert Scripts(page).scripts == Scripts(plain).scripts > 0
+    assert Scripts(page).handlers == Scripts(plain).handlers
+    assert png.stat().st_size > 0
 
 
 SHORT = [*TINY, "--set=run.num_steps=4", "--set=run.batch_size=4", "--set=data.max_seq_length=16"]

@@ -230,7 +230,7 @@ def test_a_corpus_too_small_to_train_on_is_refused(tmp_path: Path):
     corpus = write_corpus(tmp_path / "c.txt", ["hm", "so"])
     with pytest.raises(
         DataError,
-        match="no document of c is left to train on: of 2, 0 are duplicates, 2 too short and 0 held",
+        match="no document of c is left to train on: of 2, 0 are duplicates, 2 too short and 0",
     ):
         prepare(corpus, tmp_path / "out")
     with pytest.raises(DataError, match="unfinished"):
