@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from electra_cli.config import PretrainConfig, iter_options
+from electra_cli.disk import replace_file
 from electra_cli.errors import ConfigError
 
 _PACKAGE = Path(__file__).parent
@@ -64,8 +65,9 @@ def load_config(path: Path) -> PretrainConfig:
 
 
 def save_config(config: PretrainConfig, path: Path) -> None:
-    """Every option, resolved."""
-    path.write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
+    """Every option, resolved; atomic."""
+    content = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False).encode()
+    replace_file(path, lambda file: file.write(content))
 
 
 def _read_sections(path: Path) -> dict[str, Any]:
