@@ -111,7 +111,7 @@ def written(path: Path) -> Iterator[None]:
         ) from error
 
 
-def note(run: RunDirectory, step: int, kind: EventKind, text: str) -> None:
+def note(run: RunDirectory, step: int, kind: EventKind, text: str, key: str = "") -> None:
     """Append an event where there is room: nothing depends on it."""
     with contextlib.suppress(OSError):
-        append_event(run.events, step, kind, text)
+        append_event(run.events, step, kind, text, key)

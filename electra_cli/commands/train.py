@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -12,6 +12,7 @@ import torch
 
 from electra_cli import console
 from electra_cli.commands.finish import draw_curves, export_models
+from electra_cli.commands.health import HealthMonitor, HealthWarning, warnings_before
 from electra_cli.commands.interruption import Interruption, interruptible
 from electra_cli.commands.plan import measure_run, show_plan
 from electra_cli.commands.records import RunRecords, note, written
@@ -69,9 +70,12 @@ def train(options: TrainOptions) -> None:
     vocab_size = _USUAL_VOCABULARY if data is None else data.manifest.vocab_size
     _, num_parameters = count_model_parameters(config, vocab_size)
     config = fit_micro_batch(config, num_parameters, device, precision)
-    show_plan(config, measure_run(config, vocab_size, data, precision), device, precision)
-    _warn_about(config)
+    size = measure_run(config, vocab_size, data, precision)
+    show_plan(config, size, device, precision)
+    unknown = None if data is None else data.manifest.report.unknown_fraction
+    warnings = warnings_before(config, size.num_epochs, unknown)
     if options.dry_run:
+        _warn_about(None, 0, warnings)
         console.hint("this was a dry run; leave --dry-run out to train")
         return
     assert data is not None
@@ -80,16 +84,8 @@ def train(options: TrainOptions) -> None:
         session = open_session(run, config, data, device, precision)
         # Before the first step, so that a disk without room for it is found now and not in hours.
         RunRecords(session).save_now()
+        _warn_about(run, 0, warnings)
         train_to_end(session)
-
-
-def _warn_about(config: PretrainConfig) -> None:
-    if config.optim.num_warmup_steps >= config.run.num_steps:
-        console.warn(
-            f"the warm-up of {config.optim.num_warmup_steps:,} steps does not end within "
-            f"{config.run.num_steps:,} steps",
-            f"--set optim.num_warmup_steps={config.run.num_steps // 10}",
-        )
 
 
 def _create_run(
@@ -131,12 +127,11 @@ def train_to_end(session: Session) -> None:
     finally:
         session.close()
     with interruptible() as interruption, written(run.root):
-        if not interruption.requested:
-            export_models(session)
+        encoder = export_models(session)
         if interruption.requested:
             _stop(session, interruption, "trained to the end, but not all is exported")
         draw_curves(run)
-    console.talk(f"the trained encoder: {run.discriminator}")
+    console.talk(f"the trained encoder: {encoder}")
     console.result(run.root)
     console.hint(f"see how it went: electra plot {run.root}")
 
@@ -162,6 +157,7 @@ def _take_steps(session: Session, interruption: Interruption, on_logged: OnLogge
     config, trainer, records = session.config.run, session.trainer, RunRecords(session)
     with console.progress("training", total=config.num_steps) as line:
         report = TrainingReport(line, config.num_steps)
+        monitor = HealthMonitor(session.config, session.run)
         for step in trainer.steps(session.batches, until=config.num_steps):
             is_last = step == config.num_steps
             if step % config.log_every == 0 or is_last:
@@ -172,6 +168,8 @@ def _take_steps(session: Session, interruption: Interruption, on_logged: OnLogge
                     validation = trainer.evaluate(session.evaluation, entropy)
                 records.append(metrics, validation)
                 report.logged(metrics, validation)
+                if validation is not None:
+                    _warn_about(session.run, step, monitor.check(metrics, validation))
                 if on_logged is not None:
                     on_logged(metrics, validation)
             report.stepped(step)
@@ -182,6 +180,14 @@ def _take_steps(session: Session, interruption: Interruption, on_logged: OnLogge
                 records.save()
             records.check()
     records.finish()
+
+
+def _warn_about(run: RunDirectory | None, step: int, warnings: Iterable[HealthWarning]) -> None:
+    """Say it, and note it in the run; None: there is no run yet."""
+    for warning in warnings:
+        console.warn(warning.problem, warning.hint)
+        if run is not None:
+            note(run, step, "warning", warning.problem, warning.key)
 
 
 def _stop(session: Session, interruption: Interruption, how: str) -> None:
