@@ -24,6 +24,11 @@ USERS_TO_MEND = frozenset(
     )
 )  # fmt: skip
 
+MaxMinutes = Annotated[
+    float | None,
+    typer.Option(min=0, help="Save and stop after so long, exit code 130; electra resume goes on."),
+]
+
 app = typer.Typer(
     name="electra",
     help="Pre-train ELECTRA text encoders on your own text.",
@@ -156,6 +161,7 @@ def train(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what the run would be, and stop.")
     ] = False,
+    max_minutes: MaxMinutes = None,
 ) -> None:
     """Pre-train a generator and a discriminator from scratch.
 
@@ -167,8 +173,7 @@ def train(
 
       electra train --preset large --set optim.adam_beta2=0.98 --dry-run
     """
-    from electra_cli.commands.train import TrainOptions
-    from electra_cli.commands.train import train as run
+    from electra_cli.commands.interruption import interruptible
 
     named = {
         "data.directory": data,
@@ -179,33 +184,66 @@ def train(
         "run.precision": precision,
         "run.device": device,
     }
-    run(
-        TrainOptions(
-            preset=preset,
-            options={name: value for name, value in named.items() if value is not None},
-            assignments=tuple(assignments or ()),
-            run_name=run_name,
-            dry_run=dry_run,
+    with interruptible(max_minutes):  # from here on, so that a signal while torch loads counts
+        from electra_cli.commands.train import TrainOptions
+        from electra_cli.commands.train import train as run
+
+        run(
+            TrainOptions(
+                preset=preset,
+                options={name: value for name, value in named.items() if value is not None},
+                assignments=tuple(assignments or ()),
+                run_name=run_name,
+                dry_run=dry_run,
+            )
         )
-    )
 
 
 @app.command()
 def resume(
     run_dir: Annotated[Path, typer.Argument(help="Folder of the run, such as runs/NAME.")],
     step: Annotated[
-        int | None, typer.Option(help="Checkpoint to go on from.  [default: the newest good one]")
+        int | None,
+        typer.Option(
+            min=0,
+            help="Checkpoint to go on from, 0: the beginning.  [default: the newest good one]",
+        ),
     ] = None,
+    assignments: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="SECTION.KEY=VALUE",
+            help="An option that does not change what is computed, such as run.micro_batch_size.",
+        ),
+    ] = None,
+    verify: Annotated[
+        bool,
+        typer.Option(
+            "--verify",
+            help="Only repeat the steps before the checkpoint, and say whether they come out the "
+            "same.",
+        ),
+    ] = False,
+    max_minutes: MaxMinutes = None,
 ) -> None:
     """Go on exactly where a run stopped.
 
-    Example:
+    Examples:
 
       electra resume runs/first
-    """
-    from electra_cli.commands.train import resume as run
 
-    run(run_dir, step)
+      electra resume runs/first --set run.micro_batch_size=16 --max-minutes 230
+
+      electra resume runs/first --verify
+    """
+    from electra_cli.commands.interruption import interruptible
+
+    with interruptible(max_minutes):
+        from electra_cli.commands import resume as command
+
+        run = command.verify if verify else command.resume
+        run(command.ResumeOptions(run_dir, step, tuple(assignments or ())))
 
 
 @app.command()

@@ -281,6 +281,27 @@ class RunConfig(Section):
     keep_checkpoints: int = Field(
         3, ge=1, le=MAX_STEPS, description="Newest checkpoints that are kept."
     )
+    keep_every: int | None = Field(
+        None,
+        ge=1,
+        le=MAX_STEPS,
+        description="Keep the checkpoints of these steps, too; a multiple of save_every.",
+    )
+    on_full_disk: Literal["stop", "continue"] = Field(
+        "stop",
+        description="When a row or a checkpoint finds no room: stop, or go on and try again later.",
+    )
+    on_nonfinite: Literal["stop", "skip"] = Field(
+        "stop",
+        description="When a loss is not finite: stop, or go back to the last checkpoint and skip "
+        "the batch.",
+    )
+    max_skipped_batches: int = Field(
+        3,
+        ge=1,
+        le=MAX_STEPS,
+        description="Batches that on_nonfinite: skip passes over before it stops.",
+    )
 
     @model_validator(mode="after")
     def _divisible(self) -> "RunConfig":
@@ -292,6 +313,10 @@ class RunConfig(Section):
         if self.eval_every % self.log_every:
             raise ValueError(
                 f"eval_every {self.eval_every} is no multiple of log_every {self.log_every}"
+            )
+        if self.keep_every is not None and self.keep_every % self.save_every:
+            raise ValueError(
+                f"keep_every {self.keep_every} is no multiple of save_every {self.save_every}"
             )
         return self
 
@@ -313,6 +338,27 @@ class PretrainConfig(Section):
                 f"model.max_position_embeddings {self.model.max_position_embeddings}"
             )
         return self
+
+
+# What says how a run is carried out, not what it computes: a resumed run may change it.
+CHANGEABLE_OPTIONS = frozenset(
+    {
+        "data.directory",  # its content may not change
+        "run.micro_batch_size",
+        "run.precision",
+        "run.device",
+        "run.gradient_checkpointing",
+        "run.compile",
+        "run.log_every",
+        "run.eval_every",
+        "run.save_every",
+        "run.keep_checkpoints",
+        "run.keep_every",
+        "run.on_full_disk",
+        "run.on_nonfinite",
+        "run.max_skipped_batches",
+    }
+)
 
 
 def iter_options() -> Iterator[tuple[str, FieldInfo]]:

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from electra_cli.config import PretrainConfig, iter_options
+from electra_cli.disk import replace_file
 from electra_cli.errors import ConfigError
 
 MAX_FILE_BYTES = 1 << 20  # a preset has a kilobyte; more would only take long to parse
@@ -80,8 +81,9 @@ def load_options(path: Path) -> dict[str, Any]:
 
 
 def save_config(config: PretrainConfig, path: Path) -> None:
-    """Every option, resolved."""
-    path.write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
+    """Every option, resolved; atomic."""
+    content = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False).encode()
+    replace_file(path, lambda file: file.write(content))
 
 
 class _Loader(yaml.SafeLoader):

@@ -50,6 +50,11 @@ class RunDirectory:
         return self.root / "events.jsonl"
 
     @property
+    def lock(self) -> Path:
+        """Held by the process that writes the run (electra_cli.commands.run_lock)."""
+        return self.root / ".lock"
+
+    @property
     def picture(self) -> Path:
         """The loss curves as a picture."""
         return self.root / "loss_curve.png"
@@ -80,6 +85,7 @@ class RunDirectory:
 
         A new log gets a header. A log that lacks some of the columns, written by an older
         version, is widened first. After a crash truncate_log comes first: it drops a half line.
+        Where an OSError says that there was no room, no half row is left.
         """
         header = self._read_header()
         added = [column for column in row if column not in header]
@@ -87,8 +93,18 @@ class RunDirectory:
             empty = [""] * len(added)
             header = [*header, *added]
             self._rewrite(header, lambda cells: cells + empty)
-        with self.log.open("a", encoding="utf-8", newline="") as file:
-            file.write(_line([_cell(row.get(column)) for column in header]))
+        size = self.log.stat().st_size
+        try:
+            with self.log.open("a", encoding="utf-8", newline="") as file:
+                file.write(_line([_cell(row.get(column)) for column in header]))
+        except OSError:
+            os.truncate(self.log, size)
+            raise
+
+    def count_rows(self) -> int:
+        """Rows of the log; 0 without one."""
+        header = self._read_header()
+        return sum(len(cells) for cells in self._read_rows(len(header))) if header else 0
 
     def read_log(self) -> dict[str, list[float | None]]:
         """The log's columns, all of one length; an empty cell is None.

@@ -6,7 +6,6 @@ transformers is loaded when it is first used: a source that is not there is said
 
 import hashlib
 import json
-import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import chain
@@ -23,6 +22,7 @@ from tokenizers.pre_tokenizers import Split
 from tokenizers.trainers import WordPieceTrainer
 
 from electra_cli.data.text_pieces import CHUNK_CHARS, cut_text, group_texts
+from electra_cli.disk import as_os_error
 from electra_cli.errors import DataError
 
 Tokenizer: TypeAlias = Any  # a fast tokenizer of transformers, which carries no types
@@ -191,12 +191,11 @@ def save_tokenizer(tokenizer: Tokenizer, directory: Path) -> None:
         tokenizer.model_max_length = MODEL_MAX_LENGTH
     try:
         tokenizer.save_pretrained(directory)
-    # The engine raises a bare Exception that names the error's number in its text.
-    except Exception as error:
-        number = re.search(r"\(os error (\d+)\)", str(error))
-        if number is None:
+    except Exception as error:  # the engine raises a bare one
+        reason = as_os_error(error)
+        if reason is None:
             raise
-        raise OSError(int(number[1]), str(error)) from error
+        raise reason from error
 
 
 def fingerprint(tokenizer: Tokenizer) -> str:
