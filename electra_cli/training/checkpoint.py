@@ -241,11 +241,19 @@ def _holds(file: Path, tensors: dict[str, Tensor]) -> bool:
 
 
 def _read_state(path: Path) -> TrainingState:
-    groups = sorted(path.glob("*.safetensors"))
-    return TrainingState(
-        tensors={file.stem: load_file(file) for file in groups},
-        values=json.loads((path / VALUES_NAME).read_text()),
-    )
+    """The files that the manifest names, and no other that lies beside them."""
+    try:
+        names = json.loads((path / MANIFEST_NAME).read_text())["sha256"]
+        files = [path / name for name in sorted(names) if name.endswith(".safetensors")]
+        return TrainingState(
+            tensors={file.stem: load_file(file) for file in files},
+            values=json.loads((path / VALUES_NAME).read_text()),
+        )
+    except (SafetensorError, ValueError, RecursionError) as error:  # though its checksums hold
+        raise RunError(
+            f"{path} holds something else than a checkpoint: {error}",
+            hint="it was not written by electra: take another one with --step, or start anew",
+        ) from None
 
 
 def find_damage(path: Path, step: int) -> str | None:
@@ -257,7 +265,7 @@ def find_damage(path: Path, step: int) -> str | None:
         manifest = json.loads((path / MANIFEST_NAME).read_text())
         version, checksums = int(manifest["format_version"]), dict(manifest["sha256"])
         found, seal = int(manifest["step"]), manifest.get("manifest_sha256")
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return f"{MANIFEST_NAME} cannot be read"
     has_seal = version == FORMAT_VERSION or seal is not None  # format 1 had none
     if has_seal and seal != _seal(manifest):
@@ -274,6 +282,8 @@ def find_damage(path: Path, step: int) -> str | None:
 
 def _find_damaged_file(path: Path, checksums: dict[str, str]) -> str | None:
     for name, expected in checksums.items():
+        if Path(name).name != name or (path / name).is_symlink():
+            return f"{MANIFEST_NAME} names {name!r}, which is no file of the folder's own"
         try:
             found = sha256_of(path / name)
         except FileNotFoundError:
