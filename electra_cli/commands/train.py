@@ -1,6 +1,6 @@
 """`electra train` and `electra resume`: the loop, and what is written around it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -24,10 +24,12 @@ from electra_cli.commands.session import (
 from electra_cli.commands.training_report import TrainingReport
 from electra_cli.config import PretrainConfig
 from electra_cli.errors import RunError
-from electra_cli.metrics import log_row
+from electra_cli.metrics import EvalMetrics, StepMetrics, log_row
 from electra_cli.presets import load_config, load_preset, save_config
 from electra_cli.run_directory import RunDirectory
 from electra_cli.training.checkpoint import CheckpointManager, find_damage
+
+OnLogged = Callable[[StepMetrics, EvalMetrics | None], None]
 
 RUNS_FOLDER = Path("runs")
 # Without data the plan assumes the authors' vocabulary.
@@ -137,7 +139,7 @@ def _create_run(options: TrainOptions) -> RunDirectory:
 def _train_to_end(session: Session) -> None:
     """The loop, then what a user takes away."""
     try:
-        _train_loop(session)
+        train_loop(session)
     finally:
         session.batches.close()
     export_models(session)
@@ -147,8 +149,11 @@ def _train_to_end(session: Session) -> None:
     console.hint(f"see how it went: electra plot {session.run.root}")
 
 
-def _train_loop(session: Session) -> None:
-    """The loop: steps, and every so often a row of the log, an evaluation, a checkpoint."""
+def train_loop(session: Session, on_logged: OnLogged | None = None) -> None:
+    """Steps, and every so often a row of the log, an evaluation, a checkpoint.
+
+    `on_logged` sees each row after it was appended; what it raises ends the loop.
+    """
     config, trainer = session.config.run, session.trainer
     if not session.evaluation:
         console.warn("no document is held out, so nothing is evaluated", "prepare more text")
@@ -167,6 +172,8 @@ def _train_loop(session: Session) -> None:
                     validation = trainer.evaluate(session.evaluation, entropy)
                 session.run.append_row(log_row(metrics, validation))
                 report.logged(metrics, validation)
+                if on_logged is not None:
+                    on_logged(metrics, validation)
             report.stepped(step)
             if step % config.save_every == 0 or is_last or interruption.requested:
                 _save(session)
