@@ -12,12 +12,14 @@ from contextlib import contextmanager
 from typing import Protocol
 
 from rich.console import Console
+from rich.live import Live
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 from rich.table import Table
 
 PLAIN_EVERY_SECONDS = 30.0
 
+_is_muted = False
 _stderr = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
@@ -29,12 +31,25 @@ def result(text: object) -> None:
 
 def talk(message: str) -> None:
     """A line for the person at the terminal."""
-    _stderr.print(escape(message))
+    if not _is_muted:
+        _stderr.print(escape(message))
 
 
 def hint(message: str) -> None:
     """What to do next."""
-    _stderr.print(f"[cyan]{escape(message)}[/cyan]")
+    if not _is_muted:
+        _stderr.print(f"[cyan]{escape(message)}[/cyan]")
+
+
+@contextmanager
+def muted() -> Iterator[None]:
+    """Without talk and hints, as of a run inside a search; warnings and progress stay."""
+    global _is_muted  # noqa: PLW0603 - the terminal is one, too
+    _is_muted = True
+    try:
+        yield
+    finally:
+        _is_muted = False
 
 
 def warn(problem: str, hint: str) -> None:
@@ -51,6 +66,10 @@ def error(problem: str, hint: str) -> None:
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """A small table on stderr; the first column is left-aligned, the others right."""
+    _stderr.print(_draw_table(title, columns, rows))
+
+
+def _draw_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
     drawn = Table(
         title=escape(title),
         title_justify="left",
@@ -63,7 +82,41 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> 
         drawn.add_column(escape(column), justify="left" if index == 0 else "right")
     for row in rows:
         drawn.add_row(*(escape(cell) for cell in row))
-    _stderr.print(drawn)
+    return drawn
+
+
+class Board(Protocol):
+    """A table that stays in place."""
+
+    def show(self, title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+        """Draw the table in place of the one before."""
+
+
+class _NoBoard:
+    """Log files and pipes get plain lines instead."""
+
+    def show(self, title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+        pass
+
+
+class _DrawnBoard:
+    """The table on a terminal, below whatever is printed meanwhile."""
+
+    def __init__(self, live: Live) -> None:
+        self._live = live
+
+    def show(self, title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+        self._live.update(_draw_table(title, columns, rows), refresh=True)
+
+
+@contextmanager
+def board() -> Iterator[Board]:
+    """A table that is drawn again as it changes, with progress bars below it; terminals only."""
+    if not _stderr.is_terminal:
+        yield _NoBoard()
+        return
+    with Live(console=_stderr, transient=True) as live:
+        yield _DrawnBoard(live)
 
 
 class ProgressLine(Protocol):
@@ -83,7 +136,7 @@ class _PlainLine:
     def update(self, completed: float, text: str) -> None:
         if time.monotonic() - self._shown_at >= PLAIN_EVERY_SECONDS:
             self._shown_at = time.monotonic()
-            talk(f"{self._description}: {text}")
+            _stderr.print(escape(f"{self._description}: {text}"))
 
 
 class _DrawnLine:

@@ -4,6 +4,7 @@
 
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import ElectraConfig, ElectraForMaskedLM, ElectraForPreTraining
@@ -171,6 +172,18 @@ class ElectraPretrainer(nn.Module):
         hidden = self._encode(self.discriminator.electra, corrupted_ids, batch, layout)
         logits: Tensor = self.discriminator.discriminator_predictions(hidden)
         return logits.float()
+
+    @torch.no_grad()
+    def corrupt(self, batch: Batch) -> Tensor:
+        """The text [T] that the discriminator reads: samples at the masked positions."""
+        original_ids = batch.input_ids[batch.masked_positions]
+        generated = self._generate(batch, original_ids, PackedLayout.of(batch))
+        return batch.input_ids.index_put((batch.masked_positions,), generated.sampled_ids)
+
+    @torch.no_grad()
+    def detect(self, batch: Batch) -> Tensor:
+        """Logits [T] of the discriminator for a batch's text as it stands."""
+        return self._discriminate(batch, batch.input_ids, PackedLayout.of(batch))
 
     @staticmethod
     def _encode(
