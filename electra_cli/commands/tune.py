@@ -1,9 +1,11 @@
 """`electra tune`: search hyperparameters; every trial is a run, and the study goes on."""
 
+import re
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from electra_cli import console
@@ -29,6 +31,7 @@ from electra_cli.commands.tune_search import Search
 from electra_cli.commands.tune_storage import (
     GRACE_SECONDS,
     IS_PRESET,
+    RETRY_OF,
     open_storage,
     retry_trial,
     shown_storage,
@@ -51,6 +54,7 @@ from electra_cli.errors import ConfigError, DataError, RunError
 from electra_cli.presets import load_preset, load_tune_section
 
 TUNE_FOLDER = Path("tune")
+_PLAIN_NAME = re.compile(r"\w[\w.+-]*")
 _POLL_SECONDS = 1.0
 
 
@@ -87,6 +91,10 @@ def tune(options: TuneOptions) -> None:
             hint="prepare more text, or a larger --validation-fraction",
         )
     name = options.study or Path(options.preset).stem
+    if not _PLAIN_NAME.fullmatch(name):
+        raise ConfigError(
+            f"{name!r} is no plain name of a study", hint="--study: letters, digits, - + _ and ."
+        )
     folder = TUNE_FOLDER / name
     storage = options.storage or f"sqlite:///{TUNE_FOLDER / name}.db"
     folder.mkdir(parents=True, exist_ok=True)
@@ -199,10 +207,17 @@ def _run_one(search: Search) -> None:
 
     try:
         search.study.optimize(objective, n_trials=1, catch=(TrialFailed, Withdrawn))
+    except (ValueError, UpdateFinishedTrialError):  # Optuna's, of a trial that has ended
+        if not _was_taken(search, begun):
+            raise
+        console.warn(
+            f"trial {begun[0]} was taken for dead, and is tried again",
+            f"was this process stopped for more than {GRACE_SECONDS // 60} min?",
+        )
+        return
     except BaseException:
-        for number in begun:
-            trial = search.study.get_trials()[number]
-            if is_broken(trial):
+        for trial in (search.study.get_trials()[number] for number in begun):
+            if is_broken(trial) and not _was_taken(search, begun):
                 retry_trial(search.study, trial)
         raise
     (number,) = begun
@@ -210,6 +225,11 @@ def _run_one(search: Search) -> None:
     if not is_broken(trial):
         search.drop_checkpoints(number)
         console.talk(_describe(search, trial))
+
+
+def _was_taken(search: Search, begun: list[int]) -> bool:
+    """Whether the trial was failed by another process, which queued its settings."""
+    return any(t.user_attrs.get(RETRY_OF) in begun for t in search.study.get_trials(deepcopy=False))
 
 
 def _describe(search: Search, trial: FrozenTrial) -> str:

@@ -21,6 +21,7 @@ from electra_cli.commands.yardstick import (
     save_yardstick,
 )
 from electra_cli.config import PretrainConfig
+from electra_cli.errors import DataError
 from electra_cli.model.pretrainer import ElectraPretrainer
 from electra_cli.run_directory import RunDirectory
 from electra_cli.training.device import Precision
@@ -65,8 +66,16 @@ class Search:
     def make_yardstick(
         self, model: ElectraPretrainer, device: torch.device, precision: Precision
     ) -> None:
-        """Corrupt the held-out text with the preset's trained generator, for all trials."""
+        """Corrupt the held-out text with the preset's trained generator, for all trials.
+
+        Raises DataError if that changes nothing.
+        """
         made = make_yardstick(model, self.held_out, device, precision)
+        if not made.replaced_fraction:
+            raise DataError(
+                "the preset's generator replaces no token of the held-out text",
+                hint="hold more text out: electra prepare --validation-fraction",
+            )
         sha256 = save_yardstick(made, self.folder / _YARDSTICK_NAME)
         record = {"sha256": sha256, "host": socket.gethostname()}
         self.study.set_user_attr(_YARDSTICK, record)

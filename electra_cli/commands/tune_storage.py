@@ -7,7 +7,7 @@ without a heartbeat wherever it ran, and at once if it ran on this machine (tune
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import optuna
@@ -30,9 +30,13 @@ IS_PRESET = "is_preset"  # marks the trial that is the preset unchanged
 RETRY_OF = "retry_of"  # the number of the trial that was broken off
 _HEARTBEAT_KEY = "electra:heartbeat"
 
-# Heartbeats are marked experimental since Optuna 2.9.
-warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
-optuna.logging.set_verbosity(optuna.logging.ERROR)
+
+class _BeatingDatabase(RDBStorage):
+    """A database that may miss a beat: the thread that records them must outlive an outage."""
+
+    def record_heartbeat(self, trial_id: int) -> None:
+        with suppress(SQLAlchemyError, optuna.exceptions.StorageInternalError):
+            super().record_heartbeat(trial_id)
 
 
 class _BeatingJournal(JournalStorage, BaseHeartbeat):
@@ -74,6 +78,9 @@ def retry_trial(study: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
 
 def open_storage(storage: str) -> BaseStorage:
     """A database URL or the path of a journal file. Raises RunError if it cannot be used."""
+    # Heartbeats are marked experimental since Optuna 2.9; failures are told by the commands.
+    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
     if "://" not in storage:
         return _open_journal(Path(storage))
     shown = shown_storage(storage)
@@ -140,7 +147,7 @@ def _open_journal(path: Path) -> BaseStorage:
 
 def _open_database(url: str) -> BaseStorage:
     is_sqlite = make_url(url).get_backend_name() == "sqlite"
-    return RDBStorage(
+    return _BeatingDatabase(
         url,
         engine_kwargs={"connect_args": {"timeout": _SQLITE_TIMEOUT_SECONDS}} if is_sqlite else {},
         heartbeat_interval=HEARTBEAT_SECONDS,
