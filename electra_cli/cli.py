@@ -214,7 +214,9 @@ def tune(
     ] = 50,
     steps: Annotated[
         int | None,
-        typer.Option(min=1, help="Steps of the preset whose FLOPs a trial may spend.  [its own]"),
+        typer.Option(
+            min=1, help="Steps of the preset whose FLOPs a trial may spend.  [default: its own]"
+        ),
     ] = None,
     study: Annotated[
         str | None, typer.Option(help="Name under tune/.  [default: the preset's]")

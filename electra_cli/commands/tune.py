@@ -16,7 +16,13 @@ from electra_cli.commands.search_space import (
     parse_space,
     value_of,
 )
-from electra_cli.commands.session import find_data, open_data, select_arithmetic
+from electra_cli.commands.session import (
+    count_model_parameters,
+    find_data,
+    fit_micro_batch,
+    open_data,
+    select_arithmetic,
+)
 from electra_cli.commands.tune_metric import select_metric
 from electra_cli.commands.tune_report import (
     BEST_NAME,
@@ -111,10 +117,12 @@ def tune(options: TuneOptions) -> None:
         if preset_trial(study) is None:
             values = {n: value_of(preset, n) for n in space.names}
             study.enqueue_trial(values, user_attrs={IS_PRESET: True})
+    device, precision = select_arithmetic(preset)
+    _, num_parameters = count_model_parameters(preset, data.manifest.vocab_size)
+    fitted = fit_micro_batch(preset, num_parameters, device, precision)
+    assert fitted.run.micro_batch_size is not None
     held_out = evaluation_batches(
-        data.reader("validation", preset),
-        preset.run.num_eval_windows,
-        preset.run.micro_batch_size or preset.run.batch_size,
+        data.reader("validation", preset), preset.run.num_eval_windows, fitted.run.micro_batch_size
     )
     search = Search(
         study, folder, options.trials, preset, space, options.metric, metric, data, held_out
@@ -127,7 +135,7 @@ def tune(options: TuneOptions) -> None:
             _write_reports(search)
             console.hint("the study goes on with the same command")
             raise
-        _conclude(search)
+        _conclude(search, options)
 
 
 def _introduce(search: Search, storage: str) -> None:
@@ -218,6 +226,7 @@ def _run_one(search: Search) -> None:
     except BaseException:
         for trial in (search.study.get_trials()[number] for number in begun):
             if is_broken(trial) and not _was_taken(search, begun):
+                search.drop_checkpoints(trial.number)
                 retry_trial(search.study, trial)
         raise
     (number,) = begun
@@ -254,7 +263,7 @@ def _write_reports(search: Search) -> FrozenTrial | None:
         return write_reports(search)
 
 
-def _conclude(search: Search) -> None:
+def _conclude(search: Search, options: TuneOptions) -> None:
     """Write the reports, and say what was best."""
     best = _write_reports(search)
     if best is None:
@@ -274,7 +283,8 @@ def _conclude(search: Search) -> None:
     path = search.folder / BEST_NAME
     console.result(path)
     console.talk(f"all trials: {search.folder / PAGE_NAME}, {search.folder / TABLE_NAME}")
-    console.hint(f"train with the best settings: electra train --preset {path}")
+    data = "" if options.data is None else f" --data {options.data}"
+    console.hint(f"train with the best settings: electra train --preset {path}{data}")
 
 
 def _shown(value: object) -> str:

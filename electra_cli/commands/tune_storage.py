@@ -28,6 +28,10 @@ _SQLITE_TIMEOUT_SECONDS = 60
 _ATTEMPTS = 5
 IS_PRESET = "is_preset"  # marks the trial that is the preset unchanged
 RETRY_OF = "retry_of"  # the number of the trial that was broken off
+_RETRIES = "retries"
+# Settings that get their process killed each time (by a lack of memory, say) must not hold up the
+# search for ever.
+_MOST_RETRIES = 3
 _HEARTBEAT_KEY = "electra:heartbeat"
 
 
@@ -64,13 +68,16 @@ class _BeatingJournal(JournalStorage, BaseHeartbeat):
 
 
 def retry_trial(study: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
-    """Queue the settings of a trial that was broken off.
+    """Queue the settings of a trial that was broken off, unless that happened too often.
 
     Optuna's RetryHeartbeatStaleTrialCallback copies all attributes, so that Hyperband would take
     its rungs for passed already.
     """
+    retries = trial.user_attrs.get(_RETRIES, 0) + 1
+    if retries > _MOST_RETRIES:
+        return
     settings = {**trial.system_attrs.get("fixed_params", {}), **trial.params}
-    kept = {RETRY_OF: trial.number}
+    kept = {RETRY_OF: trial.number, _RETRIES: retries}
     if trial.user_attrs.get(IS_PRESET):
         kept[IS_PRESET] = True
     study.enqueue_trial(settings, user_attrs=kept)

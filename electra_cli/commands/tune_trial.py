@@ -195,7 +195,7 @@ class _Watch:
         source = score if metric.source == "yardstick" else self._held_out
         value = getattr(source, metric.field)
         if value is None or not math.isfinite(value):
-            raise NonFiniteError(f"the {metric.source} {metric.field} is {value}", hint="")
+            raise NonFiniteError(f"the {metric.source} {metric.field} is not finite", hint="")
         return float(value)
 
     def _keep_figures(self, score: YardstickScore) -> None:

@@ -359,6 +359,21 @@ def test_a_trial_is_evaluated_at_each_ninth_of_its_steps(num_steps):
     assert run.save_every == num_steps
 
 
+def test_trials_can_be_ranked_by_the_generators_held_out_loss(
+    searched, tmp_path, capsys, monkeypatch
+):
+    shutil.copytree(searched.folder / "data", tmp_path / "data")
+    monkeypatch.chdir(tmp_path)
+    write_preset(Path("mini.yaml"))
+    options = ["--preset", "mini.yaml", "--trials", "3", "--metric", "mlm_loss"]
+    succeed(["tune", *options, "--pruner", "median", "--storage", "studies/mini.journal"])
+    assert capsys.readouterr().out.strip() == "tune/mini/best.yaml"
+    for row in read_trials(Path("tune/mini")):
+        log = RunDirectory(Path("tune/mini") / f"trial-{int(row['trial']):04d}").read_log()
+        assert float(row["mlm_loss"]) == log["validation_mlm_loss"][-1]
+    assert Path("studies/mini.journal").is_file()
+
+
 # In a browser
 
 

@@ -20,7 +20,12 @@ import pytest
 from command_line import run_electra, start_electra, write_preset
 from optuna.trial import TrialState
 
-from electra_cli.commands.tune_storage import GRACE_SECONDS, HEARTBEAT_SECONDS, open_storage
+from electra_cli.commands.tune_storage import (
+    GRACE_SECONDS,
+    HEARTBEAT_SECONDS,
+    open_storage,
+    retry_trial,
+)
 from electra_cli.commands.tune_study import HOST, fail_dead_trials, occupied, trial_folder
 
 SEARCH = ("tune", "--preset", "mini.yaml", "--pruner", "none")
@@ -276,6 +281,21 @@ def test_a_trial_without_heartbeats_is_failed_and_queued_again(tmp_path, kind):
     again.suggest_float("optim.learning_rate", 1e-4, 1e-2)
     assert again.params == dead.params
     assert HEARTBEAT_SECONDS * 3 < GRACE_SECONDS
+
+
+@pytest.mark.filterwarnings("ignore:Heartbeat of storage")
+def test_settings_that_break_off_every_time_are_given_up(tmp_path):
+    study = optuna.create_study(storage=open_storage(str(tmp_path / "mini.journal")))
+    trial = begin_trial(study)
+    for _ in range(3):
+        study.tell(trial, state=TrialState.FAIL)
+        retry_trial(study, study.trials[-1])
+        assert study.trials[-1].state == TrialState.WAITING
+        trial = begin_trial(study)
+    study.tell(trial, state=TrialState.FAIL)
+    retry_trial(study, study.trials[-1])
+    assert len({t.params["optim.learning_rate"] for t in study.trials}) == 1
+    assert [t.state for t in study.trials] == [TrialState.FAIL] * 4
 
 
 @pytest.mark.filterwarnings("ignore:Heartbeat of storage")
