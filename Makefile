@@ -27,7 +27,7 @@ demo: $(INSTALLED)
 	echo "  electra train --preset small --data data/mine --dry-run"
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --maxschedchunk 1
 
 check: $(INSTALLED)
 	$(BIN)/ruff format --check .

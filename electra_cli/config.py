@@ -131,17 +131,60 @@ class ModelConfig(Section):
         return max(1, int(self.num_hidden_layers * self.generator_depth + 1e-6))
 
 
-class ObjectiveConfig(Section):
-    """The pre-training task."""
+ObjectiveName = Literal["electra", "mlm", "electra_masked_only", "replace_mlm", "all_tokens_mlm"]
 
+
+class ObjectiveConfig(Section):
+    """The pre-training task, with the authors' switches (configure_pretraining.py:32-64)."""
+
+    name: ObjectiveName = Field(
+        "electra",
+        description="electra; mlm, a masked language model of the discriminator's size; or one of "
+        "the paper's comparisons (its section 3.4): electra_masked_only, replace_mlm, "
+        "all_tokens_mlm.",
+    )
     mask_fraction: float = Field(
         0.15, gt=0, lt=1, description="Share of tokens the generator predicts."
     )
     generator_loss_weight: float = Field(1.0, ge=0, description="Weight of the MLM loss.")
-    discriminator_loss_weight: float = Field(50.0, ge=0, description="Weight of the RTD loss.")
+    discriminator_loss_weight: float = Field(
+        50.0,
+        ge=0,
+        description="Weight of the RTD loss, or of the comparisons' word loss (there 1 where it "
+        "is not given: that loss is as large as the generator's).",
+    )
     temperature: float = Field(
         1.0, gt=0, description="Temperature of the softmax that samples are drawn from."
     )
+    disallow_correct: bool = Field(
+        False, description="Never sample the original token, so that every sample is a replacement."
+    )
+    uniform_generator: bool = Field(
+        False,
+        description="Draw replacements uniformly from the vocabulary; no generator is trained.",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _usual_word_loss_weight(cls, options: Any) -> Any:
+        """Where the second network predicts words, both losses count alike."""
+        if isinstance(options, dict) and options.get("name") in ("replace_mlm", "all_tokens_mlm"):
+            return {"discriminator_loss_weight": 1.0, **options}
+        return options
+
+    @model_validator(mode="after")
+    def _has_what_is_switched(self) -> "ObjectiveConfig":
+        if self.name == "mlm" and (self.uniform_generator or self.disallow_correct):
+            raise ValueError(
+                "objective.name mlm replaces no token, so uniform_generator and disallow_correct "
+                "have nothing to act on"
+            )
+        return self
+
+    @property
+    def trains_generator(self) -> bool:
+        """Whether there is a generator network beside the main one."""
+        return self.name != "mlm" and not self.uniform_generator
 
 
 class OptimConfig(Section):

@@ -43,7 +43,7 @@ def hint(message: str) -> None:
 
 @contextmanager
 def muted() -> Iterator[None]:
-    """Without talk and hints, as of a run inside a search; warnings and progress stay."""
+    """A run inside a search: without talk, hints and warnings, which its folder keeps."""
     global _is_muted  # noqa: PLW0603 - the terminal is one, too
     _is_muted = True
     try:
@@ -54,6 +54,8 @@ def muted() -> Iterator[None]:
 
 def warn(problem: str, hint: str) -> None:
     """Something to look at that stops nothing, and what to do about it."""
+    if _is_muted:
+        return
     _stderr.print(f"[yellow]warning:[/yellow] {escape(problem)}")
     _stderr.print(f"  [cyan]hint:[/cyan] {escape(hint)}")
 

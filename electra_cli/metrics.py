@@ -28,6 +28,10 @@ class StepMetrics:
     rtd_accuracy: float | None
     rtd_precision: float | None
     rtd_recall: float | None
+    word_loss: (
+        float | None
+    )  # of restoring words in the corrupted text (replace_mlm, all_tokens_mlm)
+    word_accuracy: float | None
     learning_rate: float
     grad_norm: float  # of the last step, before clipping
     tokens_per_second: float
@@ -49,6 +53,8 @@ class EvalMetrics:
     rtd_accuracy: float | None
     rtd_precision: float | None
     rtd_recall: float | None
+    word_loss: float | None
+    word_accuracy: float | None
     rtd_auc: float | None  # over all tokens
     # Without [CLS] and [SEP], which are never replaced: free true negatives that raise rtd_auc
     # the more, the shorter the windows are (a discriminator that knows nothing else has 0.55

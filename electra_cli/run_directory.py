@@ -56,15 +56,9 @@ class RunDirectory:
         """Folder of the checkpoints."""
         return self.root / "checkpoints"
 
-    @property
-    def discriminator(self) -> Path:
-        """Hugging Face folder of the discriminator."""
-        return self.root / "discriminator"
-
-    @property
-    def generator(self) -> Path:
-        """Hugging Face folder of the generator."""
-        return self.root / "generator"
+    def model(self, name: str) -> Path:
+        """Hugging Face folder of a trained network: discriminator, generator or masked_lm."""
+        return self.root / name
 
     def append_row(self, row: Mapping[str, float | None]) -> None:
         """Add one row to the log and flush it; None becomes an empty cell.

@@ -105,5 +105,5 @@ def golden_trainer(config: PretrainConfig, parameters: dict[str, torch.Tensor]) 
     with torch.no_grad():
         for name, parameter in own.items():
             parameter.copy_(parameters[name])
-    flops = training_flops(config.model, VOCAB_SIZE)
+    flops = training_flops(config.model, config.objective, VOCAB_SIZE)
     return Trainer(model, config, flops, torch.device("cpu"), "fp32")

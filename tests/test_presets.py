@@ -123,12 +123,6 @@ def test_a_saved_config_is_the_same_when_read(tmp_path, name):
     assert load_config(tmp_path / "config.yaml") == config
 
 
-def test_the_generator_of_small_is_the_papers():
-    model = load_preset("small").model
-    assert (model.generator_hidden_size, model.generator_heads) == (64, 1)
-    assert model.generator_intermediate_size == 256
-
-
 def test_the_option_table_has_every_option():
     table = option_table()
     assert all(f"`{name}`" in table for name, _ in iter_options())

@@ -1,8 +1,10 @@
-"""What a user takes away from a finished run: two Hugging Face folders and the curves."""
+"""What a user takes away from a finished run: Hugging Face folders and the curves."""
+
+from pathlib import Path
 
 from electra_cli.commands.session import Session
 from electra_cli.data.stream import Position, iter_batches
-from electra_cli.model.export import export_discriminator, export_generator
+from electra_cli.model.export import export_network
 from electra_cli.plotting.curves import RunLog
 from electra_cli.plotting.page import write_page
 from electra_cli.plotting.picture import write_picture
@@ -33,20 +35,33 @@ fill = pipeline("fill-mask", model="{directory}")
 fill("A [MASK] of text.")
 ```
 """,
+    "masked_lm": """\
+A masked language model, and a text encoder for fine-tuning:
+
+```python
+from transformers import pipeline
+
+fill = pipeline("fill-mask", model="{directory}")
+fill("A [MASK] of text.")
+```
+""",
 }
 
 
-def export_models(session: Session) -> None:
-    """Write discriminator/ and generator/, each loaded again and compared before it counts."""
+def export_models(session: Session) -> Path:
+    """Write a folder of each network, loaded again and compared before it counts.
+
+    Returns that of the main one, the encoder that was trained.
+    """
     data, run = session.data, session.run
     reader = data.reader("train", session.config)
     sample, _ = next(iter_batches(reader, _SAMPLE_WINDOWS, Position()))
-    for export, directory in (
-        (export_discriminator, run.discriminator),
-        (export_generator, run.generator),
-    ):
-        card = _model_card(session, directory.name)
-        export(session.trainer.model, directory, data.tokenizer_directory, card, sample)
+    folders = []
+    for name, network in session.trainer.model.networks().items():
+        card = _model_card(session, name)
+        folders.append(run.model(name))
+        export_network(network, folders[-1], data.tokenizer_directory, card, sample)
+    return folders[0]
 
 
 def _model_card(session: Session, kind: str) -> str:
@@ -63,7 +78,7 @@ tags: [electra]
 ---
 # ELECTRA {kind}
 
-{_USES[kind].format(directory=session.run.root / kind)}
+{_USES[kind].format(directory=session.run.model(kind))}
 Pre-trained with electra-cli for {session.trainer.step:,} steps of {config.run.batch_size:,}
 windows of at most {config.data.max_seq_length} tokens, on {manifest.num_tokens:,} tokens of
 {manifest.source_name} (vocabulary {manifest.vocab_size:,}).

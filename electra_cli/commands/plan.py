@@ -9,7 +9,7 @@ from electra_cli import console
 from electra_cli.commands.session import PreparedData, count_model_parameters, estimate_bytes
 from electra_cli.config import PretrainConfig
 from electra_cli.errors import DataError
-from electra_cli.model.flops import training_flops
+from electra_cli.model.flops import authors_training_flops, training_flops
 from electra_cli.training.device import Precision, autocast, memory_bytes
 
 # Half of what bare matrix products reach: the rest of a step is memory traffic.
@@ -21,11 +21,12 @@ _PROBE_SIZE = 1_024
 class RunSize:
     """How much a run reads and computes."""
 
-    discriminator_parameters: int
+    main_parameters: int
     total_parameters: int
     tokens_per_step: float
     num_epochs: float | None  # None without data
     total_flops: float
+    authors_flops: float  # of replaced token detection with a generator
     memory_bytes: int
 
 
@@ -37,7 +38,7 @@ def measure_run(
     Raises DataError if the training documents do not fill one batch.
     """
     run = config.run
-    discriminator, total = count_model_parameters(config, vocab_size)
+    main, total = count_model_parameters(config, vocab_size)
     window_tokens = float(config.data.max_seq_length)
     num_epochs = None
     if data is not None:
@@ -53,17 +54,18 @@ def measure_run(
         window_tokens = content_tokens + 3 - config.data.single_segment_fraction
         num_epochs = run.num_steps * run.batch_size / num_windows
     tokens_per_step = run.batch_size * window_tokens
-    flops = training_flops(config.model, vocab_size).count(
+    flops = training_flops(config.model, config.objective, vocab_size).count(
         round(tokens_per_step),
         round(tokens_per_step * config.objective.mask_fraction),
         round(tokens_per_step * window_tokens),
     )
     return RunSize(
-        discriminator_parameters=discriminator,
+        main_parameters=main,
         total_parameters=total,
         tokens_per_step=tokens_per_step,
         num_epochs=num_epochs,
         total_flops=flops * run.num_steps,
+        authors_flops=authors_training_flops(config, vocab_size),
         memory_bytes=estimate_bytes(
             config, total, config.run.micro_batch_size or run.batch_size, precision
         ),
@@ -88,26 +90,32 @@ def show_plan(
 ) -> None:
     """The plan as a table."""
     run, model = config.run, config.model
+    main = "discriminator" if config.objective.name.startswith("electra") else "masked LM"
+    generator = "none"
+    if config.objective.trains_generator:
+        beyond = (size.total_parameters - size.main_parameters) / 1e6
+        generator = (
+            f"{beyond:,.2f}M, {model.generator_layers} layers of {model.generator_hidden_size}"
+        )
     rate = matrix_flops_per_second(device, precision)
     seconds = size.total_flops / (rate * _USUAL_UTILISATION)
     epochs = "no data yet" if size.num_epochs is None else f"{size.num_epochs:,.2f}"
     micro_batch_size = run.micro_batch_size or run.batch_size
+    flops = f"{size.total_flops:.4g}"
+    if config.objective.name == "electra" and config.objective.trains_generator:
+        flops += f" ({size.authors_flops:.4g} as the authors count)"
     console.table(
         "plan",
         ("", ""),
         [
-            ("discriminator", f"{size.discriminator_parameters / 1e6:,.2f}M parameters"),
-            (
-                "generator beyond it",
-                f"{(size.total_parameters - size.discriminator_parameters) / 1e6:,.2f}M, "
-                f"{model.generator_layers} layers of {model.generator_hidden_size}",
-            ),
+            (main, f"{size.main_parameters / 1e6:,.2f}M parameters"),
+            ("generator beyond it", generator),
             ("steps", f"{run.num_steps:,}"),
             ("a step", f"{run.batch_size:,} windows, {size.tokens_per_step:,.0f} tokens"),
             ("forward pass", f"{micro_batch_size:,} windows"),
             ("tokens in all", f"{size.tokens_per_step * run.num_steps:,.0f}"),
             ("epochs", epochs),
-            ("training FLOPs", f"{size.total_flops:.3g}"),
+            ("training FLOPs", flops),
             (
                 "memory",
                 f"about {size.memory_bytes / 2**30:.1f} of {memory_bytes(device) / 2**30:.1f} GB",

@@ -20,6 +20,7 @@ _FIXED = {
     "data.directory": "all trials read the same text",
     "run.num_steps": "it follows from the FLOPs that every trial may spend",
     "optim.num_warmup_steps": f"search {WARMUP_FRACTION}: trials have different numbers of steps",
+    "objective.name": "the losses of objectives do not compare",
     "run.seed": "a lucky seed is no setting",
     "run.log_every": _FOLLOWS,
     "run.eval_every": _FOLLOWS,

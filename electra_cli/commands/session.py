@@ -33,7 +33,9 @@ from electra_cli.data.tokenizer import fingerprint, load_tokenizer, word_starts
 from electra_cli.errors import DataError, RunError
 from electra_cli.model.flops import training_flops
 from electra_cli.model.memory import training_bytes
-from electra_cli.model.pretrainer import ElectraPretrainer, count_parameters
+from electra_cli.model.networks import count_parameters
+from electra_cli.model.objectives import build_pretrainer
+from electra_cli.model.pretrainer import Pretrainer
 from electra_cli.run_directory import RunDirectory
 from electra_cli.training.checkpoint import CheckpointManager
 from electra_cli.training.device import (
@@ -116,10 +118,10 @@ def open_data(directory: Path) -> PreparedData:
     return PreparedData(directory, manifest, vocabulary, tokenizer.pad_token_id)
 
 
-def build_model(config: PretrainConfig, vocab_size: int, pad_id: int) -> ElectraPretrainer:
+def build_model(config: PretrainConfig, vocab_size: int, pad_id: int) -> Pretrainer:
     """The untrained model; its weights depend on the seed alone."""
     torch.manual_seed(config.run.seed)
-    return ElectraPretrainer(config.model, config.objective, vocab_size, pad_id)
+    return build_pretrainer(config.model, config.objective, vocab_size, pad_id)
 
 
 def estimate_bytes(
@@ -128,6 +130,7 @@ def estimate_bytes(
     """Memory of a step with so many windows a forward pass, all of full length."""
     return training_bytes(
         config.model,
+        config.objective.trains_generator,
         num_parameters,
         micro_batch_size * config.data.max_seq_length,
         config.data.max_seq_length,
@@ -215,7 +218,7 @@ def open_session(
         model.enable_gradient_checkpointing()
     if config.run.compile:
         model.compile_encoders()
-    flops = training_flops(config.model, vocab_size)
+    flops = training_flops(config.model, config.objective, vocab_size)
     trainer = Trainer(model, config, flops, device, precision)
     checkpoints = CheckpointManager(run.checkpoints, config.run.keep_checkpoints)
     position = Position()
@@ -278,7 +281,8 @@ def select_arithmetic(config: PretrainConfig) -> tuple[torch.device, Precision]:
 
 
 def count_model_parameters(config: PretrainConfig, vocab_size: int) -> tuple[int, int]:
-    """Numbers of (the discriminator with its head, both networks with shared ones once)."""
+    """Numbers of (the main network with its head, all networks with shared ones once)."""
     with torch.device("meta"):
-        model = ElectraPretrainer(config.model, config.objective, vocab_size, pad_id=0)
-    return count_parameters(model.discriminator), count_parameters(model)
+        model = build_pretrainer(config.model, config.objective, vocab_size, pad_id=0)
+    main = next(iter(model.networks().values()))
+    return count_parameters(main), count_parameters(model)

@@ -1,6 +1,6 @@
 """`electra train` and `electra resume`: the loop, and what is written around it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -8,6 +8,7 @@ from typing import Any
 
 from electra_cli import console
 from electra_cli.commands.finish import draw_curves, export_models
+from electra_cli.commands.health import HealthMonitor, HealthWarning, warnings_before
 from electra_cli.commands.interruption import interruptible
 from electra_cli.commands.plan import measure_run, show_plan
 from electra_cli.commands.session import (
@@ -27,6 +28,7 @@ from electra_cli.errors import RunError
 from electra_cli.metrics import EvalMetrics, StepMetrics, log_row
 from electra_cli.presets import load_config, load_preset, save_config
 from electra_cli.run_directory import RunDirectory
+from electra_cli.run_events import append_event
 from electra_cli.training.checkpoint import CheckpointManager, find_damage
 
 OnLogged = Callable[[StepMetrics, EvalMetrics | None], None]
@@ -61,15 +63,19 @@ def train(options: TrainOptions) -> None:
     vocab_size = _USUAL_VOCABULARY if data is None else data.manifest.vocab_size
     _, num_parameters = count_model_parameters(config, vocab_size)
     config = fit_micro_batch(config, num_parameters, device, precision)
-    show_plan(config, measure_run(config, vocab_size, data, precision), device, precision)
-    _warn_about(config)
+    size = measure_run(config, vocab_size, data, precision)
+    show_plan(config, size, device, precision)
+    unknown = None if data is None else data.manifest.report.unknown_fraction
+    warnings = warnings_before(config, size.num_epochs, unknown)
     if options.dry_run:
+        _warn_about(None, 0, warnings)
         console.hint("this was a dry run; leave --dry-run out to train")
         return
     assert data is not None
     run = _create_run(options)
     save_config(config, run.config)
     write_environment(run.environment, device, precision)
+    _warn_about(run, 0, warnings)
     _train_to_end(open_session(run, config, data, device, precision))
 
 
@@ -108,15 +114,6 @@ def _newest_checkpoint(run: RunDirectory, config: PretrainConfig) -> int:
     return latest
 
 
-def _warn_about(config: PretrainConfig) -> None:
-    if config.optim.num_warmup_steps >= config.run.num_steps:
-        console.warn(
-            f"the warm-up of {config.optim.num_warmup_steps:,} steps does not end within "
-            f"{config.run.num_steps:,} steps",
-            f"--set optim.num_warmup_steps={config.run.num_steps // 10}",
-        )
-
-
 def _create_run(options: TrainOptions) -> RunDirectory:
     """A new folder, never one that has something in it."""
     preset = Path(options.preset).stem
@@ -142,9 +139,9 @@ def _train_to_end(session: Session) -> None:
         train_loop(session)
     finally:
         session.batches.close()
-    export_models(session)
+    encoder = export_models(session)
     draw_curves(session.run)
-    console.talk(f"the trained encoder: {session.run.discriminator}")
+    console.talk(f"the trained encoder: {encoder}")
     console.result(session.run.root)
     console.hint(f"see how it went: electra plot {session.run.root}")
 
@@ -162,6 +159,7 @@ def train_loop(session: Session, on_logged: OnLogged | None = None) -> None:
         console.progress("training", total=config.num_steps) as line,
     ):
         report = TrainingReport(line, config.num_steps)
+        monitor = HealthMonitor(session.config, session.run)
         for step in trainer.steps(session.batches, until=config.num_steps):
             is_last = step == config.num_steps
             if step % config.log_every == 0 or is_last:
@@ -174,6 +172,8 @@ def train_loop(session: Session, on_logged: OnLogged | None = None) -> None:
                 report.logged(metrics, validation)
                 if on_logged is not None:
                     on_logged(metrics, validation)
+                if validation is not None:
+                    _warn_about(session.run, step, monitor.check(metrics, validation))
             report.stepped(step)
             if step % config.save_every == 0 or is_last or interruption.requested:
                 _save(session)
@@ -181,6 +181,14 @@ def train_loop(session: Session, on_logged: OnLogged | None = None) -> None:
                 console.talk(f"stopped and saved at step {step:,}")
                 console.hint(f"go on with: electra resume {session.run.root}")
                 interruption.check()
+
+
+def _warn_about(run: RunDirectory | None, step: int, warnings: Iterable[HealthWarning]) -> None:
+    """Say it, and note it in the run; None: there is no run yet."""
+    for warning in warnings:
+        console.warn(warning.problem, warning.hint)
+        if run is not None:
+            append_event(run.events, step, "warning", warning.problem, warning.key)
 
 
 def _save(session: Session) -> None:

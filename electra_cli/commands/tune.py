@@ -86,6 +86,12 @@ def tune(options: TuneOptions) -> None:
         preset = apply_values(preset, {}, options.steps)
     space = parse_space(section, preset)
     metric = select_metric(options.metric, space.names)
+    if preset.objective.name != "electra":
+        raise ConfigError(
+            "trials are ranked by a discriminator that judges every token; objective.name "
+            f"{preset.objective.name} trains none",
+            hint="search with objective.name electra, and train with the settings found",
+        )
     if options.pruner not in PRUNERS:
         raise ConfigError(
             f"there is no pruner {options.pruner!r}", hint=f"--pruner: {', '.join(PRUNERS)}"

@@ -35,6 +35,7 @@ from electra_cli.commands.tune_study import (
 from electra_cli.commands.yardstick import YardstickScore, score_discriminator
 from electra_cli.errors import ConfigError, DataError, NonFiniteError, RunError
 from electra_cli.metrics import EvalMetrics, StepMetrics
+from electra_cli.model.pretrainer import ElectraPretrainer
 from electra_cli.presets import save_config
 
 FIGURES = "figures"
@@ -145,6 +146,10 @@ class _Watch:
         self._search = search
         self._trial = trial
         self._session = session
+        assert isinstance(
+            session.trainer.model, ElectraPretrainer
+        )  # see tune(): no other objective
+        self._model = session.trainer.model
         self._reported = 0
         self._step: StepMetrics | None = None
         self._held_out: EvalMetrics | None = None
@@ -172,7 +177,7 @@ class _Watch:
         search = self._search
         if not search.has_yardstick:
             device, precision = select_arithmetic(self._session.config)
-            search.make_yardstick(self._session.trainer.model, device, precision)
+            search.make_yardstick(self._model, device, precision)
         score = self._score()
         self._keep_figures(score)
         value = self._value(score)
@@ -183,7 +188,7 @@ class _Watch:
         config = self._session.config
         device, precision = select_arithmetic(config)
         return score_discriminator(
-            self._session.trainer.model,
+            self._model,
             self._search.open_yardstick(),
             device,
             precision,

@@ -24,6 +24,8 @@ from electra_cli.batch import Batch
 from electra_cli.data.stream import join_batches
 from electra_cli.disk import replace_file, sha256_of
 from electra_cli.errors import RunError
+from electra_cli.model.attention import PackedLayout
+from electra_cli.model.generator import corrupt
 from electra_cli.model.pretrainer import ElectraPretrainer
 from electra_cli.training.device import Precision, autocast
 from electra_cli.training.window import area_under_curve
@@ -66,7 +68,12 @@ def make_yardstick(
     parts = []
     for batch in held_out:
         with autocast(device, precision):
-            parts.append(model.corrupt(batch.to(device)).cpu())
+            on_device = batch.to(device)
+            layout = PackedLayout.of(on_device)
+            corruption = corrupt(
+                model.generator, on_device, layout, model.objective, model.vocab_size
+            )
+        parts.append(corruption.input_ids.cpu())
     model.train(was_training)
     original = join_batches(held_out)
     return Yardstick(original, replace(original, input_ids=torch.cat(parts)))
@@ -86,7 +93,9 @@ def score_discriminator(
     logits = []
     for batch in yardstick.corrupted.split(micro_batch_size):
         with autocast(device, precision):
-            logits.append(model.detect(batch.to(device)).cpu())
+            on_device = batch.to(device)
+            layout = PackedLayout.of(on_device)
+            logits.append(model.discriminate(on_device, on_device.input_ids, layout).cpu())
     model.train(was_training)
     scores = torch.cat(logits)  # [T]
     labels = yardstick.corrupted.input_ids != yardstick.original.input_ids

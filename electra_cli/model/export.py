@@ -5,45 +5,39 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoModelForMaskedLM, AutoModelForPreTraining
+from transformers import (
+    AutoModelForMaskedLM,
+    AutoModelForPreTraining,
+    ElectraForPreTraining,
+)
 from transformers.utils import logging as transformers_logging
 
 from electra_cli.batch import Batch
 from electra_cli.model.attention import PackedLayout
-from electra_cli.model.pretrainer import ElectraPretrainer
+from electra_cli.model.networks import Network
 
 # Packed and padded attention add up in another order; float32 logits stay within this.
 LOGIT_TOLERANCE = 1e-4
 
 
-def export_discriminator(
-    pretrainer: ElectraPretrainer, directory: Path, tokenizer: Path, card: str, sample: Batch
+def export_network(
+    network: Network, directory: Path, tokenizer: Path, card: str, sample: Batch
 ) -> None:
-    """Write a folder that AutoModelForPreTraining and AutoTokenizer open."""
-    _export(pretrainer.discriminator, AutoModelForPreTraining, directory, tokenizer, card, sample)
+    """Write a folder that AutoTokenizer opens, and AutoModelForPreTraining a discriminator,
+    AutoModelForMaskedLM a masked language model.
 
-
-def export_generator(
-    pretrainer: ElectraPretrainer, directory: Path, tokenizer: Path, card: str, sample: Batch
-) -> None:
-    """Write a folder that AutoModelForMaskedLM and AutoTokenizer open."""
-    _export(pretrainer.generator, AutoModelForMaskedLM, directory, tokenizer, card, sample)
-
-
-def _export(
-    model: nn.Module, auto_class: type, directory: Path, tokenizer: Path, card: str, sample: Batch
-) -> None:
-    """Write beside, compare with the model in memory, then rename.
-
-    Raises RuntimeError if what was loaded again is not the model that was trained.
+    Written beside, compared with the model in memory, then renamed. Raises RuntimeError if what
+    was loaded again is not the model that was trained.
     """
+    is_discriminator = isinstance(network, ElectraForPreTraining)
+    auto_class = AutoModelForPreTraining if is_discriminator else AutoModelForMaskedLM
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     partial = directory.with_name(f".{directory.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
-    model.save_pretrained(partial)  # type: ignore[operator]
+    network.save_pretrained(partial)
     shutil.copytree(tokenizer, partial, dirs_exist_ok=True)
     (partial / "README.md").write_text(card, encoding="utf-8")
-    _compare(model, auto_class.from_pretrained(partial), sample)  # type: ignore[attr-defined]
+    _compare(network, auto_class.from_pretrained(partial), sample)
     if directory.exists():  # an earlier export of this same run
         shutil.rmtree(directory)
     partial.rename(directory)

@@ -7,17 +7,25 @@ is held against a device's peak.
 
 from dataclasses import dataclass
 
-from electra_cli.config import ModelConfig
+from electra_cli.config import ModelConfig, ObjectiveConfig, PretrainConfig
 
 _FORWARD_AND_BACKWARD = 3
+
+# Operations an element in the authors' count (flops_computation.py:27-42), and the share of
+# positions that they give logits.
+_DROPOUT = 4
+_LAYER_NORM = 5
+_GELU = 8
+_SOFTMAX = 5
+_AUTHORS_OUTPUT_FRACTION = 20 / 128
 
 
 @dataclass(frozen=True)
 class TrainingFlops:
     """Operations of one training step: linear in its counts."""
 
-    per_token: float  # both encoders and the discriminator's head
-    per_masked: float  # the generator's head
+    per_token: float  # the encoders, and heads that work on all tokens
+    per_masked: float  # heads that work on masked slots
     per_squared_length: float  # attention: a window of n tokens counts n * n
 
     def count(self, num_tokens: int, num_masked: int, squared_lengths: int) -> float:
@@ -29,29 +37,42 @@ class TrainingFlops:
         )
 
 
-def training_flops(model: ModelConfig, vocab_size: int) -> TrainingFlops:
-    """Forward and backward operations of generator and discriminator."""
+def training_flops(
+    model: ModelConfig, objective: ObjectiveConfig, vocab_size: int
+) -> TrainingFlops:
+    """Forward and backward operations of the objective's networks."""
     width, generator_width = model.hidden_size, model.generator_hidden_size
     embedding = model.embedding_size
-    own_embedding = embedding if model.tie_embeddings else generator_width
-    multiply_adds_per_token = (
-        _encoder(width, model.intermediate_size, model.num_hidden_layers, embedding)
-        + _encoder(
+    per_token = _encoder(width, model.intermediate_size, model.num_hidden_layers, embedding)
+    attention = width * model.num_hidden_layers
+    per_masked = 0
+    if objective.trains_generator:
+        own_embedding = embedding if model.tie_embeddings else generator_width
+        per_token += _encoder(
             generator_width,
             model.generator_intermediate_size,
             model.generator_layers,
             own_embedding,
         )
-        + width * width
-        + width
-    )
-    # Scores and the mixing of values: a product of [n, width] with [width, n] each.
-    attention = 2 * (width * model.num_hidden_layers + generator_width * model.generator_layers)
+        attention += generator_width * model.generator_layers
+        per_masked += own_embedding * (generator_width + vocab_size)
+    judge = width * width + width
+    predict = embedding * (width + vocab_size)
+    match objective.name:
+        case "electra":
+            per_token += judge
+        case "electra_masked_only":
+            per_masked += judge
+        case "mlm" | "replace_mlm":
+            per_masked += predict
+        case "all_tokens_mlm":
+            per_token += predict + width  # and the gate that copies
     operations = 2 * _FORWARD_AND_BACKWARD
     return TrainingFlops(
-        per_token=operations * multiply_adds_per_token,
-        per_masked=operations * own_embedding * (generator_width + vocab_size),
-        per_squared_length=operations * attention,
+        per_token=operations * per_token,
+        per_masked=operations * per_masked,
+        # Scores and the mixing of values: a product of [n, width] with [width, n] each.
+        per_squared_length=operations * 2 * attention,
     )
 
 
@@ -59,3 +80,61 @@ def _encoder(width: int, intermediate: int, layers: int, embedding: int) -> int:
     """Multiply-adds a token, attention's products between tokens left out."""
     project = embedding * width if embedding != width else 0
     return project + layers * (4 * width * width + 2 * width * intermediate)
+
+
+def authors_training_flops(config: PretrainConfig, vocab_size: int) -> float:
+    """Operations of a whole run as the authors count them (flops_computation.py).
+
+    Theirs differ from ours: every window is full, the backward pass costs as much as the forward
+    one, word and position embeddings are products with one-hot vectors, 20 of 128 positions have
+    logits whatever the mask fraction, and elementwise work is counted.
+    """
+    model, length = config.model, config.data.max_seq_length
+    embedding = model.embedding_size
+    own_embedding = embedding if model.tie_embeddings else model.generator_hidden_size
+    discriminator = _authors_encoder(
+        model.hidden_size,
+        model.intermediate_size,
+        model.num_attention_heads,
+        model.num_hidden_layers,
+        embedding,
+        length,
+        vocab_size,
+    )
+    generator = _authors_encoder(
+        model.generator_hidden_size,
+        model.generator_intermediate_size,
+        model.generator_heads,
+        model.generator_layers,
+        own_embedding,
+        length,
+        vocab_size,
+    )
+    width, generator_width = model.hidden_size, model.generator_hidden_size
+    judge = 2 * width * width + width + _GELU * width + 2 * width
+    predict = _AUTHORS_OUTPUT_FRACTION * (
+        2 * own_embedding * (vocab_size + generator_width)
+        + (1 + _GELU + _LAYER_NORM) * own_embedding
+        + (_SOFTMAX + 2) * vocab_size
+    )
+    per_window = length * (discriminator + generator + judge + predict)
+    return 2 * per_window * config.run.batch_size * config.run.num_steps
+
+
+def _authors_encoder(
+    width: int, intermediate: int, heads: int, layers: int, embedding: int, length: int, vocab: int
+) -> int:
+    """The authors' forward operations a token, input embeddings included."""
+    attention = (
+        4 * (2 * width * width + width)  # query, key, value, output, with biases
+        + 2 * 2 * width * length  # scores, and the mixing of values
+        + (_SOFTMAX + _DROPOUT + 1) * length * heads  # 1: the scale
+    )
+    feed_forward = 4 * width * intermediate + intermediate + width + _GELU * intermediate
+    after_each = 2 * (_DROPOUT + 1) * width  # 1: the residual
+    # Their count of attention's LayerNorm leaves the width out (flops_computation.py:88).
+    layer_norms = _LAYER_NORM + _LAYER_NORM * width
+    words_and_positions = 2 * embedding * (vocab + length + 2)
+    inputs = words_and_positions + (2 + _LAYER_NORM + _DROPOUT) * embedding
+    project = 2 * width * embedding + width if embedding != width else 0
+    return layers * (attention + feed_forward + after_each + layer_norms) + inputs + project

@@ -21,7 +21,7 @@ class MaskedLMOutput(NamedTuple):
 
     loss_sum: Tensor  # [] cross entropies, summed
     losses: Tensor  # [N] float32
-    sampled_ids: Tensor  # [N] int64, drawn from softmax(logits / temperature)
+    sampled_ids: Tensor  # [N] int64, drawn from softmax(logits / temperature); [0] without noise
     is_correct: Tensor  # [N] bool, whether the most probable token is the target
 
 
@@ -30,17 +30,24 @@ def masked_lm(
     weight: Tensor,
     bias: Tensor,
     target_ids: Tensor,
-    noise: Tensor,
+    noise: Tensor | None,
     temperature: float = 1.0,
+    disallow_correct: bool = False,
 ) -> MaskedLMOutput:
     """hidden [N, E], weight [V, E], bias [V], target_ids [N], noise [N] in [0, 1).
 
     A sample is the inverse of the cumulative distribution at the noise: one number a slot, where
-    Gumbel noise would draw V.
+    Gumbel noise would draw V. With disallow_correct the target is never sampled.
     """
     with torch.autocast(hidden.device.type, enabled=False):
         output = _SampledCrossEntropy.apply(  # type: ignore[no-untyped-call]
-            hidden.float(), weight.float(), bias.float(), target_ids, noise, temperature
+            hidden.float(),
+            weight.float(),
+            bias.float(),
+            target_ids,
+            noise,
+            temperature,
+            disallow_correct,
         )
     return MaskedLMOutput(*output)
 
@@ -62,8 +69,9 @@ class _SampledCrossEntropy(torch.autograd.Function):
         weight: Tensor,
         bias: Tensor,
         target_ids: Tensor,
-        noise: Tensor,
+        noise: Tensor | None,
         temperature: float,
+        disallow_correct: bool,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         needs_gradient = any(ctx.needs_input_grad)
         rows = max(1, CHUNK_ELEMENTS // weight.shape[0])
@@ -78,10 +86,14 @@ class _SampledCrossEntropy(torch.autograd.Function):
             highest, best = logits.max(1, keepdim=True)
             logits -= highest
             right = logits.gather(1, targets)
-            if temperature != 1.0:
-                samples.append(_sample((logits / temperature).exp_(), noise[chunk]))
+            is_plain = temperature == 1.0 and not disallow_correct
+            if noise is not None and not is_plain:
+                tempered = logits / temperature
+                if disallow_correct:
+                    tempered.scatter_(1, targets, float("-inf"))
+                samples.append(_sample(tempered.softmax(1), noise[chunk]))
             probabilities = logits.exp_()
-            if temperature == 1.0:
+            if noise is not None and is_plain:
                 samples.append(_sample(probabilities, noise[chunk]))
             total = probabilities.sum(1, keepdim=True)
             losses.append((total.log() - right).squeeze(1))
@@ -109,4 +121,4 @@ class _SampledCrossEntropy(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad_loss: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
         hidden, weight, bias = (saved * grad_loss for saved in ctx.saved_tensors)
-        return hidden, weight, bias, None, None, None
+        return hidden, weight, bias, None, None, None, None

@@ -10,6 +10,7 @@ _BASE_BYTES = 600 * 2**20
 
 def training_bytes(
     model: ModelConfig,
+    trains_generator: bool,
     num_parameters: int,
     num_tokens: int,
     max_seq_length: int,
@@ -21,21 +22,24 @@ def training_bytes(
     Only one encoder's activations live at a time to speak of, but both backward passes come
     after both forward passes, so both are counted.
     """
-    activations = 0
-    for width, intermediate, heads, layers in (
+    encoders = [
         (
             model.hidden_size,
             model.intermediate_size,
             model.num_attention_heads,
             model.num_hidden_layers,
-        ),
-        (
+        )
+    ]
+    if trains_generator:
+        generator = (
             model.generator_hidden_size,
             model.generator_intermediate_size,
             model.generator_heads,
             model.generator_layers,
-        ),
-    ):
+        )
+        encoders.append(generator)
+    activations = 0
+    for width, intermediate, heads, layers in encoders:
         # A layer keeps ten tensors of its width (the inputs of its products and LayerNorms,
         # queries, keys, values, the mixed values) and two of the feed-forward width.
         layer = 10 * width + 2 * intermediate

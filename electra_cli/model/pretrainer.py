@@ -1,205 +1,114 @@
-"""ElectraPretrainer: generator, discriminator, what they share, and the two losses."""
+"""What is trained: the networks of an objective, and its loss on a packed batch.
 
-# Shapes: T tokens of a packed batch, N masked slots, H hidden size, V vocabulary.
+Here the objectives of replaced token detection; those that predict words are in
+word_pretrainers.py, and build_pretrainer in objectives.py chooses.
+"""
 
-from typing import Any, NamedTuple
+# Shapes: T tokens of a packed batch, J judged tokens, H hidden size.
 
-import torch
+from abc import abstractmethod
+
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers import ElectraConfig, ElectraForMaskedLM, ElectraForPreTraining
+from transformers import ElectraForMaskedLM, ElectraForPreTraining
 
 from electra_cli.batch import Batch
 from electra_cli.config import ModelConfig, ObjectiveConfig
-from electra_cli.model.attention import PACKED, PackedLayout
-from electra_cli.model.initialization import initialize, set_sinusoids
-from electra_cli.model.masked_lm import MaskedLMOutput, masked_lm
+from electra_cli.model.attention import PackedLayout
+from electra_cli.model.generator import corrupt
+from electra_cli.model.networks import (
+    Network,
+    build_electra_configs,
+    encode,
+    set_initial_weights,
+    tie,
+)
+from electra_cli.model.outputs import Judgements, PretrainOutput, count
 
 
-class PretrainSums(NamedTuple):
-    """Sums over a batch, [] each, without gradient; the counts they are divided by come last."""
+class Pretrainer(nn.Module):
+    """Hugging Face's models, trained together on packed batches.
 
-    mlm_loss: Tensor  # over all masked slots
-    mlm_masked_loss: Tensor  # over the slots that show [MASK]
-    mlm_correct: Tensor  # slots whose most probable token is the original
-    sampled_correct: Tensor  # slots whose sample is the original
-    rtd_loss: Tensor  # over all tokens
-    rtd_correct: Tensor  # tokens judged rightly
-    rtd_flagged: Tensor  # tokens judged replaced
-    rtd_found: Tensor  # replaced tokens judged replaced
-    replaced: Tensor  # replaced tokens
-    shown_masks: Tensor  # slots that show [MASK]
-
-
-class PretrainOutput(NamedTuple):
-    """One forward pass of both networks."""
-
-    loss: Tensor  # [] what is minimised
-    sums: PretrainSums
-    rtd_logits: Tensor  # [T] without gradient
-    is_replaced: Tensor  # [T] bool
-
-
-def build_electra_configs(
-    model: ModelConfig, vocab_size: int, pad_id: int
-) -> tuple[ElectraConfig, ElectraConfig]:
-    """Hugging Face's configs of (generator, discriminator)."""
-    common: dict[str, Any] = {
-        "vocab_size": vocab_size,
-        "max_position_embeddings": model.max_position_embeddings,
-        "hidden_dropout_prob": model.hidden_dropout_prob,
-        "attention_probs_dropout_prob": model.attention_probs_dropout_prob,
-        "initializer_range": model.initializer_range,
-        "pad_token_id": pad_id,
-        "attn_implementation": PACKED,
-    }
-    discriminator = ElectraConfig(
-        **common,
-        embedding_size=model.embedding_size,
-        hidden_size=model.hidden_size,
-        num_hidden_layers=model.num_hidden_layers,
-        num_attention_heads=model.num_attention_heads,
-        intermediate_size=model.intermediate_size,
-    )
-    # Embeddings of its own are as wide as the generator (run_pretraining.py:82).
-    own_size = model.embedding_size if model.tie_embeddings else model.generator_hidden_size
-    generator = ElectraConfig(
-        **common,
-        embedding_size=own_size,
-        hidden_size=model.generator_hidden_size,
-        num_hidden_layers=model.generator_layers,
-        num_attention_heads=model.generator_heads,
-        intermediate_size=model.generator_intermediate_size,
-    )
-    return generator, discriminator
-
-
-class ElectraPretrainer(nn.Module):
-    """Hugging Face's two models, trained together on packed batches.
-
-    The discriminator comes first, so that shared tensors bear its names in a state dict.
+    The main network, which users take away, comes first, so that shared tensors bear its names.
     """
+
+    def __init__(self, objective: ObjectiveConfig, vocab_size: int) -> None:
+        super().__init__()
+        self.objective = objective
+        self.vocab_size = vocab_size
+
+    @abstractmethod
+    def forward(self, batch: Batch, num_masked: int, num_tokens: int) -> PretrainOutput:
+        """One micro-batch of a step that has num_masked slots and num_tokens tokens in all.
+
+        All losses are means over the whole step, so the losses of its micro-batches add up.
+        """
+
+    def networks(self) -> dict[str, Network]:
+        """The models by name, the main one first."""
+        return {n: m for n, m in self.named_children() if isinstance(m, Network)}
+
+    def enable_gradient_checkpointing(self) -> None:
+        """Keep a layer's input alone, and compute the rest again in the backward pass."""
+        for network in self.networks().values():
+            network.activation_checkpointing_enable()
+
+    def compile_encoders(self) -> None:
+        """Compile the encoders, for any number of tokens; the names of weights stay."""
+        for network in self.networks().values():
+            network.electra.encoder.compile(dynamic=True)
+
+
+class ElectraPretrainer(Pretrainer):
+    """Generator and discriminator; `electra_masked_only` judges the masked positions alone."""
 
     def __init__(
         self, model: ModelConfig, objective: ObjectiveConfig, vocab_size: int, pad_id: int
     ) -> None:
-        super().__init__()
-        generator, discriminator = build_electra_configs(model, vocab_size, pad_id)
-        self.objective = objective
-        self.discriminator = ElectraForPreTraining(discriminator)
-        self.generator = ElectraForMaskedLM(generator)
-        if model.tie_encoders:
-            self.generator.electra = self.discriminator.electra
-        elif model.tie_embeddings:
-            # Word, position and segment embeddings and their LayerNorm (modeling.py:187-218).
-            self.generator.electra.embeddings = self.discriminator.electra.embeddings
-        for encoder in (self.discriminator.electra, self.generator.electra):
-            # padding_idx would drop the gradient of [PAD] where the generator samples it.
-            encoder.embeddings.word_embeddings.padding_idx = None
-        initialize(self, model.initializer_range)
-        if model.position_init == "sinusoidal":
-            for encoder in (self.discriminator.electra, self.generator.electra):
-                set_sinusoids(encoder.embeddings.position_embeddings, model.initializer_range)
-        # After the embeddings module was replaced, the head still held the old matrix.
-        words = self.generator.electra.embeddings.word_embeddings
-        self.generator.generator_lm_head.weight = words.weight
-
-    def enable_gradient_checkpointing(self) -> None:
-        """Keep a layer's input alone, and compute the rest again in the backward pass."""
-        for model in (self.discriminator, self.generator):
-            model.activation_checkpointing_enable()
-
-    def compile_encoders(self) -> None:
-        """Compile both encoders, for any number of tokens; the names of weights stay."""
-        for model in (self.discriminator, self.generator):
-            model.electra.encoder.compile(dynamic=True)
+        super().__init__(objective, vocab_size)
+        generator_config, config = build_electra_configs(model, vocab_size, pad_id)
+        self.discriminator = ElectraForPreTraining(config)
+        self.generator = None
+        if objective.trains_generator:
+            self.generator = ElectraForMaskedLM(generator_config)
+            tie(self.generator, self.discriminator, model)
+        set_initial_weights(self, list(self.networks().values()), model)
 
     def forward(self, batch: Batch, num_masked: int, num_tokens: int) -> PretrainOutput:
-        """One micro-batch of a step that has num_masked slots and num_tokens tokens in all.
-
-        Both losses are means over the whole step, so the losses of its micro-batches add up.
-        """
+        """See Pretrainer.forward."""
         layout = PackedLayout.of(batch)
-        original_ids = batch.input_ids[batch.masked_positions]
-        generated = self._generate(batch, original_ids, layout)
-        # The corrupted text starts from the original: the discriminator never sees [MASK]
-        # (run_pretraining.py:222).
-        corrupted_ids = batch.input_ids.index_put((batch.masked_positions,), generated.sampled_ids)
-        # A sample equal to the original counts as original: the token defines the label, not
-        # whether the generator touched it (paper, section 2).
-        is_replaced = corrupted_ids != batch.input_ids
-        logits = self._discriminate(batch, corrupted_ids, layout)
+        corruption = corrupt(self.generator, batch, layout, self.objective, self.vocab_size)
+        masked_only = self.objective.name == "electra_masked_only"
+        positions = batch.masked_positions if masked_only else None
+        is_replaced = (
+            corruption.is_replaced if positions is None else (corruption.is_replaced[positions])
+        )
+        logits = self.discriminate(batch, corruption.input_ids, layout, positions)
         rtd_loss = functional.binary_cross_entropy_with_logits(
             logits, is_replaced.float(), reduction="sum"
         )
-        loss = self.objective.generator_loss_weight / num_masked * generated.loss_sum
-        loss = loss + self.objective.discriminator_loss_weight / num_tokens * rtd_loss
+        weights = self.objective
+        loss = weights.generator_loss_weight / num_masked * corruption.loss_sum
+        num_judged = num_masked if masked_only else num_tokens
+        loss = loss + weights.discriminator_loss_weight / num_judged * rtd_loss
 
         is_flagged = logits.detach() > 0
-        shows_mask = batch.masked_ids != original_ids
-        sums = PretrainSums(
-            mlm_loss=generated.loss_sum.detach(),
-            mlm_masked_loss=(generated.losses * shows_mask).sum(),
-            mlm_correct=generated.is_correct.sum(),
-            sampled_correct=(generated.sampled_ids == original_ids).sum(),
+        sums = corruption.sums._replace(
             rtd_loss=rtd_loss.detach(),
             rtd_correct=(is_flagged == is_replaced).sum(),
-            rtd_flagged=is_flagged.sum(),
             rtd_found=(is_flagged & is_replaced).sum(),
-            replaced=is_replaced.sum(),
-            shown_masks=shows_mask.sum(),
+            judged=count(len(logits), logits.device),
+            rtd_flagged=is_flagged.sum(),
+            rtd_replaced=is_replaced.sum(),
         )
-        return PretrainOutput(loss, sums, logits.detach(), is_replaced)
+        return PretrainOutput(loss, sums, Judgements(logits.detach(), is_replaced, positions))
 
-    def _generate(self, batch: Batch, original_ids: Tensor, layout: PackedLayout) -> MaskedLMOutput:
-        masked_input = batch.input_ids.index_put((batch.masked_positions,), batch.masked_ids)
-        hidden = self._encode(self.generator.electra, masked_input, batch, layout)
-        # The head works on masked positions alone (run_pretraining.py:264); Hugging Face's own
-        # forward makes V logits for every token.
-        masked_hidden = self.generator.generator_predictions(hidden[batch.masked_positions])
-        head = self.generator.generator_lm_head
-        return masked_lm(
-            masked_hidden,
-            head.weight,
-            head.bias,
-            original_ids,
-            batch.sample_noise,
-            self.objective.temperature,
-        )
-
-    def _discriminate(self, batch: Batch, corrupted_ids: Tensor, layout: PackedLayout) -> Tensor:
-        """Logits [T] in float32, positive where a token looks replaced."""
-        hidden = self._encode(self.discriminator.electra, corrupted_ids, batch, layout)
+    def discriminate(
+        self, batch: Batch, input_ids: Tensor, layout: PackedLayout, positions: Tensor | None = None
+    ) -> Tensor:
+        """Logits [J] in float32, positive where a token looks replaced; positions None: all T."""
+        hidden = encode(self.discriminator, input_ids, batch, layout)
+        if positions is not None:
+            hidden = hidden[positions]
         logits: Tensor = self.discriminator.discriminator_predictions(hidden)
         return logits.float()
-
-    @torch.no_grad()
-    def corrupt(self, batch: Batch) -> Tensor:
-        """The text [T] that the discriminator reads: samples at the masked positions."""
-        original_ids = batch.input_ids[batch.masked_positions]
-        generated = self._generate(batch, original_ids, PackedLayout.of(batch))
-        return batch.input_ids.index_put((batch.masked_positions,), generated.sampled_ids)
-
-    @torch.no_grad()
-    def detect(self, batch: Batch) -> Tensor:
-        """Logits [T] of the discriminator for a batch's text as it stands."""
-        return self._discriminate(batch, batch.input_ids, PackedLayout.of(batch))
-
-    @staticmethod
-    def _encode(
-        encoder: nn.Module, input_ids: Tensor, batch: Batch, layout: PackedLayout
-    ) -> Tensor:
-        """Token ids [T] -> hidden states [T, H]."""
-        output = encoder(
-            input_ids=input_ids[None],
-            token_type_ids=batch.token_type_ids[None],
-            position_ids=batch.position_ids[None],
-            layout=layout,
-        )
-        hidden: Tensor = output.last_hidden_state[0]
-        return hidden
-
-
-def count_parameters(module: nn.Module) -> int:
-    """Numbers that are trained, shared tensors once."""
-    return sum(parameter.numel() for parameter in module.parameters())

@@ -13,7 +13,7 @@ from electra_cli.config import PretrainConfig
 from electra_cli.errors import NonFiniteError
 from electra_cli.metrics import EvalMetrics, StepMetrics
 from electra_cli.model.flops import TrainingFlops
-from electra_cli.model.pretrainer import ElectraPretrainer
+from electra_cli.model.pretrainer import Pretrainer
 from electra_cli.training.device import Precision, autocast, get_random_state, set_random_state
 from electra_cli.training.optimizer import build_optimizer, learning_rate_at
 from electra_cli.training.window import MetricWindow, area_under_curve, mean_metrics
@@ -35,7 +35,7 @@ class Trainer:
 
     def __init__(
         self,
-        model: ElectraPretrainer,
+        model: Pretrainer,
         config: PretrainConfig,
         flops: TrainingFlops,
         device: torch.device,
@@ -162,25 +162,29 @@ class Trainer:
 
     def _weighted_loss(self, means: dict[str, float | None]) -> float:
         objective = self._config.objective
-        mlm_loss, rtd_loss = means["mlm_loss"] or 0.0, means["rtd_loss"] or 0.0
+        main_loss = means["rtd_loss"] or means["word_loss"] or 0.0  # no objective has both
         return (
-            objective.generator_loss_weight * mlm_loss
-            + objective.discriminator_loss_weight * rtd_loss
+            objective.generator_loss_weight * (means["mlm_loss"] or 0.0)
+            + objective.discriminator_loss_weight * main_loss
         )
 
     @torch.no_grad()
     def evaluate(self, batches: Iterable[Batch], unigram_entropy: float) -> EvalMetrics:
-        """Both losses and the discriminator's ranking on held-out batches, without dropout."""
+        """Losses and the discriminator's ranking on held-out batches, without dropout."""
         self.model.eval()
         window = MetricWindow(self._device)
-        scores, labels, contents = [], [], []
+        nothing = torch.empty(0)
+        scores, labels, contents = [nothing], [nothing.bool()], [nothing.bool()]
         for batch in batches:
             with autocast(self._device, self._precision):
                 output = self.model(batch.to(self._device), batch.num_masked, batch.num_tokens)
             window.add(output.sums, batch.num_tokens, batch.num_masked)
-            scores.append(output.rtd_logits.cpu())
-            labels.append(output.is_replaced.cpu())
-            contents.append(~batch.is_special)
+            if output.judgements is not None:
+                logits, is_replaced, positions = output.judgements
+                scores.append(logits.cpu())
+                labels.append(is_replaced.cpu())
+                is_content = ~batch.is_special
+                contents.append(is_content if positions is None else is_content[positions.cpu()])
         self.model.train()
         means = mean_metrics(window.sums, window.num_tokens, window.num_masked)
         score, label, content = torch.cat(scores), torch.cat(labels), torch.cat(contents)

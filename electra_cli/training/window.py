@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from electra_cli.model.pretrainer import PretrainSums
+from electra_cli.model.outputs import PretrainSums
 
 
 class MetricWindow:
@@ -40,18 +40,21 @@ def mean_metrics(sums: Tensor, num_tokens: int, num_masked: int) -> dict[str, fl
     def share(value: float, count: float) -> float | None:
         return value / count if count else None
 
-    replaced_fraction = share(total["replaced"], num_tokens)
+    reads_samples = total["judged"] > 0 or total["words"] > 0
+    judged_replaced = share(total["rtd_replaced"], total["judged"])
     return {
-        "mlm_loss": share(total["mlm_loss"], num_masked),
+        "mlm_loss": share(total["mlm_loss"], total["predicted"]),
         "mlm_masked_loss": share(total["mlm_masked_loss"], total["shown_masks"]),
-        "mlm_accuracy": share(total["mlm_correct"], num_masked),
+        "mlm_accuracy": share(total["mlm_correct"], total["predicted"]),
         "sampled_accuracy": share(total["sampled_correct"], num_masked),
-        "replaced_fraction": replaced_fraction,
-        "rtd_loss": share(total["rtd_loss"], num_tokens),
-        "rtd_constant_loss": None if replaced_fraction is None else entropy(replaced_fraction),
-        "rtd_accuracy": share(total["rtd_correct"], num_tokens),
+        "replaced_fraction": share(total["replaced"], num_tokens) if reads_samples else None,
+        "rtd_loss": share(total["rtd_loss"], total["judged"]),
+        "rtd_constant_loss": None if judged_replaced is None else entropy(judged_replaced),
+        "rtd_accuracy": share(total["rtd_correct"], total["judged"]),
         "rtd_precision": share(total["rtd_found"], total["rtd_flagged"]),
-        "rtd_recall": share(total["rtd_found"], total["replaced"]),
+        "rtd_recall": share(total["rtd_found"], total["rtd_replaced"]),
+        "word_loss": share(total["word_loss"], total["words"]),
+        "word_accuracy": share(total["word_correct"], total["words"]),
     }
 
 

@@ -73,21 +73,21 @@ def test_the_exported_models_open_with_the_auto_classes(finished):
     run = RunDirectory(finished.root)
     trained = final_weights(finished.root)
     discriminator, report = AutoModelForPreTraining.from_pretrained(
-        run.discriminator, output_loading_info=True
+        run.model("discriminator"), output_loading_info=True
     )
     assert not report["missing_keys"]
     assert not report["unexpected_keys"]
     for name, weight in discriminator.state_dict().items():
         assert torch.equal(weight, trained[f"discriminator.{name}"]), name
     generator, report = AutoModelForMaskedLM.from_pretrained(
-        run.generator, output_loading_info=True
+        run.model("generator"), output_loading_info=True
     )
     assert not report["missing_keys"]
     assert not report["unexpected_keys"]
     words = generator.get_input_embeddings().weight
     assert generator.get_output_embeddings().weight.data_ptr() == words.data_ptr()
     assert torch.equal(words, trained["discriminator.electra.embeddings.word_embeddings.weight"])
-    for folder in (run.discriminator, run.generator):
+    for folder in (run.model("discriminator"), run.model("generator")):
         settings = json.loads((folder / "config.json").read_text())
         assert not [key for key in settings if "attn" in key]  # users get the usual attention
         tokenizer = AutoTokenizer.from_pretrained(folder)

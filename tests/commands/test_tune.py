@@ -292,6 +292,13 @@ def test_a_wrong_option_is_explained(prepared, tmp_path, capsys, monkeypatch, op
     assert "secret" not in text
 
 
+def test_an_objective_without_a_discriminator_is_refused(prepared, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_preset(tmp_path / "mini.yaml", "objective: {name: mlm}\n")
+    text = refuse(["tune", "--preset", "mini.yaml", "--data", str(prepared)], capsys)
+    assert "objective.name mlm trains none" in text
+
+
 def test_data_without_held_out_documents_is_refused(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_preset(tmp_path / "mini.yaml")

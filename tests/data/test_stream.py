@@ -97,6 +97,35 @@ def test_every_window_has_its_share_of_masks():
         assert inside.sum() == expected
 
 
+def test_every_content_token_is_masked_with_equal_chance_unknown_ones_too():
+    documents = random_documents(600, 120, VOCAB_SIZE, 0)
+    draw = np.random.default_rng(1)
+    for document in documents:  # a fifth of all tokens is [UNK]
+        document[draw.random(len(document)) < 0.2] = 1
+    reader = WindowReader(MemoryTokens(documents), VOCABULARY, CONFIG.data, 0.15, 0)
+    batch = reader.read(0, 0, reader.num_windows(0))
+    is_masked = torch.zeros(batch.num_tokens, dtype=torch.bool)
+    is_masked[batch.masked_positions] = True
+    content = (
+        29  # of a full window with two segments, which is masked at int(0.155 * 32) = 4 places
+    )
+    counts = torch.zeros(content)
+    num_windows = 0
+    for window in windows_of(batch):
+        is_content = ~batch.is_special[window]
+        if window.stop - window.start == 32 and is_content.sum() == content:
+            counts += is_masked[window][is_content]
+            num_windows += 1
+    expected = num_windows * 4 / content
+    # Chi-square with 28 degrees of freedom; draws without replacement make it smaller still.
+    assert num_windows > 500
+    assert ((counts - expected) ** 2 / expected).sum() < 60  # p about 4e-4
+    is_unknown = batch.input_ids == 1
+    rates = [is_masked[kind & ~batch.is_special].float() for kind in (is_unknown, ~is_unknown)]
+    deviation = (0.14 * 0.86 / len(rates[0])) ** 0.5
+    assert abs(rates[0].mean() - rates[1].mean()) < 4 * deviation
+
+
 def test_splitting_a_batch_and_reading_it_in_parts_give_the_same_windows():
     reader = make_reader()
     parts = list(reader.read(0, 0, 8).split(3))

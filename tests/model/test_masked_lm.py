@@ -50,16 +50,23 @@ def test_gradients_pass_gradcheck_against_finite_differences():
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("temperature", [1.0, 2.0])
-def test_samples_are_distributed_as_the_softmax(dtype, temperature):
+@pytest.mark.parametrize("disallow_correct", [False, True])
+def test_samples_are_distributed_as_the_softmax(dtype, temperature, disallow_correct):
     count, vocab = 60_000, 40
     draw = torch.Generator().manual_seed(1)
     hidden = torch.randn(1, 8, generator=draw).to(dtype).expand(count, 8)
     weight, bias = torch.randn(vocab, 8, generator=draw), torch.randn(vocab, generator=draw)
     noise = torch.rand(count, generator=draw)
     with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
-        target = torch.zeros(count, dtype=torch.long)
-        sampled = masked_lm(hidden, weight, bias, target, noise, temperature).sampled_ids
-    logits = functional.linear(hidden[0].double(), weight.double(), bias.double())
+        logits = functional.linear(hidden[0].double(), weight.double(), bias.double())
+        likeliest = int(logits.argmax())
+        target = torch.full((count,), likeliest)
+        sampled = masked_lm(
+            hidden, weight, bias, target, noise, temperature, disallow_correct
+        ).sampled_ids
+    if disallow_correct:
+        assert not (sampled == likeliest).any()
+        logits[likeliest] = float("-inf")
     expected = torch.softmax(logits / temperature, 0) * count
     observed = torch.bincount(sampled, minlength=vocab).double()
     common = expected >= 5  # the usual condition of the chi-square test; the rest is one class
@@ -90,6 +97,28 @@ def test_an_impossible_token_is_never_sampled():
     target = torch.ones(999, dtype=torch.long)
     output = masked_lm(torch.zeros(999, 2), torch.zeros(5, 2), bias, target, noise)
     assert set(output.sampled_ids.tolist()) == {1, 3}
+
+
+def test_disallow_correct_finds_another_token_where_the_target_is_almost_sure():
+    bias = torch.tensor([200.0, 1.0, 0.0])  # all but the target underflow beside it
+    output = masked_lm(
+        torch.zeros(2, 2),
+        torch.zeros(3, 2),
+        bias,
+        torch.tensor([0, 0]),
+        torch.tensor([0.1, 0.99]),
+        disallow_correct=True,
+    )
+    assert output.sampled_ids.tolist() == [1, 2]
+
+
+def test_without_noise_nothing_is_sampled():
+    hidden, weight, bias, target, noise = make_inputs(5, 4, 9)
+    with_samples, without = (
+        masked_lm(hidden, weight, bias, target, each) for each in (noise, None)
+    )
+    assert len(without.sampled_ids) == 0
+    assert torch.equal(without.losses, with_samples.losses)
 
 
 def test_large_logits_neither_overflow_nor_underflow():

@@ -7,7 +7,8 @@ from torch import nn
 
 from electra_cli.batch import Batch
 from electra_cli.model.attention import PackedLayout
-from electra_cli.model.pretrainer import ElectraPretrainer, count_parameters
+from electra_cli.model.networks import count_parameters
+from electra_cli.model.pretrainer import ElectraPretrainer
 
 NO_DROPOUT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
 
@@ -169,22 +170,22 @@ def test_every_parameter_has_a_gradient(options):
 def test_the_discriminator_sees_samples_in_the_original_text(monkeypatch):
     model, batch = make_model(), make_batch()
     seen = {}
-    original = ElectraPretrainer._discriminate
+    original = ElectraPretrainer.discriminate
 
-    def spy(self, batch, corrupted_ids, layout):
+    def spy(self, batch, corrupted_ids, layout, positions):
         seen["ids"] = corrupted_ids
-        return original(self, batch, corrupted_ids, layout)
+        return original(self, batch, corrupted_ids, layout, positions)
 
-    monkeypatch.setattr(ElectraPretrainer, "_discriminate", spy)
+    monkeypatch.setattr(ElectraPretrainer, "discriminate", spy)
     output = model(batch, batch.num_masked, batch.num_tokens)
     is_masked = torch.zeros(batch.num_tokens, dtype=torch.bool)
     is_masked[batch.masked_positions] = True
     assert torch.equal(seen["ids"][~is_masked], batch.input_ids[~is_masked])
-    assert torch.equal(output.is_replaced, seen["ids"] != batch.input_ids)
+    assert torch.equal(output.judgements.is_replaced, seen["ids"] != batch.input_ids)
     # A sample equal to the original counts as original.
-    sampled_right = is_masked & ~output.is_replaced
+    sampled_right = is_masked & ~output.judgements.is_replaced
     assert output.sums.sampled_correct == sampled_right.sum()
-    assert output.sums.replaced == output.is_replaced.sum()
+    assert output.sums.replaced == output.judgements.is_replaced.sum()
 
 
 def test_samples_carry_no_gradient_to_the_generator():

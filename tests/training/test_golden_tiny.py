@@ -26,7 +26,7 @@ def record() -> list[dict[str, float]]:
     config = tiny_config()
     torch.manual_seed(config.run.seed)
     model = ElectraPretrainer(config.model, config.objective, VOCAB_SIZE, pad_id=0)
-    flops = training_flops(config.model, VOCAB_SIZE)
+    flops = training_flops(config.model, config.objective, VOCAB_SIZE)
     trainer = Trainer(model, config, flops, torch.device("cpu"), "fp32")
     stream = iter_batches(tiny_reader(config), config.run.batch_size, Position())
     rows = []

@@ -24,7 +24,9 @@ CPU = torch.device("cpu")
 def make_trainer(config: PretrainConfig, precision: str = "fp32") -> Trainer:
     torch.manual_seed(config.run.seed)
     model = ElectraPretrainer(config.model, config.objective, VOCAB_SIZE, pad_id=0)
-    return Trainer(model, config, training_flops(config.model, VOCAB_SIZE), CPU, precision)
+    return Trainer(
+        model, config, training_flops(config.model, config.objective, VOCAB_SIZE), CPU, precision
+    )
 
 
 def batches(config: PretrainConfig):

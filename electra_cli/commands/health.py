@@ -1,0 +1,178 @@
+"""Is the run healthy? Warnings in ELECTRA's own terms, each with what to do, each once a run.
+
+Each rule is a pure function of what the log holds; HealthMonitor remembers which have spoken, also
+over resumes. The figures that the limits come from are those of published runs.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from electra_cli.config import PretrainConfig
+from electra_cli.errors import RunError
+from electra_cli.metrics import EvalMetrics, StepMetrics
+from electra_cli.run_directory import RunDirectory
+from electra_cli.run_events import read_events
+
+# Held-out loss on [MASK] this near the unigram entropy (nats) is frequencies alone; a run that
+# has left the plateau falls by more than that within a few hundred steps.
+_PLATEAU_GAIN = 0.05
+_PLATEAU_FRACTION = 0.1  # of the run, after which the plateau is worth a warning
+# A discriminator that ranks content tokens no better than this knows [CLS] and [SEP] at most.
+_CHANCE_AUC = 0.505
+_FEWEST_REPLACED = 0.03  # the authors' healthy run replaces 6% (google-research/electra issue 49)
+MOST_UNKNOWN = 0.01  # a usable vocabulary leaves far fewer tokens as [UNK]
+_MOST_EPOCHS = 40  # BERT read its corpus 40 times (Devlin et al. 2019, appendix A.2)
+_RISES = 2  # held-out evaluations in a row above the best one: one alone may be chance
+
+
+@dataclass(frozen=True)
+class HealthWarning:
+    """Something to look at that stops nothing."""
+
+    key: str  # which rule: each speaks once a run
+    problem: str
+    hint: str
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What the rules see: a held-out evaluation and the training figures beside it."""
+
+    step: int
+    training_loss: float
+    validation_loss: float
+
+
+def warnings_before(
+    config: PretrainConfig, num_epochs: float | None, unknown_fraction: float | None
+) -> Iterator[HealthWarning]:
+    """What can be said before the first step; None where there is no data yet."""
+    num_steps, num_warmup = config.run.num_steps, config.optim.num_warmup_steps
+    if num_warmup >= num_steps:
+        yield HealthWarning(
+            "warmup",
+            f"the warm-up of {num_warmup:,} steps does not end within {num_steps:,} steps",
+            f"--set optim.num_warmup_steps={num_steps // 10}",
+        )
+    if num_epochs is not None and num_epochs > _MOST_EPOCHS:
+        yield HealthWarning(
+            "epochs",
+            f"the run reads its corpus {num_epochs:,.0f} times; beyond {_MOST_EPOCHS} it mostly "
+            "learns it by heart",
+            f"fewer steps (--steps {int(num_steps * _MOST_EPOCHS / num_epochs):,}), more text, or "
+            "a smaller --preset",
+        )
+    if unknown_fraction is not None and unknown_fraction > MOST_UNKNOWN:
+        yield HealthWarning(
+            "unknown",
+            f"{unknown_fraction:.1%} of all tokens are [UNK]: the tokenizer does not fit this text",
+            "prepare the text without --tokenizer, so that word pieces are learned from it, or "
+            "with a larger --vocab-size",
+        )
+
+
+def _plateau(config: PretrainConfig, step: int, validation: EvalMetrics) -> HealthWarning | None:
+    loss = validation.mlm_masked_loss
+    if loss is None or step < _PLATEAU_FRACTION * config.run.num_steps:
+        return None
+    if validation.unigram_entropy - loss >= _PLATEAU_GAIN:
+        return None
+    return HealthWarning(
+        "plateau",
+        f"no context gain yet at step {step:,}: held-out MLM loss on [MASK] {loss:.3f}, "
+        f"unigram entropy {validation.unigram_entropy:.3f} (the generator knows frequencies alone)",
+        "it may still come; if not within a third of the run, start again with more masked targets "
+        "a step (--batch-size, objective.mask_fraction), shorter windows or a smaller vocabulary",
+    )
+
+
+def _chance(config: PretrainConfig, step: int, validation: EvalMetrics) -> HealthWarning | None:
+    loss, constant = validation.rtd_loss, validation.rtd_constant_loss
+    if loss is None or constant is None or step < config.optim.num_warmup_steps:
+        return None
+    auc = validation.rtd_content_auc
+    # [CLS] and [SEP] are never replaced, so a discriminator that knows nothing else passes by loss.
+    if loss < constant and (auc is None or auc > _CHANCE_AUC):
+        return None
+    ranking = "" if auc is None else f", AUC on content tokens {auc:.3f}"
+    return HealthWarning(
+        "chance",
+        f"the discriminator is no better than a constant predictor at step {step:,}: "
+        f"held-out RTD loss {loss:.4f}, constant {constant:.4f}{ranking}",
+        "wait until the generator gains from context; if it does already, try another "
+        "--learning-rate or objective.discriminator_loss_weight",
+    )
+
+
+def _few_replaced(
+    config: PretrainConfig, step: int, validation: EvalMetrics
+) -> HealthWarning | None:
+    replaced, accuracy = validation.replaced_fraction, validation.sampled_accuracy
+    if replaced is None or accuracy is None or replaced >= _FEWEST_REPLACED:
+        return None
+    return HealthWarning(
+        "few_replaced",
+        f"only {replaced:.1%} of held-out tokens are replaced at step {step:,}: "
+        f"{accuracy:.0%} of the generator's samples are right",
+        "a smaller generator (model.generator_width), a higher objective.mask_fraction, or "
+        "objective.disallow_correct=true leaves more to find",
+    )
+
+
+_RULES: tuple[Callable[[PretrainConfig, int, EvalMetrics], HealthWarning | None], ...] = (
+    _plateau,
+    _chance,
+    _few_replaced,
+)
+
+
+def find_overfitting(evaluations: list[Evaluation]) -> HealthWarning | None:
+    """Held-out loss above its best at the last evaluations, while the training loss fell."""
+    if len(evaluations) <= _RISES:
+        return None
+    best = min(evaluations, key=lambda evaluation: evaluation.validation_loss)
+    recent = evaluations[-_RISES:]
+    is_rising = all(
+        evaluation.step > best.step
+        and evaluation.training_loss < best.training_loss
+        and evaluation.validation_loss > before.validation_loss
+        for before, evaluation in zip(evaluations[-_RISES - 1 :], recent, strict=False)
+    )
+    if not is_rising:
+        return None
+    return HealthWarning(
+        "overfitting",
+        f"held-out loss rises while training loss falls: {best.validation_loss:.4g} at step "
+        f"{best.step:,}, {recent[-1].validation_loss:.4g} at step {recent[-1].step:,}",
+        "the corpus is small for this model: stop here, add text, or take a smaller --preset",
+    )
+
+
+def _read_evaluations(run: RunDirectory) -> Iterator[Evaluation]:
+    try:
+        log = run.read_log()
+    except RunError:  # no log, or none of its rows is left: the run begins
+        return
+    columns = (log.get(name, ()) for name in ("step", "loss", "validation_loss"))
+    for step, loss, validation in zip(*columns, strict=False):
+        if step is not None and loss is not None and validation is not None:
+            yield Evaluation(int(step), loss, validation)
+
+
+class HealthMonitor:
+    """Looks at every held-out evaluation of a run."""
+
+    def __init__(self, config: PretrainConfig, run: RunDirectory) -> None:
+        """`run` may have a log and events already: then it goes on."""
+        self._config = config
+        self._raised = {event.key for event in read_events(run.events)}
+        self._evaluations = list(_read_evaluations(run))
+
+    def check(self, metrics: StepMetrics, validation: EvalMetrics) -> list[HealthWarning]:
+        """The warnings that were not raised before."""
+        self._evaluations.append(Evaluation(metrics.step, metrics.loss, validation.loss))
+        found = [rule(self._config, metrics.step, validation) for rule in _RULES]
+        found.append(find_overfitting(self._evaluations))
+        new = [w for w in found if w is not None and w.key not in self._raised]
+        self._raised.update(warning.key for warning in new)
+        return new

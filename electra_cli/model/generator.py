@@ -1,0 +1,98 @@
+"""Corrupted text: replacements from a generator that is trained beside, or drawn uniformly."""
+
+# Shapes: T tokens of a packed batch, N masked slots, V vocabulary.
+
+from typing import NamedTuple
+
+from torch import Tensor
+from transformers import ElectraForMaskedLM
+
+from electra_cli.batch import Batch
+from electra_cli.config import ObjectiveConfig
+from electra_cli.model.attention import PackedLayout
+from electra_cli.model.masked_lm import MaskedLMOutput
+from electra_cli.model.networks import encode, predict_words
+from electra_cli.model.outputs import PretrainSums, count
+
+
+class Corruption(NamedTuple):
+    """The text that the main network reads."""
+
+    input_ids: Tensor  # [T]
+    is_replaced: Tensor  # [T] bool
+    loss_sum: Tensor  # [] the generator's loss, summed over its slots; 0 of a uniform one
+    sums: PretrainSums  # the generator's part
+
+
+def predict_masked(
+    network: ElectraForMaskedLM, batch: Batch, layout: PackedLayout, objective: ObjectiveConfig
+) -> tuple[MaskedLMOutput, PretrainSums]:
+    """Masked language modelling: losses, one sample a slot, and their sums."""
+    original_ids = batch.input_ids[batch.masked_positions]
+    masked_input = batch.input_ids.index_put((batch.masked_positions,), batch.masked_ids)
+    hidden = encode(network, masked_input, batch, layout)[batch.masked_positions]
+    output = predict_words(
+        network,
+        hidden,
+        original_ids,
+        batch.sample_noise,
+        objective.temperature,
+        objective.disallow_correct,
+    )
+    shows_mask = batch.masked_ids != original_ids
+    sums = PretrainSums.zeros(hidden.device)._replace(
+        mlm_loss=output.loss_sum.detach(),
+        mlm_masked_loss=(output.losses * shows_mask).sum(),
+        mlm_correct=output.is_correct.sum(),
+        sampled_correct=(output.sampled_ids == original_ids).sum(),
+        predicted=count(batch.num_masked, hidden.device),
+        shown_masks=shows_mask.sum(),
+    )
+    return output, sums
+
+
+def corrupt(
+    generator: ElectraForMaskedLM | None,
+    batch: Batch,
+    layout: PackedLayout,
+    objective: ObjectiveConfig,
+    vocab_size: int,
+) -> Corruption:
+    """Replace the masked slots by the generator's samples, or without one by uniform ones.
+
+    The authors count a uniform generator's loss too, the constant log V; it moves no weight.
+    """
+    if generator is not None:
+        output, sums = predict_masked(generator, batch, layout, objective)
+        loss_sum, sampled_ids = output.loss_sum, output.sampled_ids
+    else:
+        original_ids = batch.input_ids[batch.masked_positions]
+        sampled_ids = sample_uniformly(
+            batch.sample_noise, original_ids, vocab_size, objective.disallow_correct
+        )
+        sums = PretrainSums.zeros(original_ids.device)._replace(
+            sampled_correct=(sampled_ids == original_ids).sum(),
+        )
+        loss_sum = batch.sample_noise.new_zeros(())
+    # The corrupted text starts from the original: the main network never sees [MASK]
+    # (run_pretraining.py:222).
+    corrupted_ids = batch.input_ids.index_put((batch.masked_positions,), sampled_ids)
+    # A sample equal to the original counts as original: the token defines the label, not whether
+    # the generator touched it (paper, section 2).
+    is_replaced = corrupted_ids != batch.input_ids
+    return Corruption(
+        corrupted_ids, is_replaced, loss_sum, sums._replace(replaced=is_replaced.sum())
+    )
+
+
+def sample_uniformly(
+    noise: Tensor, original_ids: Tensor, vocab_size: int, disallow_correct: bool
+) -> Tensor:
+    """noise [N] in [0, 1), original_ids [N] -> ids [N], each of the vocabulary alike.
+
+    As the authors', special tokens included; `disallow_correct` leaves the original out. The
+    noise has 24 bits, so a vocabulary of 2**17 is uniform to one part in 128.
+    """
+    choices = vocab_size - disallow_correct
+    drawn = (noise.double() * choices).long()
+    return drawn + (drawn >= original_ids) if disallow_correct else drawn

@@ -1,0 +1,121 @@
+"""Hugging Face's Electra modules as the authors use them: sizes, what is shared, initial weights.
+
+Also the two ways through them on a packed batch: the encoder, and the words of some positions.
+"""
+
+# Shapes: T tokens of a packed batch, N slots to predict, H hidden size, V vocabulary.
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor, nn
+from transformers import ElectraConfig, ElectraForMaskedLM, ElectraForPreTraining
+
+from electra_cli.batch import Batch
+from electra_cli.config import ModelConfig
+from electra_cli.model.attention import PACKED, PackedLayout
+from electra_cli.model.initialization import initialize, set_sinusoids
+from electra_cli.model.masked_lm import MaskedLMOutput, masked_lm
+
+# A generator or other masked language model; a discriminator.
+Network = ElectraForMaskedLM | ElectraForPreTraining
+
+
+def build_electra_configs(
+    model: ModelConfig, vocab_size: int, pad_id: int
+) -> tuple[ElectraConfig, ElectraConfig]:
+    """Hugging Face's configs of (generator, discriminator)."""
+    common: dict[str, Any] = {
+        "vocab_size": vocab_size,
+        "max_position_embeddings": model.max_position_embeddings,
+        "hidden_dropout_prob": model.hidden_dropout_prob,
+        "attention_probs_dropout_prob": model.attention_probs_dropout_prob,
+        "initializer_range": model.initializer_range,
+        "pad_token_id": pad_id,
+        "attn_implementation": PACKED,
+    }
+    discriminator = ElectraConfig(
+        **common,
+        embedding_size=model.embedding_size,
+        hidden_size=model.hidden_size,
+        num_hidden_layers=model.num_hidden_layers,
+        num_attention_heads=model.num_attention_heads,
+        intermediate_size=model.intermediate_size,
+    )
+    # Embeddings of its own are as wide as the generator (run_pretraining.py:82).
+    own_size = model.embedding_size if model.tie_embeddings else model.generator_hidden_size
+    generator = ElectraConfig(
+        **common,
+        embedding_size=own_size,
+        hidden_size=model.generator_hidden_size,
+        num_hidden_layers=model.generator_layers,
+        num_attention_heads=model.generator_heads,
+        intermediate_size=model.generator_intermediate_size,
+    )
+    return generator, discriminator
+
+
+def tie(generator: ElectraForMaskedLM, main: Network, model: ModelConfig) -> None:
+    """Share between generator and main network what `model` says."""
+    if model.tie_encoders:
+        generator.electra = main.electra
+    elif model.tie_embeddings:
+        # Word, position and segment embeddings and their LayerNorm (modeling.py:187-218).
+        generator.electra.embeddings = main.electra.embeddings
+
+
+def set_initial_weights(module: nn.Module, networks: Sequence[Network], model: ModelConfig) -> None:
+    """Draw all of `module` anew as the authors do; its networks are tied by then."""
+    for network in networks:
+        # padding_idx would drop the gradient of [PAD] where the generator samples it.
+        network.electra.embeddings.word_embeddings.padding_idx = None
+    initialize(module, model.initializer_range)
+    for network in networks:
+        embeddings = network.electra.embeddings
+        if model.position_init == "sinusoidal":
+            set_sinusoids(embeddings.position_embeddings, model.initializer_range)
+        if isinstance(network, ElectraForMaskedLM):
+            # After the embeddings module was replaced, the head still held the old matrix.
+            network.generator_lm_head.weight = embeddings.word_embeddings.weight
+
+
+def encode(network: Network, input_ids: Tensor, batch: Batch, layout: PackedLayout) -> Tensor:
+    """Token ids [T] -> hidden states [T, H]."""
+    output = network.electra(
+        input_ids=input_ids[None],
+        token_type_ids=batch.token_type_ids[None],
+        position_ids=batch.position_ids[None],
+        layout=layout,
+    )
+    hidden: Tensor = output.last_hidden_state[0]
+    return hidden
+
+
+def predict_words(
+    network: ElectraForMaskedLM,
+    hidden: Tensor,
+    target_ids: Tensor,
+    noise: Tensor | None = None,
+    temperature: float = 1.0,
+    disallow_correct: bool = False,
+) -> MaskedLMOutput:
+    """hidden [N, H], target_ids [N], noise [N] -> losses, and samples where there is noise.
+
+    The head works on chosen positions alone (run_pretraining.py:264); Hugging Face's own forward
+    makes V logits for every token.
+    """
+    head = network.generator_lm_head
+    return masked_lm(
+        network.generator_predictions(hidden),
+        head.weight,
+        head.bias,
+        target_ids,
+        noise,
+        temperature,
+        disallow_correct,
+    )
+
+
+def count_parameters(module: nn.Module) -> int:
+    """Numbers that are trained, shared tensors once."""
+    return sum(parameter.numel() for parameter in module.parameters())
