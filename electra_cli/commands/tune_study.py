@@ -134,16 +134,16 @@ def open_study(
                 hint="name the --storage that it was made with, or choose another --study",
             )
         study.set_user_attr(IDENTITY, dict(identity))
-    elif known != identity:
+    elif differences := _differences(known, identity):
         raise RunError(
-            f"study {name} was made with {_differences(known, identity)}",
+            f"study {name} was made with {differences}",
             hint="choose another --study, or go back to what it was made with",
         )
     return study
 
 
 def _differences(known: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
-    """`a 1, not 2; b 3, not 4`, the first few."""
+    """`a 1, not 2; b 3, not 4`, the first few; empty if nothing differs."""
     names = [name for name in {**wanted, **known} if known.get(name) != wanted.get(name)]
     parts = [f"{n} {known.get(n)}, not {wanted.get(n)}" for n in names[:_SHOWN_DIFFERENCES]]
     more = f" and {len(names) - _SHOWN_DIFFERENCES} more" * (len(names) > _SHOWN_DIFFERENCES)

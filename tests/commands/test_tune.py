@@ -1,16 +1,25 @@
 """`electra tune`, whole searches on real files."""
 
 import csv
+import os
+import pty
 import re
 import shutil
 import subprocess
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import optuna
 import pytest
 import torch
-from command_line import run_electra, write_corpus, write_preset
+from command_line import (
+    electra_command,
+    electra_environment,
+    run_electra,
+    write_corpus,
+    write_preset,
+)
 from safetensors.torch import load_file
 
 from electra_cli.cli import main
@@ -202,14 +211,40 @@ def test_the_same_search_draws_the_same_trials(searched, tmp_path, prepared):
         }
 
 
+def run_in_terminal(folder: Path, *arguments: object) -> str:
+    """What a person sees of a command that succeeds, without control codes."""
+    controller, terminal = pty.openpty()
+    process = subprocess.Popen(
+        electra_command(*arguments),
+        cwd=folder,
+        env={**electra_environment(), "TERM": "xterm", "COLUMNS": "80"},
+        stdin=terminal,
+        stdout=subprocess.DEVNULL,
+        stderr=terminal,
+    )
+    os.close(terminal)
+    shown = b""
+    with suppress(OSError):  # the terminal's end is an error of reading it
+        while chunk := os.read(controller, 65_536):
+            shown += chunk
+    os.close(controller)
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode())
+    assert process.wait(timeout=60) == 0, text
+    return text
+
+
 @pytest.mark.slow
-def test_running_it_again_goes_on_up_to_the_total(searched, tmp_path):
+def test_running_it_again_goes_on_up_to_the_total_and_shows_the_best_trials_meanwhile(
+    searched, tmp_path
+):
     folder = tmp_path / "copy"
     shutil.copytree(searched.folder, folder)
     before = read_trials(folder / "tune" / "mini")
-    done = run_electra(folder, "tune", "--preset", "mini.yaml", "--trials", TRIALS + 1)
-    assert done.returncode == 0, done.stderr
-    assert f"{TRIALS} of {TRIALS + 1} trials done" in done.stderr
+    text = run_in_terminal(folder, "tune", "--preset", "mini.yaml", "--trials", TRIALS + 1)
+    assert f"{TRIALS} of {TRIALS + 1} trials done" in text
+    table = text.index("best trials of mini (")
+    progress = text.index("training", table)
+    assert progress < text.index(f"trial {TRIALS} ", progress)
     after = read_trials(folder / "tune" / "mini")
     assert after[:-1] == before
     assert len(after) == TRIALS + 1

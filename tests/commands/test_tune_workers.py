@@ -36,9 +36,13 @@ def read_trials(folder: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def search_folder(tmp_path: Path, prepared: Path) -> Path:
-    write_preset(tmp_path / "mini.yaml", data__directory=prepared)
+def search_folder(tmp_path: Path, prepared: Path, num_steps: int = 12) -> Path:
+    """A folder to search in; trials of more steps are easier to catch at work."""
+    write_preset(tmp_path / "mini.yaml", data__directory=prepared, run__num_steps=num_steps)
     return tmp_path
+
+
+LONG = 40
 
 
 def wait_for(path: Path) -> None:
@@ -59,7 +63,7 @@ SETTINGS = ("optim.learning_rate", "objective.mask_fraction", "run.batch_size")
 def test_a_killed_search_goes_on_and_tries_the_broken_trial_again(
     tmp_path, prepared, number, storage
 ):
-    folder = search_folder(tmp_path, prepared)
+    folder = search_folder(tmp_path, prepared, LONG)
     process = start_electra(folder, *SEARCH, "--trials=4", f"--storage={storage}")
     wait_for(folder / "tune" / "mini" / "trial-0002" / "training_log.csv")
     process.send_signal(number)
@@ -79,7 +83,7 @@ def test_a_killed_search_goes_on_and_tries_the_broken_trial_again(
 
 @pytest.mark.slow
 def test_a_search_killed_in_its_first_trial_begins_with_the_preset_again(tmp_path, prepared):
-    folder = search_folder(tmp_path, prepared)
+    folder = search_folder(tmp_path, prepared, LONG)
     process = start_electra(folder, *SEARCH, "--trials=2")
     wait_for(folder / "tune" / "mini" / "trial-0000" / "training_log.csv")
     process.kill()
@@ -196,7 +200,7 @@ def test_two_processes_share_a_study_in_postgresql(tmp_path, prepared, postgres)
 def test_a_server_that_goes_away_is_explained_and_the_study_goes_on_later(
     tmp_path, prepared, postgres
 ):
-    folder = search_folder(tmp_path, prepared)
+    folder = search_folder(tmp_path, prepared, LONG)
     storage = f"--storage={postgres.url.replace('electra@', 'electra:secret@')}"
     options = ("--study=away", "--trials=3", storage)
     process = start_electra(folder, *SEARCH, *options)
@@ -218,7 +222,7 @@ def test_a_server_that_goes_away_is_explained_and_the_study_goes_on_later(
 
 @pytest.mark.slow
 def test_a_process_that_was_stopped_too_long_leaves_its_trial_to_the_others(tmp_path, prepared):
-    folder = search_folder(tmp_path, prepared)
+    folder = search_folder(tmp_path, prepared, LONG)
     sleeper = start_electra(folder, *SEARCH, "--trials=4")
     wait_for(folder / "tune" / "mini" / "trial-0001" / "training_log.csv")
     sleeper.send_signal(signal.SIGSTOP)
