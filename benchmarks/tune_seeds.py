@@ -66,7 +66,7 @@ def train(folder: Path, number: int, extra_seed: int) -> YardstickScore:
         try:
             train_loop(session)
         finally:
-            session.batches.close()
+            session.close()
         assert isinstance(session.trainer.model, ElectraPretrainer)
         return score_discriminator(
             session.trainer.model, yardstick, device, precision, config.run.micro_batch_size

@@ -3,6 +3,7 @@
 Heavy imports live inside the commands, so that `--help` answers at once.
 """
 
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -15,6 +16,18 @@ from electra_cli import __version__, console
 from electra_cli.errors import UserError
 
 EXIT_INTERRUPTED = 130
+MAX_SHOWN_CHARS = 200  # of a file's name in a message
+USERS_TO_MEND = frozenset(
+    (
+        errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR,
+        errno.EISDIR, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO,
+    )
+)  # fmt: skip
+
+MaxMinutes = Annotated[
+    float | None,
+    typer.Option(min=0, help="Save and stop after so long, exit code 130; electra resume goes on."),
+]
 
 app = typer.Typer(
     name="electra",
@@ -148,6 +161,7 @@ def train(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what the run would be, and stop.")
     ] = False,
+    max_minutes: MaxMinutes = None,
 ) -> None:
     """Pre-train a generator and a discriminator from scratch.
 
@@ -159,8 +173,7 @@ def train(
 
       electra train --preset large --set optim.adam_beta2=0.98 --dry-run
     """
-    from electra_cli.commands.train import TrainOptions
-    from electra_cli.commands.train import train as run
+    from electra_cli.commands.interruption import interruptible
 
     named = {
         "data.directory": data,
@@ -171,33 +184,66 @@ def train(
         "run.precision": precision,
         "run.device": device,
     }
-    run(
-        TrainOptions(
-            preset=preset,
-            options={name: value for name, value in named.items() if value is not None},
-            assignments=tuple(assignments or ()),
-            run_name=run_name,
-            dry_run=dry_run,
+    with interruptible(max_minutes):  # from here on, so that a signal while torch loads counts
+        from electra_cli.commands.train import TrainOptions
+        from electra_cli.commands.train import train as run
+
+        run(
+            TrainOptions(
+                preset=preset,
+                options={name: value for name, value in named.items() if value is not None},
+                assignments=tuple(assignments or ()),
+                run_name=run_name,
+                dry_run=dry_run,
+            )
         )
-    )
 
 
 @app.command()
 def resume(
     run_dir: Annotated[Path, typer.Argument(help="Folder of the run, such as runs/NAME.")],
     step: Annotated[
-        int | None, typer.Option(help="Checkpoint to go on from.  [default: the newest good one]")
+        int | None,
+        typer.Option(
+            min=0,
+            help="Checkpoint to go on from, 0: the beginning.  [default: the newest good one]",
+        ),
     ] = None,
+    assignments: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="SECTION.KEY=VALUE",
+            help="An option that does not change what is computed, such as run.micro_batch_size.",
+        ),
+    ] = None,
+    verify: Annotated[
+        bool,
+        typer.Option(
+            "--verify",
+            help="Only repeat the steps before the checkpoint, and say whether they come out the "
+            "same.",
+        ),
+    ] = False,
+    max_minutes: MaxMinutes = None,
 ) -> None:
     """Go on exactly where a run stopped.
 
-    Example:
+    Examples:
 
       electra resume runs/first
-    """
-    from electra_cli.commands.train import resume as run
 
-    run(run_dir, step)
+      electra resume runs/first --set run.micro_batch_size=16 --max-minutes 230
+
+      electra resume runs/first --verify
+    """
+    from electra_cli.commands.interruption import interruptible
+
+    with interruptible(max_minutes):
+        from electra_cli.commands import resume as command
+
+        run = command.verify if verify else command.resume
+        run(command.ResumeOptions(run_dir, step, tuple(assignments or ())))
 
 
 @app.command()
@@ -274,6 +320,9 @@ def plot(
         typer.Option(help="Page to write.  [default: RUN_DIR/loss_curve.html; of several: here]"),
     ] = None,
     png: Annotated[Path | None, typer.Option(help="Write a picture, too.")] = None,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Draw anew as the log grows, until Ctrl-C.")
+    ] = False,
     open_browser: Annotated[
         bool, typer.Option("--open/--no-open", help="Show the page in the browser.")
     ] = False,
@@ -284,15 +333,22 @@ def plot(
 
       electra plot runs/first
 
-      electra plot runs/* --out compare.html --open
-    """
-    from electra_cli.commands.plot import run
+      electra plot runs/first --watch --open
 
-    run(runs, out=out, png=png, open_browser=open_browser)
+      electra plot runs/* --out compare.html --png compare.png
+    """
+    from electra_cli.commands.plot import PlotOptions
+    from electra_cli.commands.plot import plot as run
+
+    run(PlotOptions(runs=runs, out=out, png=png, watch=watch, open_browser=open_browser))
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run the app; show a UserError as a problem and a hint, keep the traceback of a bug."""
+    """Run the app; show a UserError as a problem and a hint, keep the traceback of a bug.
+
+    What the system says of a file's name, permissions or disk is the user's to mend, too, wherever
+    it comes up. A file that is not there is not among it: the commands look before they open.
+    """
     # Threads that wait by spinning slow each other down where another process wants the cores:
     # on two busy ones a tiny step ran at 2,000 tokens/s, with this at 22,000. torch reads it when
     # it loads.
@@ -301,6 +357,14 @@ def main(argv: Sequence[str] | None = None) -> None:
         app(args=list(sys.argv[1:] if argv is None else argv))
     except UserError as error:
         console.error(str(error), error.hint)
+        raise SystemExit(1) from None
+    except OSError as error:
+        if error.errno not in USERS_TO_MEND or error.filename is None:
+            raise
+        console.error(
+            f"{str(error.filename)[:MAX_SHOWN_CHARS]} cannot be used: {error.strerror}",
+            "check the name, the permissions and the disk",
+        )
         raise SystemExit(1) from None
     except KeyboardInterrupt:
         raise SystemExit(EXIT_INTERRUPTED) from None

@@ -1,10 +1,31 @@
 """Write files that appear whole or not at all, and check them."""
 
+import errno
 import hashlib
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
+
+# The disk, the user's quota, the process's limit on a file's size.
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+def is_full(error: OSError) -> bool:
+    """Whether there was no room to write; making some mends it."""
+    return error.errno in _FULL
+
+
+def as_os_error(error: Exception) -> OSError | None:
+    """The system's error behind an exception, if that is what it is.
+
+    Libraries written in Rust raise their own, and name the error's number in its text.
+    """
+    if isinstance(error, OSError):
+        return error
+    number = re.search(r"\(os error (\d+)\)", str(error))
+    return OSError(int(number[1]), os.strerror(int(number[1]))) if number else None
 
 
 def sync_to_disk(path: Path) -> None:
@@ -12,6 +33,20 @@ def sync_to_disk(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def drop_from_cache(path: Path) -> None:
+    """Let the next reader of a synced file get it from the disk, not from memory.
+
+    A no-op where the system offers no such call.
+    """
+    if not hasattr(os, "posix_fadvise"):
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
     finally:
         os.close(descriptor)
 

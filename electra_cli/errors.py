@@ -24,5 +24,13 @@ class RunError(UserError):
     """A run folder, a checkpoint or a device that cannot be used."""
 
 
+class DiskFullError(RunError):
+    """There was no room to write a row of the log or a checkpoint; nothing that was is harmed."""
+
+
 class NonFiniteError(UserError):
     """A loss or gradient that is NaN or infinite; the weights are those before the update."""
+
+    def __init__(self, problem: str, hint: str, step: int) -> None:
+        super().__init__(problem, hint)
+        self.step = step  # the first whose update was held back

@@ -1,4 +1,8 @@
-"""What several tests share: tokens without files and tiny recipes."""
+"""What several tests share: tokens without files, tiny recipes, a disk that is soon full."""
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -58,6 +62,20 @@ def tiny_config(**sections: dict[str, object]) -> PretrainConfig:
 def tiny_reader(config: PretrainConfig, seed: int = 0) -> WindowReader:
     tokens = MemoryTokens(random_documents(40, 120, VOCAB_SIZE, seed))
     return WindowReader(tokens, VOCABULARY, config.data, config.objective.mask_fraction, seed)
+
+
+@pytest.fixture
+def tiny_disk(tmp_path) -> Iterator[Path]:
+    """An empty file system of 1 MiB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
+    try:
+        subprocess.run(command, check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"needs the right to mount a tmpfs: {error}")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -1,16 +1,23 @@
-"""`electra train` and `electra resume`: the loop, and what is written around it."""
+"""`electra train`: a new run, the loop, and what is written at its end."""
 
+import os
+import shutil
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from electra_cli import console
 from electra_cli.commands.finish import draw_curves, export_models
 from electra_cli.commands.health import HealthMonitor, HealthWarning, warnings_before
-from electra_cli.commands.interruption import interruptible
+from electra_cli.commands.interruption import Interruption, interruptible
 from electra_cli.commands.plan import measure_run, show_plan
+from electra_cli.commands.records import RunRecords, note, written
+from electra_cli.commands.rollback import skip_batch
+from electra_cli.commands.run_lock import locked
 from electra_cli.commands.session import (
     Session,
     count_model_parameters,
@@ -24,12 +31,12 @@ from electra_cli.commands.session import (
 )
 from electra_cli.commands.training_report import TrainingReport
 from electra_cli.config import PretrainConfig
-from electra_cli.errors import RunError
-from electra_cli.metrics import EvalMetrics, StepMetrics, log_row
-from electra_cli.presets import load_config, load_preset, save_config
+from electra_cli.disk import sync_to_disk
+from electra_cli.errors import DiskFullError, NonFiniteError, RunError, UserError
+from electra_cli.metrics import EvalMetrics, StepMetrics
+from electra_cli.presets import load_preset, save_config
 from electra_cli.run_directory import RunDirectory
-from electra_cli.run_events import append_event
-from electra_cli.training.checkpoint import CheckpointManager, find_damage
+from electra_cli.training.device import Precision
 
 OnLogged = Callable[[StepMetrics, EvalMetrics | None], None]
 
@@ -72,92 +79,83 @@ def train(options: TrainOptions) -> None:
         console.hint("this was a dry run; leave --dry-run out to train")
         return
     assert data is not None
-    run = _create_run(options)
-    save_config(config, run.config)
-    write_environment(run.environment, device, precision)
-    _warn_about(run, 0, warnings)
-    _train_to_end(open_session(run, config, data, device, precision))
+    run = _create_run(options, config, device, precision)
+    with locked(run):
+        session = open_session(run, config, data, device, precision)
+        # Before the first step, so that a disk without room for it is found now and not in hours.
+        RunRecords(session).save_now()
+        _warn_about(run, 0, warnings)
+        train_to_end(session)
 
 
-def resume(root: Path, step: int | None) -> None:
-    """Go on from the newest good checkpoint of a run, or from that of `step`."""
-    run = RunDirectory(root)
-    if not run.config.is_file():
-        raise RunError(
-            f"{root} is not a run: it has no {run.config.name}",
-            hint="name a folder that electra train made, such as runs/NAME",
-        )
-    config = load_config(run.config)
-    assert config.data.directory is not None  # train saved it resolved
-    device, precision = select_arithmetic(config)
-    data = open_data(config.data.directory)
-    chosen = step if step is not None else _newest_checkpoint(run, config)
-    session = open_session(run, config, data, device, precision, resume_from=chosen)
-    run.truncate_log(chosen)
-    console.talk(f"resuming {root} from step {chosen:,} of {config.run.num_steps:,}")
-    _train_to_end(session)
-
-
-def _newest_checkpoint(run: RunDirectory, config: PretrainConfig) -> int:
-    manager = CheckpointManager(run.checkpoints, config.run.keep_checkpoints)
-    latest = manager.latest()
-    for step in manager.steps():
-        if latest is None or step > latest:
-            path = manager.path_of(step)
-            console.warn(
-                f"{path} is damaged: {find_damage(path)}", "it is left where it is, and skipped"
-            )
-    if latest is None:
-        raise RunError(
-            f"{run.root} has no good checkpoint", hint="start again: electra train --run-name NEW"
-        )
-    return latest
-
-
-def _create_run(options: TrainOptions) -> RunDirectory:
-    """A new folder, never one that has something in it."""
+def _create_run(
+    options: TrainOptions, config: PretrainConfig, device: torch.device, precision: Precision
+) -> RunDirectory:
+    """A new folder with its settings, whole or not at all; never one that has something in it."""
     preset = Path(options.preset).stem
-    name = options.run_name or f"{preset}-{datetime.now():%Y-%m-%d-%H%M%S}"
-    root = RUNS_FOLDER / name
+    root = RUNS_FOLDER / (options.run_name or f"{preset}-{datetime.now():%Y-%m-%d-%H%M%S}")
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
         raise RunError(
             f"{root} is there already",
             hint=f"choose another --run-name, or: electra resume {root}",
         )
+    partial = RunDirectory(root.with_name(f".{root.name}.{os.getpid()}.partial"))
     try:
-        root.mkdir(parents=True, exist_ok=True)
+        partial.root.mkdir(parents=True)
+        save_config(config, partial.config)
+        write_environment(partial.environment, device, precision)
+        partial.root.rename(root)
+        sync_to_disk(root.parent)
     except OSError as error:
+        shutil.rmtree(partial.root, ignore_errors=True)
         raise RunError(
             f"{root} cannot be made: {error.strerror}", hint="choose another --run-name"
         ) from None
     return RunDirectory(root)
 
 
-def _train_to_end(session: Session) -> None:
+def train_to_end(session: Session) -> None:
     """The loop, then what a user takes away."""
+    run = session.run
     try:
         train_loop(session)
+    except UserError as error:
+        note(run, session.trainer.step, "stopped", str(error))
+        if isinstance(error, DiskFullError):
+            error.hint = f"make room on the disk, then: electra resume {run.root}"
+        raise
     finally:
-        session.batches.close()
-    encoder = export_models(session)
-    draw_curves(session.run)
+        session.close()
+    with interruptible() as interruption, written(run.root):
+        encoder = export_models(session)
+        if interruption.requested:
+            _stop(session, interruption, "trained to the end, but not all is exported")
+        draw_curves(run)
     console.talk(f"the trained encoder: {encoder}")
-    console.result(session.run.root)
-    console.hint(f"see how it went: electra plot {session.run.root}")
+    console.result(run.root)
+    console.hint(f"see how it went: electra plot {run.root}")
 
 
 def train_loop(session: Session, on_logged: OnLogged | None = None) -> None:
-    """Steps, and every so often a row of the log, an evaluation, a checkpoint.
+    """Train to the last step; the last checkpoint is on the disk when this returns.
 
-    `on_logged` sees each row after it was appended; what it raises ends the loop.
+    `on_logged` sees each row after it was appended; what it raises ends the loop. Raises
+    KeyboardInterrupt after a signal, NonFiniteError or DiskFullError where the settings say so.
     """
-    config, trainer = session.config.run, session.trainer
     if not session.evaluation:
         console.warn("no document is held out, so nothing is evaluated", "prepare more text")
-    with (
-        interruptible() as interruption,
-        console.progress("training", total=config.num_steps) as line,
-    ):
+    with interruptible() as interruption:
+        while True:
+            try:
+                return _take_steps(session, interruption, on_logged)
+            except NonFiniteError as error:
+                skip_batch(session, error)
+
+
+def _take_steps(session: Session, interruption: Interruption, on_logged: OnLogged | None) -> None:
+    """Steps, and every so often a row of the log, an evaluation, a checkpoint."""
+    config, trainer, records = session.config.run, session.trainer, RunRecords(session)
+    with console.progress("training", total=config.num_steps) as line:
         report = TrainingReport(line, config.num_steps)
         monitor = HealthMonitor(session.config, session.run)
         for step in trainer.steps(session.batches, until=config.num_steps):
@@ -168,19 +166,20 @@ def train_loop(session: Session, on_logged: OnLogged | None = None) -> None:
                 if session.evaluation and (step % config.eval_every == 0 or is_last):
                     entropy = session.data.manifest.unigram_entropy
                     validation = trainer.evaluate(session.evaluation, entropy)
-                session.run.append_row(log_row(metrics, validation))
+                records.append(metrics, validation)
                 report.logged(metrics, validation)
-                if on_logged is not None:
-                    on_logged(metrics, validation)
                 if validation is not None:
                     _warn_about(session.run, step, monitor.check(metrics, validation))
+                if on_logged is not None:
+                    on_logged(metrics, validation)
             report.stepped(step)
-            if step % config.save_every == 0 or is_last or interruption.requested:
-                _save(session)
             if interruption.requested and not is_last:
-                console.talk(f"stopped and saved at step {step:,}")
-                console.hint(f"go on with: electra resume {session.run.root}")
-                interruption.check()
+                records.save_now()
+                _stop(session, interruption, f"stopped and saved at step {step:,}")
+            if step % config.save_every == 0 or is_last:
+                records.save()
+            records.check()
+    records.finish()
 
 
 def _warn_about(run: RunDirectory | None, step: int, warnings: Iterable[HealthWarning]) -> None:
@@ -188,15 +187,12 @@ def _warn_about(run: RunDirectory | None, step: int, warnings: Iterable[HealthWa
     for warning in warnings:
         console.warn(warning.problem, warning.hint)
         if run is not None:
-            append_event(run.events, step, "warning", warning.problem, warning.key)
+            note(run, step, "warning", warning.problem, warning.key)
 
 
-def _save(session: Session) -> None:
-    """A checkpoint of the trainer and of the place in the data."""
-    state = session.trainer.state()
-    values = {
-        **state.values,
-        "position": asdict(session.batches.position),
-        "tokenizer_sha256": session.data.manifest.tokenizer_sha256,
-    }
-    session.checkpoints.save(session.trainer.step, replace(state, values=values))
+def _stop(session: Session, interruption: Interruption, how: str) -> None:
+    """Say so, and raise KeyboardInterrupt."""
+    note(session.run, session.trainer.step, "stopped", f"{interruption.reason}: {how}")
+    console.talk(f"{interruption.reason}: {how}")
+    console.hint(f"go on with: electra resume {session.run.root}")
+    interruption.check()

@@ -8,7 +8,7 @@ import hashlib
 import os
 import socket
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -199,7 +199,7 @@ def occupied(root: Path) -> Iterator[None]:
     partial.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(partial, os.O_RDONLY)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        _lock(descriptor)
         partial.rename(root)  # so nobody sees it without its lock
         yield
     finally:
@@ -211,10 +211,16 @@ def locked(folder: Path) -> Iterator[None]:
     """One process at a time; the others wait."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        _lock(descriptor)
         yield
     finally:
         os.close(descriptor)
+
+
+def _lock(descriptor: int) -> None:
+    """Wait for the lock; some network file systems have none, and heartbeats must do."""
+    with suppress(OSError):
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
 
 
 @contextmanager
@@ -224,7 +230,7 @@ def _try_lock(root: Path) -> Iterator[bool]:
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        except OSError:  # somebody holds it, or the file system has no locks
             yield False
         else:
             yield True

@@ -68,7 +68,7 @@ def run_trial(search: Search, trial: optuna.Trial) -> float:
         reason = None
         try:
             return _train(search, trial, is_preset)
-        except (ConfigError, NonFiniteError, _DoesNotFit) as error:
+        except (ConfigError, NonFiniteError, _Unfit) as error:
             reason = str(error)
         except (MemoryError, torch.OutOfMemoryError) as error:
             reason = f"out of memory: {_first_line(error)}"
@@ -83,8 +83,8 @@ def run_trial(search: Search, trial: optuna.Trial) -> float:
         raise TrialFailed(reason)
 
 
-class _DoesNotFit(Exception):
-    """Settings that this machine or this corpus cannot run."""
+class _Unfit(Exception):
+    """Settings that this machine or this corpus cannot run, or whose run has no finite score."""
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:
@@ -105,7 +105,7 @@ def _train(search: Search, trial: optuna.Trial, is_preset: bool) -> float:
             train_loop(session, watch.logged)
         return watch.finish()
     finally:
-        session.batches.close()
+        session.close()
 
 
 def _suggest(trial: optuna.Trial, parameter: Parameter) -> Any:
@@ -128,7 +128,7 @@ def _open(search: Search, trial: optuna.Trial, values: dict[str, Any]) -> Sessio
         config = trial_config(search.preset, values, num_steps)
         config = fit_micro_batch(config, num_parameters, device, precision)
     except (RunError, DataError) as error:
-        raise _DoesNotFit(str(error)) from None
+        raise _Unfit(str(error)) from None
     section = config.data.model_copy(update={"directory": data.directory})
     config = config.model_copy(update={"data": section})
     run = search.run_of(trial.number)
@@ -200,7 +200,7 @@ class _Watch:
         source = score if metric.source == "yardstick" else self._held_out
         value = getattr(source, metric.field)
         if value is None or not math.isfinite(value):
-            raise NonFiniteError(f"the {metric.source} {metric.field} is not finite", hint="")
+            raise _Unfit(f"the {metric.source} {metric.field} is not finite")
         return float(value)
 
     def _keep_figures(self, score: YardstickScore) -> None:

@@ -4,29 +4,56 @@ A checkpoint is a folder of safetensors files, one JSON file of plain values, an
 the SHA-256 of each. Nothing in it is ever unpickled.
 """
 
+import hashlib
 import json
 import re
 import shutil
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
-from electra_cli.disk import sha256_of, sync_to_disk
-from electra_cli.errors import RunError
+from electra_cli.disk import as_os_error, drop_from_cache, is_full, sha256_of, sync_to_disk
+from electra_cli.errors import DiskFullError, RunError
 from electra_cli.training.trainer import TrainingState
 
-FORMAT_VERSION = 1
+# Changes with what a state holds and with what is computed from it: the order of windows, masks.
+FORMAT_VERSION = 2
 MANIFEST_NAME = "manifest.json"
 VALUES_NAME = "state.json"
 _NAME = re.compile(r"step-(\d{8,})")
 
+Tensors = dict[str, dict[str, Tensor]]
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A checkpoint that verified, and what is wrong with the newer ones that did not."""
+
+    step: int
+    state: TrainingState
+    damaged: dict[Path, str]
+
 
 class CheckpointManager:
-    """The checkpoints of one run: step-00001000/ and so on, the newest `keep` of them."""
+    """The checkpoints of one run, step-00001000/ and so on, written in a thread of its own.
 
-    def __init__(self, directory: Path, keep: int) -> None:
+    The newest `keep` stay, and those whose step is a multiple of `keep_every`.
+    """
+
+    def __init__(self, directory: Path, keep: int, keep_every: int | None = None) -> None:
         self._directory = directory
         self._keep = keep
+        self._keep_every = keep_every
+        self._damaged: set[int] = set()
+        self._thread = ThreadPoolExecutor(1, "checkpoint")
+        self._writing: Future[None] | None = None
 
     def steps(self) -> list[int]:
         """Steps of all whole checkpoints, ascending; none of them is verified here."""
@@ -39,28 +66,91 @@ class CheckpointManager:
         """The folder of that step's checkpoint."""
         return self._directory / f"step-{step:08d}"
 
-    def save(self, step: int, state: TrainingState) -> Path:
-        """Write beside, flush, rename: a killed run leaves the old checkpoints or the new one."""
+    def save(self, step: int, state: TrainingState, after: Sequence[Path] = ()) -> None:
+        """Copy the state to the host and begin to write it; training may go on at once.
+
+        It appears once the files in `after`, which it relies on, are on the disk. Waits for the
+        save before, if that is not done yet, and raises its error. The copy takes as much memory
+        as weights and moments: 12 bytes a parameter.
+        """
+        self.wait()
+        tensors = {
+            group: {
+                name: tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
+                for name, tensor in named.items()
+            }
+            for group, named in state.tensors.items()
+        }
+        values = json.dumps(state.values, indent=1)
+        self._writing = self._thread.submit(self._write, step, tensors, values, after)
+
+    def check(self) -> None:
+        """Raise the error of a save that failed; does not wait for one under way."""
+        if self._writing is not None and self._writing.done():
+            self.wait()
+
+    def wait(self) -> None:
+        """Wait for the save under way. Raises DiskFullError or RunError if it failed."""
+        writing, self._writing = self._writing, None
+        if writing is not None:
+            writing.result()
+
+    def close(self) -> None:
+        """End the thread, after the save under way. Raises nothing: wait() comes first."""
+        self._thread.shutdown()
+
+    def _write(self, step: int, tensors: Tensors, values: str, after: Sequence[Path]) -> None:
+        """Write beside, flush, read back, rename, and only then remove what is old."""
         path = self.path_of(step)
         partial = path.with_name(f".{path.name}.partial")
-        shutil.rmtree(partial, ignore_errors=True)  # what a killed save left behind
-        partial.mkdir(parents=True)
-        for group, tensors in state.tensors.items():
-            save_file(tensors, partial / f"{group}.safetensors")
-        (partial / VALUES_NAME).write_text(json.dumps(state.values, indent=1))
-        checksums = {file.name: sha256_of(file) for file in sorted(partial.iterdir())}
-        manifest = {"format_version": FORMAT_VERSION, "step": step, "sha256": checksums}
-        (partial / MANIFEST_NAME).write_text(json.dumps(manifest, indent=1))
-        for file in partial.iterdir():
-            sync_to_disk(file)
-        sync_to_disk(partial)
-        if path.exists():  # the same step, saved again after a resume
-            shutil.rmtree(path)
-        partial.rename(path)
-        sync_to_disk(self._directory)
-        for old in self.steps()[: -self._keep]:
-            shutil.rmtree(self.path_of(old))
-        return path
+        try:
+            for left_over in self._directory.glob(".step-*"):  # by a killed save
+                shutil.rmtree(left_over)
+            partial.mkdir(parents=True)
+            _write_files(partial, step, tensors, values)
+            for file in after:
+                sync_to_disk(file)
+            replaced = path.with_name(f".{path.name}.replaced")
+            if path.exists():  # a damaged one, skipped by a resume
+                path.rename(replaced)
+            partial.rename(path)
+            sync_to_disk(self._directory)
+            self._damaged.discard(step)
+            shutil.rmtree(replaced, ignore_errors=True)
+            self._prune()
+        except OSError as error:
+            shutil.rmtree(partial, ignore_errors=True)  # half of it is of no use, and takes room
+            reason = error.strerror or str(error)
+            kept = [known for known in self.steps() if known not in self._damaged]
+            raise (DiskFullError if is_full(error) else RunError)(
+                f"{path} could not be saved: {reason}; "
+                + (f"the last good checkpoint is {kept[-1]}" if kept else "there is none yet"),
+                hint="make room on the disk, or look to what is wrong with it",
+            ) from error
+
+    def _prune(self) -> None:
+        """Remove what neither `keep` nor `keep_every` holds; a damaged one counts for nothing."""
+        good = [step for step in self.steps() if step not in self._damaged]
+        for step in good[: -self._keep]:
+            if self._keep_every and step and step % self._keep_every == 0:
+                continue
+            path = self.path_of(step)
+            removed = path.rename(path.with_name(f".{path.name}.removed"))
+            shutil.rmtree(removed)  # a kill in here leaves nothing that looks like a checkpoint
+
+    def set_aside_after(self, step: int) -> list[Path]:
+        """Rename later checkpoints, so that a run that goes on from `step` never meets them.
+
+        Those that were found damaged stay where they are; they are never taken.
+        """
+        renamed = []
+        for later in self.steps():
+            if later > step and later not in self._damaged:
+                path = self.path_of(later)
+                aside = path.with_name(f"aside-{path.name}")
+                shutil.rmtree(aside, ignore_errors=True)
+                renamed.append(path.rename(aside))
+        return renamed
 
     def load(self, step: int) -> TrainingState:
         """Read a checkpoint on the CPU. Raises RunError if it is missing or damaged."""
@@ -68,42 +158,141 @@ class CheckpointManager:
         if not path.is_dir():
             have = ", ".join(str(known) for known in self.steps()) or "none"
             raise RunError(f"{path} does not exist", hint=f"checkpoints there are: {have}")
-        problem = find_damage(path)
+        problem = find_damage(path, step)
         if problem is not None:
-            others = [known for known in self.steps() if known != step]
+            self._damaged.add(step)
+            others = [known for known in self.steps() if known not in self._damaged]
             raise RunError(
                 f"{path} is damaged: {problem}",
                 hint=f"go on from another one with --step {others[-1]}"
                 if others
-                else "there is no other checkpoint; start a new run",
+                else "there is no other checkpoint; begin again with --step 0",
             )
-        groups = sorted(path.glob("*.safetensors"))
-        return TrainingState(
-            tensors={file.stem: load_file(file) for file in groups},
-            values=json.loads((path / VALUES_NAME).read_text()),
-        )
+        return _read_state(path)
 
-    def latest(self) -> int | None:
-        """The newest step whose checkpoint verifies, or None."""
+    def load_newest(self, before: int | None = None) -> Loaded | None:
+        """The newest checkpoint that verifies, of those before a step.
+
+        None if there is none, good or bad. Raises RunError if there are some and all are damaged.
+        """
+        damaged: dict[Path, str] = {}
         for step in reversed(self.steps()):
-            if find_damage(self.path_of(step)) is None:
-                return step
+            if before is not None and step >= before:
+                continue
+            path = self.path_of(step)
+            problem = find_damage(path, step)
+            if problem is None:
+                return Loaded(step, _read_state(path), damaged)
+            self._damaged.add(step)
+            damaged[path] = problem
+        if damaged:
+            named = "; ".join(f"{path.name}: {problem}" for path, problem in damaged.items())
+            raise RunError(
+                f"{self._directory} has no good checkpoint ({named})",
+                hint="copy one back from a backup, or begin again in the same folder with --step 0",
+            )
         return None
 
 
-def find_damage(path: Path) -> str | None:
-    """What is wrong with a checkpoint's files, or None if every checksum holds."""
+def _write_files(folder: Path, step: int, tensors: Tensors, values: str) -> None:
+    """All files of a checkpoint, flushed to the disk, read back and compared."""
+    (folder / VALUES_NAME).write_text(values)
+    for group, named in tensors.items():
+        try:
+            save_file(named, folder / f"{group}.safetensors")
+        except SafetensorError as error:
+            reason = as_os_error(error)
+            if reason is None:
+                raise
+            raise reason from error
+    files = sorted(folder.iterdir())
+    for file in files:
+        sync_to_disk(file)
+        drop_from_cache(file)
+    manifest: dict[str, Any] = {"format_version": FORMAT_VERSION, "step": step}
+    manifest["sha256"] = {file.name: sha256_of(file) for file in files}
+    # The checksums are of what the disk gave back; that has to be what was in memory.
+    if (folder / VALUES_NAME).read_text() != values or not all(
+        _holds(folder / f"{group}.safetensors", named) for group, named in tensors.items()
+    ):
+        raise OSError(None, "what was written reads back differently")
+    manifest["manifest_sha256"] = _seal(manifest)
+    (folder / MANIFEST_NAME).write_text(json.dumps(manifest, indent=1))
+    sync_to_disk(folder / MANIFEST_NAME)
+    sync_to_disk(folder)
+
+
+def _seal(manifest: dict[str, Any]) -> str:
+    """Checksum of the manifest's other entries."""
+    rest = {key: value for key, value in manifest.items() if key != "manifest_sha256"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
+
+
+def _holds(file: Path, tensors: dict[str, Tensor]) -> bool:
+    """Whether a file gives back the same bits."""
+
+    def bits(tensor: Tensor) -> Tensor:
+        return tensor.reshape(-1).view(torch.uint8)
+
+    written = load_file(file)
+    return written.keys() == tensors.keys() and all(
+        torch.equal(bits(written[name]), bits(tensor)) for name, tensor in tensors.items()
+    )
+
+
+def _read_state(path: Path) -> TrainingState:
+    """The files that the manifest names, and no other that lies beside them.
+
+    Raises RunError if they are of another kind, though their checksums hold.
+    """
+    names = json.loads((path / MANIFEST_NAME).read_text())["sha256"]
+    files = [path / name for name in sorted(names) if name.endswith(".safetensors")]
+    try:
+        return TrainingState(
+            tensors={file.stem: load_file(file) for file in files},
+            values=json.loads((path / VALUES_NAME).read_text()),
+        )
+    except (SafetensorError, ValueError, RecursionError) as error:
+        raise RunError(
+            f"{path} holds something else than a checkpoint: {error}",
+            hint="it was not written by electra: take another one with --step, or start anew",
+        ) from None
+
+
+def find_damage(path: Path, step: int) -> str | None:
+    """What is wrong with the files of a step's checkpoint, or None if every checksum holds.
+
+    Raises RunError for one of another format: that is whole, and must not be passed over.
+    """
     try:
         manifest = json.loads((path / MANIFEST_NAME).read_text())
-        version, checksums = manifest["format_version"], dict(manifest["sha256"])
+        version, checksums = int(manifest["format_version"]), dict(manifest["sha256"])
+        found, seal = int(manifest["step"]), manifest.get("manifest_sha256")
     except (OSError, ValueError, KeyError, TypeError):
         return f"{MANIFEST_NAME} cannot be read"
+    has_seal = version == FORMAT_VERSION or seal is not None  # format 1 had none
+    if has_seal and seal != _seal(manifest):
+        return f"{MANIFEST_NAME} does not match its checksum"
     if version != FORMAT_VERSION:
-        return f"format {version}, this program reads {FORMAT_VERSION}"
+        raise RunError(
+            f"{path} has format {version}, this program reads format {FORMAT_VERSION}",
+            hint="go on with the version of electra-cli that environment.json names",
+        )
+    if found != step:
+        return f"{MANIFEST_NAME} is that of step {found}"
+    return _find_damaged_file(path, checksums)
+
+
+def _find_damaged_file(path: Path, checksums: dict[str, str]) -> str | None:
     for name, expected in checksums.items():
-        file = path / name
-        if not file.is_file():
+        if Path(name).name != name or (path / name).is_symlink():
+            return f"{MANIFEST_NAME} names {name!r}, which is no file of the folder's own"
+        try:
+            found = sha256_of(path / name)
+        except FileNotFoundError:
             return f"{name} is missing"
-        if sha256_of(file) != expected:
+        except OSError as error:
+            return f"{name} cannot be read: {error.strerror}"
+        if found != expected:
             return f"{name} does not match its checksum"
     return None

@@ -127,7 +127,9 @@ class Trainer:
             f"the loss or gradient of step {bad_step} is not finite (training documents "
             f"{named}{more}); the weights are those before its update",
             hint="try a lower --learning-rate, more optim.num_warmup_steps, or --precision fp32; "
-            "then start again or resume from the last checkpoint",
+            "then start again or resume from the last checkpoint (run.on_nonfinite: skip passes "
+            "over single batches)",
+            step=bad_step,
         )
 
     def flush(self, epoch: float) -> StepMetrics:
@@ -197,7 +199,11 @@ class Trainer:
         )
 
     def state(self) -> TrainingState:
-        """A snapshot by reference: write it down before the next step."""
+        """A snapshot by reference: copy it before the next step.
+
+        Raises NonFiniteError if an update was held back: no such state is ever saved.
+        """
+        self._stop_if_nonfinite()
         moments: dict[str, Tensor] = {}
         for name, parameter in self.model.named_parameters():
             for key in ("exp_avg", "exp_avg_sq"):
@@ -239,4 +245,9 @@ class Trainer:
         self._window_seconds = values["window_seconds"]
         self._window.num_tokens = values["window_tokens"]
         self._window.num_masked = values["window_masked"]
-        self._scaler.load_state_dict(values["scaler"])
+        if values[
+            "scaler"
+        ]:  # empty from a run in another precision: fp16 then begins to scale anew
+            self._scaler.load_state_dict(values["scaler"])
+        self._nonfinite_step.zero_()
+        self._recent_documents.clear()

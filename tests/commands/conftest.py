@@ -1,5 +1,6 @@
 """A small corpus, prepared once by the real command, and a run trained on it."""
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,3 +32,11 @@ def finished(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Finish
     done = run_electra(folder, "train", "--data", prepared, "--run-name", "whole", *TINY)
     assert done.returncode == 0, done.stderr
     return FinishedRun(folder / "runs" / "whole", done.stdout, done.stderr)
+
+
+@pytest.fixture
+def run_copy(tmp_path: Path, finished: FinishedRun) -> Path:
+    """A copy of the uninterrupted run, to resume and to damage."""
+    copy = tmp_path / "runs" / "whole"
+    shutil.copytree(finished.root, copy)
+    return copy

@@ -1,41 +1,18 @@
 """`electra train` and `electra resume`, whole runs on real files."""
 
-import csv
 import json
 import signal
 import time
-from pathlib import Path
 
 import pytest
 import torch
 from command_line import TINY, run_electra, start_electra
-from safetensors.torch import load_file
+from run_checks import TIMES, assert_same_run, event_texts, final_weights, read_rows, wait_for_rows
 from transformers import AutoModelForMaskedLM, AutoModelForPreTraining, AutoTokenizer
 
 from electra_cli.metrics import LOG_COLUMNS
 from electra_cli.presets import load_config
 from electra_cli.run_directory import RunDirectory
-
-TIMES = ("elapsed_seconds", "tokens_per_second")
-
-
-def read_rows(run: Path) -> list[dict[str, str]]:
-    """The log without what the clock says."""
-    with RunDirectory(run).log.open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    return [{k: v for k, v in row.items() if k not in TIMES} for row in rows]
-
-
-def final_weights(run: Path) -> dict[str, torch.Tensor]:
-    newest = sorted(RunDirectory(run).checkpoints.glob("step-*"))[-1]
-    return load_file(newest / "model.safetensors")
-
-
-def assert_same_run(found: Path, expected: Path) -> None:
-    assert read_rows(found) == read_rows(expected)
-    weights, wanted = final_weights(found), final_weights(expected)
-    assert weights.keys() == wanted.keys()
-    assert all(torch.equal(weights[name], wanted[name]) for name in wanted)
 
 
 def test_a_run_leaves_what_the_readme_says(finished, prepared):
@@ -97,7 +74,7 @@ def test_the_exported_models_open_with_the_auto_classes(finished):
     assert discriminator(**ids).logits.shape == ids.input_ids.shape
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
 def test_a_stopped_run_saves_exits_130_and_goes_on_bit_for_bit(
     tmp_path, prepared, finished, number
 ):
@@ -110,20 +87,14 @@ def test_a_stopped_run_saves_exits_130_and_goes_on_bit_for_bit(
         pytest.fail(f"the run ended before the signal came:\n{stderr}")
     assert process.returncode == 130, stderr
     assert stdout == ""
-    assert "stopped and saved at step" in stderr
+    assert f"{number.name}: stopped and saved at step" in stderr
     assert stderr.strip().splitlines()[-1] == "go on with: electra resume runs/cut"
     resumed = run_electra(tmp_path, "resume", "runs/cut")
     assert resumed.returncode == 0, resumed.stderr
-    assert_same_run(tmp_path / "runs" / "cut", finished.root)
-
-
-def wait_for_rows(log: Path, count: int) -> None:
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        if log.exists() and log.read_text().count("\n") > count:
-            return
-        time.sleep(0.002)
-    raise AssertionError(f"{log} did not reach {count} rows")
+    root = tmp_path / "runs" / "cut"
+    assert_same_run(root, finished.root)
+    assert event_texts(root, "stopped") == [stderr.strip().splitlines()[-2]]
+    assert event_texts(root, "resumed")[0].startswith("from step ")
 
 
 def test_a_killed_run_goes_on_from_its_last_checkpoint_bit_for_bit(tmp_path, prepared, finished):

@@ -1,23 +1,11 @@
-"""Wrong input through the real commands: one line of problem, one of hint, nothing lost."""
+"""Wrong input to `electra train`: one line of problem, one of hint, nothing lost."""
 
 import json
 import shutil
-from pathlib import Path
 
 import pytest
-from command_line import TINY, run_electra, write_corpus
-
-
-def assert_refused(done, *parts: str, code: int = 1) -> None:
-    """Exit code, no traceback, the parts in the message, and a hint as the last line."""
-    assert done.returncode == code, done.stderr
-    assert "Traceback" not in done.stderr
-    assert done.stdout == ""
-    lines = done.stderr.strip().splitlines()
-    assert lines[-2].startswith("error: "), done.stderr
-    assert lines[-1].startswith("  hint: "), done.stderr
-    for part in parts:
-        assert part in lines[-2] + lines[-1], done.stderr
+from command_line import TINY, run_electra
+from run_checks import assert_refused, damage
 
 
 @pytest.mark.parametrize(
@@ -83,17 +71,14 @@ def test_an_unfinished_data_folder_is_refused(tmp_path, prepared):
     assert_refused(run_electra(tmp_path, "train", "--data", copy, *TINY), "half", "electra prepare")
 
 
-@pytest.mark.parametrize("damage", ["truncate", "remove"])
-def test_a_damaged_shard_is_named(tmp_path, prepared, damage):
+@pytest.mark.parametrize("how", ["truncate", "remove", "flip", "zero"])
+def test_a_damaged_shard_is_named(tmp_path, prepared, how):
     copy = tmp_path / "bad"
     shutil.copytree(prepared, copy)
-    shard = copy / "train-00000.arrow"
-    content = shard.read_bytes()
-    shard.unlink()
-    if damage == "truncate":
-        shard.write_bytes(content[: len(content) // 2])
+    damage(copy / "train-00000.arrow", how)
     done = run_electra(tmp_path, "train", "--data", copy, *TINY)
-    assert_refused(done, "train-00000.arrow")
+    assert_refused(done, "train-00000.arrow is damaged", "copy the folder again")
+    assert not (tmp_path / "runs").exists()
 
 
 def test_another_tokenizer_in_the_data_folder_is_refused(tmp_path, prepared):
@@ -107,50 +92,3 @@ def test_another_tokenizer_in_the_data_folder_is_refused(tmp_path, prepared):
     file.write_text(json.dumps(content))
     done = run_electra(tmp_path, "train", "--data", copy, *TINY)
     assert_refused(done, "tokenizer", "fingerprint", "prepare the data again")
-
-
-@pytest.fixture
-def run_copy(tmp_path, finished) -> Path:
-    copy = tmp_path / "runs" / "whole"
-    shutil.copytree(finished.root, copy)
-    return copy
-
-
-def test_resume_of_no_run_is_explained(tmp_path):
-    (tmp_path / "empty").mkdir()
-    for name in ("empty", "nowhere"):
-        assert_refused(run_electra(tmp_path, "resume", name), f"{name} is not a run", "runs/NAME")
-
-
-def test_resume_skips_a_damaged_checkpoint_and_says_so(tmp_path, run_copy):
-    file = run_copy / "checkpoints" / "step-00000012" / "model.safetensors"
-    file.write_bytes(file.read_bytes()[:-10])
-    done = run_electra(tmp_path, "resume", run_copy)
-    assert done.returncode == 0, done.stderr
-    assert "step-00000012 is damaged: model.safetensors does not match" in done.stderr
-    assert "from step 10" in done.stderr
-
-
-def test_resume_from_a_step_that_is_damaged_offers_another(tmp_path, run_copy):
-    (run_copy / "checkpoints" / "step-00000012" / "state.json").unlink()
-    done = run_electra(tmp_path, "resume", run_copy, "--step", 12)
-    assert_refused(done, "damaged: state.json is missing", "--step 10")
-
-
-def test_resume_without_a_good_checkpoint_says_so(tmp_path, run_copy):
-    shutil.rmtree(run_copy / "checkpoints")
-    assert_refused(run_electra(tmp_path, "resume", run_copy), "no good checkpoint", "start again")
-
-
-def test_resume_with_other_data_is_refused_with_both_fingerprints(tmp_path, run_copy, prepared):
-    write_corpus(tmp_path / "other.txt", 200, seed=9)
-    options = ["--out", "other", "--vocab-size", 140, "--validation-fraction", 0.1]
-    done = run_electra(tmp_path, "prepare", "other.txt", *options)
-    assert done.returncode == 0, done.stderr
-    config = run_copy / "config.yaml"
-    config.write_text(config.read_text().replace(str(prepared), str(tmp_path / "other")))
-    fingerprints = [
-        json.loads((folder / "manifest.json").read_text())["tokenizer_sha256"][:12]
-        for folder in (prepared, tmp_path / "other")
-    ]
-    assert_refused(run_electra(tmp_path, "resume", run_copy), *fingerprints)

@@ -350,11 +350,7 @@ def test_data_without_held_out_documents_is_refused(tmp_path, capsys, monkeypatc
 def test_trials_that_diverge_or_do_not_fit_fail_with_their_reason_and_the_search_goes_on(
     tmp_path, prepared
 ):
-    space = (
-        "tune:\n"
-        "  optim.learning_rate: [2.0e-4, 1.0e+30]\n"
-        "  model.intermediate_size: [64, 1000000000000]\n"
-    )
+    space = "tune:\n  optim.learning_rate: [2.0e-4, 1.0e+30]\n  model.hidden_size: [32, 65536]\n"
     write_preset(tmp_path / "mini.yaml", space)
     done = run_electra(
         tmp_path, "tune", "--preset=mini.yaml", f"--data={prepared}", "--trials=8", "--pruner=none"
@@ -365,7 +361,7 @@ def test_trials_that_diverge_or_do_not_fit_fail_with_their_reason_and_the_search
     assert {row["state"] for row in rows} == {"complete", "failed"}
     for row in rows:
         diverges = float(row["optim.learning_rate"]) > 1
-        is_large = float(row["model.intermediate_size"]) > 64
+        is_large = float(row["model.hidden_size"]) > 32
         expected = "GB of memory" if is_large else "is not finite" if diverges else ""
         assert (row["reason"] == "") == (expected == "")
         assert expected in row["reason"]

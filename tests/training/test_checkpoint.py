@@ -1,9 +1,15 @@
 import json
+import random
+import time
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
-from electra_cli.errors import RunError
+from electra_cli.errors import DiskFullError, RunError
+from electra_cli.training import checkpoint
 from electra_cli.training.checkpoint import CheckpointManager, find_damage
 from electra_cli.training.trainer import TrainingState
 
@@ -14,76 +20,208 @@ def make_state(value: float) -> TrainingState:
 
 
 @pytest.fixture
-def manager(tmp_path) -> CheckpointManager:
-    return CheckpointManager(tmp_path / "checkpoints", keep=2)
+def manager(tmp_path) -> Iterator[CheckpointManager]:
+    manager = CheckpointManager(tmp_path / "checkpoints", keep=2)
+    yield manager
+    manager.close()
+
+
+def save(manager: CheckpointManager, *steps: int) -> Path:
+    for step in steps:
+        manager.save(step, make_state(step))
+    manager.wait()
+    return manager.path_of(steps[-1])
+
+
+def damage(file: Path, how: str) -> None:
+    content = bytearray(file.read_bytes())
+    if how == "truncate":
+        file.write_bytes(content[: len(content) // 2])
+    elif how == "flip":
+        content[len(content) // 2] ^= 0x10
+        file.write_bytes(content)
+    elif how == "zero":
+        file.write_bytes(bytes(len(content)))
+    else:
+        file.unlink()
 
 
 def test_what_is_saved_is_loaded(manager):
-    path = manager.save(7, make_state(7))
-    assert path.name == "step-00000007"
+    assert save(manager, 7).name == "step-00000007"
     loaded = manager.load(7)
     assert torch.equal(loaded.tensors["model"]["weight"], torch.full((3, 4), 7.0))
     assert torch.equal(loaded.tensors["random"]["cpu"], torch.arange(5))
     assert loaded.values == {"step": 7, "note": [1, 2.5]}
 
 
+def test_the_next_step_may_change_what_is_being_saved(manager):
+    weight = torch.arange(4_000_000, dtype=torch.float32).reshape(2_000, 2_000).T
+    expected = weight.clone()
+    values = {"step": 1}
+    manager.save(1, TrainingState({"model": {"weight": weight}}, values))
+    weight.zero_()
+    values["step"] = 2
+    manager.wait()
+    assert torch.equal(manager.load(1).tensors["model"]["weight"], expected)
+    assert manager.load(1).values == {"step": 1}
+
+
+def test_a_save_returns_before_the_disk_has_it(manager, monkeypatch):
+    write_files = checkpoint._write_files
+
+    def slow_disk(*arguments):
+        time.sleep(0.5)
+        write_files(*arguments)
+
+    monkeypatch.setattr(checkpoint, "_write_files", slow_disk)
+    started = time.monotonic()
+    manager.save(1, make_state(1))
+    manager.check()
+    assert time.monotonic() - started < 0.4
+    assert manager.steps() == []
+    manager.save(2, make_state(2))  # waits for the first
+    assert manager.steps() == [1]
+    manager.wait()
+    assert manager.steps() == [1, 2]
+
+
 def test_the_newest_are_kept(manager):
-    for step in (1, 5, 9):
-        manager.save(step, make_state(step))
+    save(manager, 1, 5, 9)
     assert manager.steps() == [5, 9]
-    assert manager.latest() == 9
+    assert manager.load_newest().step == 9
+
+
+def test_every_nth_is_kept_beside_the_newest(tmp_path):
+    manager = CheckpointManager(tmp_path, keep=1, keep_every=4)
+    save(manager, 0, 2, 4, 6, 8, 10, 12, 14)
+    assert manager.steps() == [4, 8, 12, 14]
+    assert [path.name for path in sorted(tmp_path.iterdir())] == [
+        f"step-{step:08d}" for step in (4, 8, 12, 14)
+    ]
+    manager.close()
 
 
 def test_nothing_saved_is_no_checkpoint(manager):
     assert manager.steps() == []
-    assert manager.latest() is None
+    assert manager.load_newest() is None
 
 
 def test_a_half_written_checkpoint_is_none(manager, tmp_path):
-    manager.save(1, make_state(1))
-    partial = tmp_path / "checkpoints" / ".step-00000002.partial"
-    partial.mkdir()
-    (partial / "model.safetensors").write_bytes(b"half")
+    save(manager, 1)
+    left_over = [tmp_path / "checkpoints" / f".step-00000002.{how}" for how in ("partial", "old")]
+    for folder in left_over:
+        folder.mkdir()
+        (folder / "model.safetensors").write_bytes(b"half")
     assert manager.steps() == [1]
-    manager.save(2, make_state(2))  # what a killed save left behind is no hindrance
-    assert manager.latest() == 2
-    assert not partial.exists()
+    save(manager, 2)  # what a killed save left behind is no hindrance
+    assert manager.load_newest().step == 2
+    assert not any(folder.exists() for folder in left_over)
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "state.json", "manifest.json"])
-@pytest.mark.parametrize("damage", ["truncate", "flip", "remove", "zero"])
-def test_a_damaged_checkpoint_is_named_and_the_one_before_is_offered(manager, name, damage):
-    manager.save(1, make_state(1))
-    path = manager.save(2, make_state(2))
-    file = path / name
-    content = bytearray(file.read_bytes())
-    if damage == "truncate":
-        file.write_bytes(content[: len(content) // 2])
-    elif damage == "flip":
-        content[len(content) // 2] ^= 0x10
-        file.write_bytes(content)
-    elif damage == "zero":
-        file.write_bytes(bytes(len(content)))
-    else:
-        file.unlink()
-    assert find_damage(path) is not None
-    assert manager.latest() == 1
+@pytest.mark.parametrize("how", ["truncate", "flip", "remove", "zero"])
+def test_a_damaged_checkpoint_is_named_and_the_one_before_is_taken(manager, name, how):
+    path = save(manager, 1, 2)
+    damage(path / name, how)
+    newest = manager.load_newest()
+    assert newest.step == 1
+    assert list(newest.damaged) == [path]
+    assert name in newest.damaged[path]
     with pytest.raises(RunError, match="damaged") as raised:
         manager.load(2)
     assert "--step 1" in raised.value.hint
     assert path.is_dir()  # left where it is
 
 
-def test_a_missing_step_lists_those_there_are(manager):
+def test_every_flipped_bit_is_found(manager):
+    """Also those in the manifest itself: 300 of them, spread over all files by a seed."""
+    path = save(manager, 1)
+    files = sorted(path.iterdir())
+    draw = random.Random(0)
+    for _ in range(300):
+        file = draw.choice(files)
+        content = file.read_bytes()
+        flipped = bytearray(content)
+        flipped[draw.randrange(len(content))] ^= 1 << draw.randrange(8)
+        file.write_bytes(flipped)
+        assert find_damage(path, 1) is not None, (file.name, bytes(flipped))
+        file.write_bytes(content)
+    assert find_damage(path, 1) is None
+
+
+def test_damaged_ones_do_not_count_as_kept(manager):
+    path = save(manager, 2, 3)
+    damage(path / "model.safetensors", "flip")
+    assert manager.load_newest().step == 2
+    save(manager, 4)
+    assert manager.steps() == [2, 3, 4]  # two good ones, and the damaged one where it was
+    save(manager, 3)  # made again
+    assert find_damage(path, 3) is None
+    assert manager.steps() == [3, 4]
+
+
+def test_nothing_old_is_removed_before_the_new_one_reads_back_right(manager, monkeypatch):
+    """A disk that loses bits: the write succeeds, what comes back is something else."""
+    save(manager, 1, 2)
+
+    def lossy(tensors, path):
+        save_file({name: tensor + (tensor == 3) for name, tensor in tensors.items()}, path)
+
+    monkeypatch.setattr(checkpoint, "save_file", lossy)
     manager.save(3, make_state(3))
+    with pytest.raises(RunError, match="reads back differently; the last good checkpoint is 2"):
+        manager.wait()
+    assert manager.steps() == [1, 2]
+
+
+def test_a_save_that_failed_is_raised_at_the_next_call(tmp_path):
+    (tmp_path / "checkpoints").write_text("no folder")
+    manager = CheckpointManager(tmp_path / "checkpoints", keep=2)
+    manager.save(1, make_state(1))
+    with pytest.raises(RunError, match="step-00000001 could not be saved"):
+        manager.save(2, make_state(2))
+    manager.close()
+
+
+def test_a_full_disk_harms_no_older_checkpoint(tiny_disk):
+    manager = CheckpointManager(tiny_disk / "checkpoints", keep=1)
+    save(manager, 1)
+    (tiny_disk / "filler").write_bytes(bytes(900_000))
+    big = TrainingState({"model": {"weight": torch.zeros(100_000)}}, {})
+    manager.save(2, big)
+    with pytest.raises(DiskFullError, match=r"No space left on device; the last good .* is 1"):
+        manager.wait()
+    assert [path.name for path in (tiny_disk / "checkpoints").iterdir()] == ["step-00000001"]
+    (tiny_disk / "filler").unlink()
+    manager.save(2, big)
+    manager.wait()
+    assert manager.steps() == [2]
+    manager.close()
+
+
+def test_later_ones_are_set_aside(manager, tmp_path):
+    save(manager, 3, 6)
+    assert [path.name for path in manager.set_aside_after(3)] == ["aside-step-00000006"]
+    assert manager.steps() == [3]
+    save(manager, 6)
+    manager.set_aside_after(3)  # takes the place of the first
+    assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == [
+        "aside-step-00000006",
+        "step-00000003",
+    ]
+
+
+def test_a_missing_step_lists_those_there_are(manager):
+    save(manager, 3)
     with pytest.raises(RunError) as raised:
         manager.load(4)
     assert "3" in raised.value.hint
 
 
-def test_another_format_is_refused(manager):
-    path = manager.save(3, make_state(3))
-    manifest = json.loads((path / "manifest.json").read_text())
-    (path / "manifest.json").write_text(json.dumps({**manifest, "format_version": 99}))
-    with pytest.raises(RunError, match="format 99"):
-        manager.load(3)
+def test_another_format_is_refused_and_never_passed_over(manager):
+    path = save(manager, 3, 4)
+    manifest = {"format_version": 1, "step": 4, "sha256": {}}
+    (path / "manifest.json").write_text(json.dumps(manifest))
+    for load in (lambda: manager.load(4), manager.load_newest):
+        with pytest.raises(RunError, match="has format 1, this program reads format 2"):
+            load()

@@ -78,6 +78,7 @@ def test_state_goes_on_bit_for_bit(dropout):
         for group, tensors in state.tensors.items()
     }
     second = make_trainer(tiny_config(model=options, run={"seed": 5}))
+    second._nonfinite_step.fill_(2)  # a state that goes on forgets what was held back
     second.load_state(type(state)(copied, dict(state.values)))
     list(second.steps(source[3:], until=6))
     for name, weight in weights(whole).items():
@@ -111,7 +112,8 @@ def test_a_nonfinite_loss_stops_before_the_update_and_names_the_documents(value)
     with torch.no_grad():
         trainer.model.discriminator.discriminator_predictions.dense.bias[0] = value
     before = weights(trainer)
-    moments = {k: v.clone() for k, v in trainer.state().tensors["optimizer"].items()}
+    moments = trainer.state().tensors["optimizer"]  # by reference
+    moments_before = {name: moment.clone() for name, moment in moments.items()}
     with pytest.raises(NonFiniteError) as raised:
         next(stepping)
     documents = sorted(set(source[1].document_ids.tolist()))
@@ -119,8 +121,24 @@ def test_a_nonfinite_loss_stops_before_the_update_and_names_the_documents(value)
     assert "learning-rate" in raised.value.hint
     for name, weight in weights(trainer).items():
         torch.testing.assert_close(weight, before[name], rtol=0, atol=0, equal_nan=True)
-    for name, moment in trainer.state().tensors["optimizer"].items():
-        assert torch.equal(moment, moments[name]), name
+    for name, moment in moments.items():
+        assert torch.equal(moment, moments_before[name]), name
+    with pytest.raises(NonFiniteError):
+        trainer.state()  # never saved
+
+
+def test_a_state_of_another_precision_goes_on_with_a_new_scale():
+    config = tiny_config()
+    trainer = make_trainer(config)
+    source = [batch for _, batch in zip(range(2), batches(config), strict=False)]
+    list(trainer.steps(source, until=1))
+    for precision in ("fp16", "fp32"):
+        other = make_trainer(config, precision=precision)
+        other.load_state(trainer.state())
+        list(other.steps(source[1:], until=2))
+        trainer = other
+        trainer.step = 1
+    assert trainer.state().values["scaler"] == {}
 
 
 def test_later_updates_are_held_back_until_the_host_looks(monkeypatch):

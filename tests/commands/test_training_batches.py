@@ -1,0 +1,40 @@
+from itertools import islice
+
+import pytest
+import torch
+from conftest import tiny_config, tiny_reader
+
+from electra_cli.commands.training_batches import TrainingBatches, number_of_batch
+
+BATCH_SIZE = 8
+
+
+def read(count: int, state: dict) -> tuple[list[torch.Tensor], dict]:
+    batches = TrainingBatches(tiny_reader(tiny_config()), BATCH_SIZE, state)
+    ids = [batch.input_ids for batch in islice(batches, count)]
+    batches.close()
+    return ids, batches.state()
+
+
+def same(found: list[torch.Tensor], expected: list[torch.Tensor]) -> bool:
+    return all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+
+
+def test_skipped_batches_are_passed_over_wherever_reading_stops():
+    plain, _ = read(8, {})
+    kept = [ids for number, ids in enumerate(plain, 1) if number not in (3, 6)]
+    skipping = {"skipped_batches": [3, 6]}
+    assert same(read(6, skipping)[0], kept)
+    for count in range(1, 6):
+        first, state = read(count, skipping)
+        rest, _ = read(6 - count, state)
+        assert same(first + rest, kept), count
+
+
+@pytest.mark.parametrize(
+    ("step", "skipped", "number"),
+    [(3, [], 3), (3, [4], 3), (3, [3], 4), (3, [3, 4], 5), (3, [1, 5], 4), (5, [6, 2, 5], 8)],
+)
+def test_a_step_trains_on_the_batch_of_its_number_among_those_not_skipped(step, skipped, number):
+    assert number_of_batch(step, skipped) == number
+    assert [n for n in range(1, 20) if n not in skipped][step - 1] == number
