@@ -241,18 +241,15 @@ def _holds(file: Path, tensors: dict[str, Tensor]) -> bool:
 
 
 def _read_state(path: Path) -> TrainingState:
-    """The files that the manifest names, and no other that lies beside them.
-
-    Raises RunError if they are of another kind, though their checksums hold.
-    """
-    names = json.loads((path / MANIFEST_NAME).read_text())["sha256"]
-    files = [path / name for name in sorted(names) if name.endswith(".safetensors")]
+    """The files that the manifest names, and no other that lies beside them."""
     try:
+        names = json.loads((path / MANIFEST_NAME).read_text())["sha256"]
+        files = [path / name for name in sorted(names) if name.endswith(".safetensors")]
         return TrainingState(
             tensors={file.stem: load_file(file) for file in files},
             values=json.loads((path / VALUES_NAME).read_text()),
         )
-    except (SafetensorError, ValueError, RecursionError) as error:
+    except (SafetensorError, ValueError, RecursionError) as error:  # though its checksums hold
         raise RunError(
             f"{path} holds something else than a checkpoint: {error}",
             hint="it was not written by electra: take another one with --step, or start anew",
@@ -268,7 +265,7 @@ def find_damage(path: Path, step: int) -> str | None:
         manifest = json.loads((path / MANIFEST_NAME).read_text())
         version, checksums = int(manifest["format_version"]), dict(manifest["sha256"])
         found, seal = int(manifest["step"]), manifest.get("manifest_sha256")
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return f"{MANIFEST_NAME} cannot be read"
     has_seal = version == FORMAT_VERSION or seal is not None  # format 1 had none
     if has_seal and seal != _seal(manifest):

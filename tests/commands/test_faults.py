@@ -31,6 +31,8 @@ from run_checks import (
 
 from electra_cli.training.checkpoint import CheckpointManager, find_damage
 
+pytestmark = pytest.mark.slow  # each starts the command several times
+
 # A run that goes on until it is stopped.
 ENDLESS = [*TINY, "--set=run.num_steps=1000000", "--set=run.save_every=1000000"]
 
