@@ -49,13 +49,15 @@ def test_its_commands_run_one_after_the_other(tmp_path):
 
     found = commands()
     assert [c[1] for c in found].count("prepare") == 3
-    assert {c[1] for c in found} == {"prepare", "train", "resume", "plot"}
+    assert {c[1] for c in found} == {"prepare", "train", "resume", "plot", "tune"}
     for command in found:
         arguments = command[1:]
         if arguments == ["prepare"]:
             arguments += ["--max-bytes", "300000"]  # the rest of the built-in corpus takes a minute
         if arguments[0] == "train":
             arguments += TINY  # the commands as they stand train for days
+        if arguments[0] == "tune":
+            arguments += ["--steps", "3", "--trials", "2"]
         expanded = []
         for argument in arguments:
             matches = sorted(str(p.relative_to(tmp_path)) for p in tmp_path.glob(argument))
