@@ -3,6 +3,7 @@
 Heavy imports live inside the commands, so that `--help` answers at once.
 """
 
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -15,6 +16,13 @@ from electra_cli import __version__, console
 from electra_cli.errors import UserError
 
 EXIT_INTERRUPTED = 130
+MAX_SHOWN_CHARS = 200  # of a file's name in a message
+USERS_TO_MEND = frozenset(
+    (
+        errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR,
+        errno.EISDIR, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO,
+    )
+)  # fmt: skip
 
 MaxMinutes = Annotated[
     float | None,
@@ -246,6 +254,9 @@ def plot(
         typer.Option(help="Page to write.  [default: RUN_DIR/loss_curve.html; of several: here]"),
     ] = None,
     png: Annotated[Path | None, typer.Option(help="Write a picture, too.")] = None,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Draw anew as the log grows, until Ctrl-C.")
+    ] = False,
     open_browser: Annotated[
         bool, typer.Option("--open/--no-open", help="Show the page in the browser.")
     ] = False,
@@ -256,15 +267,22 @@ def plot(
 
       electra plot runs/first
 
-      electra plot runs/* --out compare.html --open
-    """
-    from electra_cli.commands.plot import run
+      electra plot runs/first --watch --open
 
-    run(runs, out=out, png=png, open_browser=open_browser)
+      electra plot runs/* --out compare.html --png compare.png
+    """
+    from electra_cli.commands.plot import PlotOptions
+    from electra_cli.commands.plot import plot as run
+
+    run(PlotOptions(runs=runs, out=out, png=png, watch=watch, open_browser=open_browser))
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run the app; show a UserError as a problem and a hint, keep the traceback of a bug."""
+    """Run the app; show a UserError as a problem and a hint, keep the traceback of a bug.
+
+    What the system says of a file's name, permissions or disk is the user's to mend, too, wherever
+    it comes up. A file that is not there is not among it: the commands look before they open.
+    """
     # Threads that wait by spinning slow each other down where another process wants the cores:
     # on two busy ones a tiny step ran at 2,000 tokens/s, with this at 22,000. torch reads it when
     # it loads.
@@ -273,6 +291,14 @@ def main(argv: Sequence[str] | None = None) -> None:
         app(args=list(sys.argv[1:] if argv is None else argv))
     except UserError as error:
         console.error(str(error), error.hint)
+        raise SystemExit(1) from None
+    except OSError as error:
+        if error.errno not in USERS_TO_MEND or error.filename is None:
+            raise
+        console.error(
+            f"{str(error.filename)[:MAX_SHOWN_CHARS]} cannot be used: {error.strerror}",
+            "check the name, the permissions and the disk",
+        )
         raise SystemExit(1) from None
     except KeyboardInterrupt:
         raise SystemExit(EXIT_INTERRUPTED) from None

@@ -11,14 +11,35 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 from pydantic.fields import FieldInfo
+
+# Far beyond any run, and small enough that no product of sizes overflows 64 bits.
+MAX_STEPS = 10**12
+MAX_WIDTH = 2**17
+MAX_LAYERS = 1_000
+MAX_TOKENS = 2**20  # of a window
+MAX_WINDOWS = 2**24  # of a batch; data/masking.py numbers them with so many bits
+MAX_SEED = 2**63 - 1
 
 
 class Section(BaseModel):
     """A group of options: frozen, and an unknown key is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_for_a_number(cls, value: object, info: ValidationInfo) -> object:
+        """Refuse `true` where a number stands, which pydantic would take for 1."""
+        assert info.field_name is not None
+        if isinstance(value, bool) and cls.model_fields[info.field_name].annotation is not bool:
+            raise ValueError("Input should be a number or text, not true or false")
+        return value
+
+
+def _as_utf8(text: str) -> str:
+    return text.encode("utf-8", errors="replace").decode("utf-8")
 
 
 class DataConfig(Section):
@@ -28,7 +49,7 @@ class DataConfig(Section):
         None, description="Folder made by `electra prepare`; null takes the only one under data/."
     )
     max_seq_length: int = Field(
-        512, ge=8, description="Longest window in tokens, [CLS] and [SEP] included."
+        512, ge=8, le=MAX_TOKENS, description="Longest window in tokens, [CLS] and [SEP] included."
     )
     single_segment_fraction: float = Field(
         0.1, ge=0, le=1, description="Share of windows with one segment instead of two."
@@ -37,17 +58,33 @@ class DataConfig(Section):
         0.05, ge=0, le=1, description="Share of windows cut shorter than they could be."
     )
 
+    @field_validator("directory")
+    @classmethod
+    def _is_a_path(cls, value: Path | None) -> Path | None:
+        """Refuse what YAML can spell, but neither a file system nor the saved settings can hold."""
+        if value is not None and ("\0" in str(value) or str(value) != _as_utf8(str(value))):
+            raise ValueError("Input should be a path in UTF-8")
+        return value
+
 
 class ModelConfig(Section):
     """Sizes of both encoders; the names are those of transformers' ElectraConfig."""
 
-    num_hidden_layers: int = Field(12, ge=1, description="Layers of the discriminator.")
-    hidden_size: int = Field(768, ge=1, description="Width of the discriminator.")
-    num_attention_heads: int = Field(12, ge=1, description="Heads of the discriminator.")
-    intermediate_size: int = Field(3072, ge=1, description="Width of its feed-forward layers.")
-    embedding_size: int = Field(768, ge=1, description="Width of the shared embeddings.")
+    num_hidden_layers: int = Field(
+        12, ge=1, le=MAX_LAYERS, description="Layers of the discriminator."
+    )
+    hidden_size: int = Field(768, ge=1, le=MAX_WIDTH, description="Width of the discriminator.")
+    num_attention_heads: int = Field(
+        12, ge=1, le=MAX_WIDTH, description="Heads of the discriminator."
+    )
+    intermediate_size: int = Field(
+        3072, ge=1, le=MAX_WIDTH, description="Width of its feed-forward layers."
+    )
+    embedding_size: int = Field(
+        768, ge=1, le=MAX_WIDTH, description="Width of the shared embeddings."
+    )
     max_position_embeddings: int = Field(
-        512, ge=8, description="Longest sequence the model can read."
+        512, ge=8, le=MAX_TOKENS, description="Longest sequence the model can read."
     )
     generator_width: float = Field(
         1 / 3,
@@ -83,7 +120,7 @@ class ModelConfig(Section):
     @classmethod
     def _fraction(cls, value: object) -> object:
         """Read `1/3` as a third."""
-        if isinstance(value, str) and (match := re.fullmatch(r"(\d+)/([1-9]\d*)", value)):
+        if isinstance(value, str) and (match := re.fullmatch(r"(\d{1,9})/([1-9]\d{0,8})", value)):
             return int(match[1]) / int(match[2])
         return value
 
@@ -191,7 +228,9 @@ class OptimConfig(Section):
     """AdamW without bias correction, warm-up times linear decay (authors' optimization.py)."""
 
     learning_rate: float = Field(2e-4, gt=0, description="Peak learning rate.")
-    num_warmup_steps: int = Field(10_000, ge=0, description="Steps of linear warm-up.")
+    num_warmup_steps: int = Field(
+        10_000, ge=0, le=MAX_STEPS, description="Steps of linear warm-up."
+    )
     adam_beta1: float = Field(0.9, ge=0, lt=1, description="Decay of the gradients' mean.")
     adam_beta2: float = Field(0.999, ge=0, lt=1, description="Decay of their square's mean.")
     adam_epsilon: float = Field(1e-6, gt=0, description="Added to the root of the second moment.")
@@ -206,15 +245,18 @@ class OptimConfig(Section):
 class RunConfig(Section):
     """How long, how large, how often, and on what."""
 
-    num_steps: int = Field(766_000, ge=1, description="Optimizer steps in all.")
-    batch_size: int = Field(256, ge=1, description="Windows an optimizer step.")
+    num_steps: int = Field(766_000, ge=1, le=MAX_STEPS, description="Optimizer steps in all.")
+    batch_size: int = Field(256, ge=1, le=MAX_WINDOWS, description="Windows an optimizer step.")
     micro_batch_size: int | None = Field(
         None,
         ge=1,
+        le=MAX_WINDOWS,
         description="Windows a forward pass, a divisor of batch_size; null takes the largest "
         "that fits in memory.",
     )
-    seed: int = Field(0, ge=0, description="Seed of weights, order, masks and samples.")
+    seed: int = Field(
+        0, ge=0, le=MAX_SEED, description="Seed of weights, order, masks and samples."
+    )
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         "auto", description="Arithmetic of matrix products; auto takes what the device is fast at."
     )
@@ -223,18 +265,26 @@ class RunConfig(Section):
         False, description="Recompute activations in the backward pass: less memory, more time."
     )
     compile: bool = Field(False, description="Compile both encoders with torch.compile (GPU).")
-    log_every: int = Field(100, ge=1, description="Steps between rows of training_log.csv.")
+    log_every: int = Field(
+        100, ge=1, le=MAX_STEPS, description="Steps between rows of training_log.csv."
+    )
     eval_every: int = Field(
-        5_000, ge=1, description="Steps between held-out evaluations; a multiple of log_every."
+        5_000,
+        ge=1,
+        le=MAX_STEPS,
+        description="Steps between held-out evaluations; a multiple of log_every.",
     )
     num_eval_windows: int = Field(
-        2_048, ge=1, description="Held-out windows an evaluation, at the most."
+        2_048, ge=1, le=MAX_WINDOWS, description="Held-out windows an evaluation, at the most."
     )
-    save_every: int = Field(5_000, ge=1, description="Steps between checkpoints.")
-    keep_checkpoints: int = Field(3, ge=1, description="Newest checkpoints that are kept.")
+    save_every: int = Field(5_000, ge=1, le=MAX_STEPS, description="Steps between checkpoints.")
+    keep_checkpoints: int = Field(
+        3, ge=1, le=MAX_STEPS, description="Newest checkpoints that are kept."
+    )
     keep_every: int | None = Field(
         None,
         ge=1,
+        le=MAX_STEPS,
         description="Keep the checkpoints of these steps, too; a multiple of save_every.",
     )
     on_full_disk: Literal["stop", "continue"] = Field(
@@ -247,7 +297,10 @@ class RunConfig(Section):
         "the batch.",
     )
     max_skipped_batches: int = Field(
-        3, ge=1, description="Batches that on_nonfinite: skip passes over before it stops."
+        3,
+        ge=1,
+        le=MAX_STEPS,
+        description="Batches that on_nonfinite: skip passes over before it stops.",
     )
 
     @model_validator(mode="after")

@@ -2,9 +2,13 @@
 
 stdout carries data that a script can use; stderr carries talk. Progress bars are drawn on a
 terminal only; elsewhere plain lines appear from time to time. Nothing here is imported by the
-lower layers: they raise errors and return numbers.
+lower layers: they raise errors and return numbers. Text is shown as it is, never read as markup,
+and what would steer the terminal is made visible: names of files, columns and runs come from
+elsewhere.
 """
 
+import os
+import re
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -12,57 +16,78 @@ from contextlib import contextmanager
 from typing import Protocol
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 from rich.table import Table
+from rich.text import Text
 
 PLAIN_EVERY_SECONDS = 30.0
+MAX_LINE_CHARS = 1_000  # of a problem or a hint: names and lists of names can be of any length
+
+# Colours, titles and the cursor are steered by control characters, the direction of text by the
+# signs for it, and a line or a lone surrogate would spoil what comes after.
+_STEERING = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff]"
+)
 
 _stderr = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
+def _visible(text: str) -> str:
+    """Characters that steer as Python writes them: \\x1b, \\n, \\u202e."""
+    return _STEERING.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
 def result(text: object) -> None:
-    """Data for scripts, on stdout."""
-    sys.stdout.write(f"{text}\n")
+    """Data for scripts, on stdout: a path byte for byte, whatever its encoding."""
+    sys.stdout.flush()
+    sys.stdout.buffer.write(os.fsencode(f"{text}\n"))
     sys.stdout.flush()
 
 
 def talk(message: str) -> None:
-    """A line for the person at the terminal."""
-    _stderr.print(escape(message))
+    """A line or more for the person at the terminal."""
+    _stderr.print(Text("\n".join(map(_visible, message.split("\n")))))
 
 
 def hint(message: str) -> None:
     """What to do next."""
-    _stderr.print(f"[cyan]{escape(message)}[/cyan]")
+    _stderr.print(Text(_visible(message), style="cyan"))
 
 
 def warn(problem: str, hint: str) -> None:
     """Something to look at that stops nothing, and what to do about it."""
-    _stderr.print(f"[yellow]warning:[/yellow] {escape(problem)}")
-    _stderr.print(f"  [cyan]hint:[/cyan] {escape(hint)}")
+    _print_problem("warning:", "yellow", problem, hint)
 
 
 def error(problem: str, hint: str) -> None:
     """A problem that the user can mend: two lines."""
-    _stderr.print(f"[bold red]error:[/bold red] {escape(problem)}")
-    _stderr.print(f"  [cyan]hint:[/cyan] {escape(hint)}")
+    _print_problem("error:", "bold red", problem, hint)
+
+
+def _print_problem(kind: str, style: str, problem: str, hint: str) -> None:
+    _stderr.print(Text.assemble((kind, style), " ", _shortened(problem)))
+    _stderr.print(Text.assemble("  ", ("hint:", "cyan"), " ", _shortened(hint)))
+
+
+def _shortened(text: str) -> str:
+    """Its beginning and its end, where a message's own words are."""
+    half = MAX_LINE_CHARS // 2
+    return _visible(text if len(text) <= 2 * half else f"{text[:half]} ... {text[-half:]}")
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """A small table on stderr; the first column is left-aligned, the others right."""
     drawn = Table(
-        title=escape(title),
+        title=Text(_visible(title), style="bold"),
         title_justify="left",
-        title_style="bold",
         box=None,
         show_header=any(columns),
         padding=(0, 2),
     )
     for index, column in enumerate(columns):
-        drawn.add_column(escape(column), justify="left" if index == 0 else "right")
+        drawn.add_column(Text(_visible(column)), justify="left" if index == 0 else "right")
     for row in rows:
-        drawn.add_row(*(escape(cell) for cell in row))
+        drawn.add_row(*(Text(_visible(cell)) for cell in row))
     _stderr.print(drawn)
 
 
@@ -91,10 +116,10 @@ class _DrawnLine:
 
     def __init__(self, progress: Progress, description: str, total: float | None) -> None:
         self._progress = progress
-        self._task = progress.add_task(escape(description), total=total, figures="")
+        self._task = progress.add_task(_visible(description), total=total, figures="")
 
     def update(self, completed: float, text: str) -> None:
-        self._progress.update(self._task, completed=completed, figures=escape(text))
+        self._progress.update(self._task, completed=completed, figures=_visible(text))
 
 
 @contextmanager
@@ -104,7 +129,7 @@ def progress(description: str, total: float | None) -> Iterator[ProgressLine]:
         yield _PlainLine(description)
         return
     shape = BarColumn(bar_width=10) if total is not None else SpinnerColumn()
-    figures = TextColumn("{task.fields[figures]}")
-    columns = (TextColumn("{task.description}"), shape, figures)
+    figures = TextColumn("{task.fields[figures]}", markup=False)
+    columns = (TextColumn("{task.description}", markup=False), shape, figures)
     with Progress(*columns, console=_stderr, transient=True) as drawn:
         yield _DrawnLine(drawn, description, total)

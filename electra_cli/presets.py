@@ -1,6 +1,7 @@
 """YAML presets and `--set section.key=value` -> PretrainConfig. The only importer of yaml."""
 
 import difflib
+import reprlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,10 @@ from pydantic_core import ErrorDetails
 from electra_cli.config import PretrainConfig, iter_options
 from electra_cli.disk import replace_file
 from electra_cli.errors import ConfigError
+
+MAX_FILE_BYTES = 1 << 20  # a preset has a kilobyte; more would only take long to parse
+MAX_DEPTH = 8  # sections, options and their values need three levels
+MAX_SHOWN_CHARS = 80  # of a name or a value in a message
 
 _PACKAGE = Path(__file__).parent
 
@@ -36,12 +41,12 @@ def load_preset(
     """
     path = Path(preset)
     if path.suffix not in (".yaml", ".yml"):
-        path = preset_folder() / f"{preset}.yaml"
-        if not path.is_file():
+        if preset not in preset_names():
             raise ConfigError(
-                f"there is no preset {preset!r}",
+                f"there is no preset {_shown(preset)}",
                 hint=_nearest(preset, preset_names(), "presets") + ", or name a .yaml file",
             )
+        path = preset_folder() / f"{preset}.yaml"
     sections = _read_sections(path)
     for name, value in (options or {}).items():
         _assign(sections, name, value)
@@ -49,11 +54,11 @@ def load_preset(
         name, separator, text = assignment.partition("=")
         if not separator:
             raise ConfigError(
-                f"--set {assignment}: there is no =", hint="write --set section.key=value"
+                f"--set {_shown(assignment)}: there is no =", hint="write --set section.key=value"
             )
         try:
-            value = yaml.safe_load(text)
-        except yaml.YAMLError:
+            value = _parse(text)
+        except (yaml.YAMLError, ValueError):
             value = text
         _assign(sections, name.strip(), value)
     return _validate(sections, preset)
@@ -64,21 +69,90 @@ def load_config(path: Path) -> PretrainConfig:
     return _validate(_read_sections(path), str(path))
 
 
+def load_options(path: Path) -> dict[str, Any]:
+    """What a config.yaml says, by section.key, not validated: older versions had other options.
+
+    Raises ConfigError if it is missing or no YAML with sections.
+    """
+    sections = _read_sections(path)
+    return {
+        f"{name}.{key}": value for name, keys in sections.items() for key, value in keys.items()
+    }
+
+
 def save_config(config: PretrainConfig, path: Path) -> None:
     """Every option, resolved; atomic."""
     content = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False).encode()
     replace_file(path, lambda file: file.write(content))
 
 
+class _Loader(yaml.SafeLoader):
+    """Plain settings only: no tags, no aliases, no deep nesting, no key twice in one mapping.
+
+    A tag can name Python code, aliases can stand for more than any memory holds or for themselves,
+    and of two equal keys YAML would quietly forget the first.
+    """
+
+    _depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        event = self.peek_event()  # type: ignore[no-untyped-call]
+        mark = event.start_mark
+        if isinstance(event, yaml.AliasEvent):
+            raise yaml.MarkedYAMLError(
+                problem="an alias, which settings do not need", problem_mark=mark
+            )
+        if getattr(event, "tag", None) is not None:
+            problem = f"the tag {_shown(event.tag)}, which settings do not need"
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=mark)
+        if self._depth == MAX_DEPTH:
+            problem = f"more than {MAX_DEPTH} levels"
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=mark)
+        self._depth += 1
+        node = super().compose_node(parent, index)
+        self._depth -= 1
+        return node
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value in seen:
+                problem = f"{_shown(key.value)} for the second time"
+                raise yaml.MarkedYAMLError(problem=problem, problem_mark=key.start_mark)
+            seen.add(key.value if isinstance(key, yaml.ScalarNode) else None)
+        return super().construct_mapping(node, deep)
+
+
+# A date is text here: no option takes one, and not every text like it is a day of the calendar.
+_Loader.yaml_implicit_resolvers = {
+    start: [(tag, form) for tag, form in resolvers if not tag.endswith(":timestamp")]
+    for start, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
+def _parse(text: str | bytes) -> Any:
+    """Plain values of YAML. Raises YAMLError, and ValueError for a number of too many digits."""
+    return yaml.load(text, _Loader)
+
+
 def _read_sections(path: Path) -> dict[str, Any]:
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
+        with path.open("rb") as file:
+            text = file.read(MAX_FILE_BYTES + 1)
+    except (OSError, ValueError) as error:  # ValueError: no path has a NUL
         raise ConfigError(
-            f"{path} cannot be read: {error.strerror}", hint=f"presets: {_listed(preset_names())}"
+            f"{path} cannot be read: {getattr(error, 'strerror', error)}",
+            hint=f"presets: {_listed(preset_names())}",
         ) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())
+    if len(text) > MAX_FILE_BYTES:
+        raise ConfigError(
+            f"{path} has more than {MAX_FILE_BYTES >> 20} MB: it is no preset",
+            hint=f"presets: {_listed(preset_names())}",
+        )
+    try:
+        content = _parse(text.decode("utf-8-sig"))
+    except (yaml.YAMLError, ValueError) as error:
+        reason = " ".join(str(error).replace('in "<unicode string>", ', "").split())
         raise ConfigError(f"{path} is not valid YAML: {reason}", hint="mend that line") from None
     if content is None:
         return {}
@@ -87,6 +161,12 @@ def _read_sections(path: Path) -> dict[str, Any]:
             f"{path} does not hold sections with options",
             hint=f"sections: {_listed(PretrainConfig.model_fields)}, each with `key: value` lines",
         )
+    for key in (*content, *(key for section in content.values() for key in section)):
+        if not isinstance(key, str):
+            raise ConfigError(
+                f"{path}: {_shown(key)} is no name of a section or an option",
+                hint=f"sections: {_listed(PretrainConfig.model_fields)}",
+            )
     return content
 
 
@@ -94,7 +174,7 @@ def _assign(sections: dict[str, Any], name: str, value: Any) -> None:
     section, _, key = name.partition(".")
     known = dict(iter_options())
     if name not in known:
-        raise ConfigError(f"unknown option {name!r}", hint=_nearest(name, known, "options"))
+        raise ConfigError(f"unknown option {_shown(name)}", hint=_nearest(name, known, "options"))
     sections.setdefault(section, {})[key] = value
 
 
@@ -113,28 +193,38 @@ def _explain(error: ErrorDetails, source: str) -> ConfigError:
     if error["type"] == "extra_forbidden":
         if "." in name:
             return ConfigError(
-                f"{source}: unknown option {name!r}", hint=_nearest(name, known, "options")
+                f"{source}: unknown option {_shown(name)}", hint=_nearest(name, known, "options")
             )
         sections = PretrainConfig.model_fields
         return ConfigError(
-            f"{source}: unknown section {name!r}", hint=_nearest(name, sections, "sections")
+            f"{source}: unknown section {_shown(name)}", hint=_nearest(name, sections, "sections")
         )
     reason = error["msg"].removeprefix("Value error, ")
     if name not in known:  # a check between options, which names them itself
         return ConfigError(f"{source}: {reason}", hint="change one of them with --set")
     return ConfigError(
-        f"{source}: {name} = {error['input']!r}: {reason}",
+        f"{source}: {name} = {_shown(error['input'])}: {reason}",
         hint=f"{name}: {known[name].description}",
     )
 
 
 def _nearest(name: str, known: Mapping[str, Any] | Sequence[str], kind: str) -> str:
+    name = name[:MAX_SHOWN_CHARS]
     close = difflib.get_close_matches(name, list(known), n=1)
     if not close:  # a key without its section, or with a wrong one
         key = name.rpartition(".")[2]
         by_key = {option.rpartition(".")[2]: option for option in known}
         close = [by_key[k] for k in difflib.get_close_matches(key, by_key, n=1)]
     return f"did you mean {close[0]}?" if close else f"{kind}: {_listed(known)}"
+
+
+def _shown(value: object) -> str:
+    """A value as Python writes it, in a line of bounded length."""
+    if isinstance(value, int) and value.bit_length() > 200:
+        return f"a number of {value.bit_length()} bits"
+    form = reprlib.Repr()
+    form.maxstring = form.maxother = MAX_SHOWN_CHARS
+    return form.repr(value)
 
 
 def _listed(names: Mapping[str, Any] | Sequence[str]) -> str:

@@ -5,6 +5,7 @@ plotting stays quick. What the other files hold is made elsewhere.
 """
 
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,13 @@ from electra_cli.errors import RunError
 
 # Bytes of the log that are parsed at once: small enough for the cache, twice as quick as 4 MiB.
 _CHUNK_BYTES = 1 << 16
+
+# The folders that training's CheckpointManager makes.
+_CHECKPOINT = re.compile(r"step-(\d+)")
+
+
+class NoRowsError(RunError):
+    """A run that has not logged anything yet."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +73,13 @@ class RunDirectory:
         """Hugging Face folder of a trained network: discriminator, generator or masked_lm."""
         return self.root / name
 
+    def checkpoint_steps(self) -> list[int]:
+        """Steps of the checkpoints there are, ascending; none of them is opened."""
+        if not self.checkpoints.is_dir():
+            return []
+        matches = (_CHECKPOINT.fullmatch(path.name) for path in self.checkpoints.iterdir())
+        return sorted(int(match[1]) for match in matches if match)
+
     def append_row(self, row: Mapping[str, float | None]) -> None:
         """Add one row to the log and flush it; None becomes an empty cell.
 
@@ -95,11 +110,15 @@ class RunDirectory:
         """The log's columns, all of one length; an empty cell is None.
 
         A half-written last line is left out, so the log of a run that is training, or was killed,
-        can be read. Raises RunError for a log that is missing, without rows or damaged.
+        can be read. Raises RunError for a log that is missing or damaged, NoRowsError for a run
+        that has not logged yet.
         """
-        if not self.log.is_file():
+        if not self.log.is_file() and not self.config.is_file():
             raise RunError(f"{self.root} has no {self.log.name}", hint="name the folder of a run")
         header = self._read_header()
+        for name in header:
+            if header.count(name) > 1:
+                raise RunError(f"{self.log} has two columns {name!r}", hint="mend its first line")
         columns: dict[str, list[float | None]] = {column: [] for column in header}
         rows = 0
         for cells in self._read_rows(len(header)):
@@ -110,7 +129,7 @@ class RunDirectory:
                     raise self._not_a_number(rows, column, texts) from None
             rows += len(cells)
         if rows == 0:
-            raise RunError(
+            raise NoRowsError(
                 f"{self.log} has no rows yet", hint="the first one comes after run.log_every steps"
             )
         return columns
@@ -153,6 +172,8 @@ class RunDirectory:
         Raises RunError for a line that has not `width` cells.
         """
         rows = 0
+        if width == 0:
+            return  # no log, or one whose first line is not whole
         # errors="replace": broken UTF-8 turns into a cell that is no number, and is named as such.
         with self.log.open(encoding="utf-8-sig", errors="replace") as file:
             file.readline()
@@ -175,7 +196,7 @@ class RunDirectory:
         width = len(self._read_header())
         with partial.open("w", encoding="utf-8", newline="") as file:
             file.write(_line(header))
-            for cells in self._read_rows(width) if width else ():
+            for cells in self._read_rows(width):
                 changed = (change(row) for row in cells)
                 file.writelines(_line(row) for row in changed if row is not None)
             file.flush()

@@ -1,13 +1,17 @@
 """What a user takes away from a finished run: Hugging Face folders and the curves."""
 
+import json
+import re
+from html import escape
 from pathlib import Path
 
 from electra_cli.commands.session import Session
 from electra_cli.data.stream import Position, iter_batches
 from electra_cli.model.export import export_network
-from electra_cli.plotting.curves import RunLog
 from electra_cli.plotting.page import write_page
 from electra_cli.plotting.picture import write_picture
+from electra_cli.plotting.run_log import read_run
+from electra_cli.presets import load_options
 from electra_cli.run_directory import RunDirectory
 
 # Windows on which an exported model is compared with the one in memory.
@@ -20,8 +24,8 @@ A text encoder for fine-tuning, and a detector of replaced tokens:
 ```python
 from transformers import AutoModelForPreTraining, AutoTokenizer
 
-tokenizer = AutoTokenizer.from_pretrained("{directory}")
-model = AutoModelForPreTraining.from_pretrained("{directory}")
+tokenizer = AutoTokenizer.from_pretrained({directory})
+model = AutoModelForPreTraining.from_pretrained({directory})
 logits = model(**tokenizer("A sentence.", return_tensors="pt")).logits  # > 0: looks replaced
 ```
 """,
@@ -31,7 +35,7 @@ A small masked language model, which proposed the replacements:
 ```python
 from transformers import pipeline
 
-fill = pipeline("fill-mask", model="{directory}")
+fill = pipeline("fill-mask", model={directory})
 fill("A [MASK] of text.")
 ```
 """,
@@ -41,7 +45,7 @@ A masked language model, and a text encoder for fine-tuning:
 ```python
 from transformers import pipeline
 
-fill = pipeline("fill-mask", model="{directory}")
+fill = pipeline("fill-mask", model={directory})
 fill("A [MASK] of text.")
 ```
 """,
@@ -78,10 +82,10 @@ tags: [electra]
 ---
 # ELECTRA {kind}
 
-{_USES[kind].format(directory=session.run.model(kind))}
+{_USES[kind].format(directory=json.dumps(str(session.run.model(kind))))}
 Pre-trained with electra-cli for {session.trainer.step:,} steps of {config.run.batch_size:,}
-windows of at most {config.data.max_seq_length} tokens, on {manifest.num_tokens:,} tokens of
-{manifest.source_name} (vocabulary {manifest.vocab_size:,}).
+windows of at most {config.data.max_seq_length} tokens, on {manifest.num_tokens:,} tokens
+of {_as_text(manifest.source_name)} (vocabulary {manifest.vocab_size:,}).
 
 | held-out metric at the end | value |
 |---|---|
@@ -89,8 +93,14 @@ windows of at most {config.data.max_seq_length} tokens, on {manifest.num_tokens:
 """
 
 
+def _as_text(name: str) -> str:
+    """A name in Markdown as it is: neither markup, HTML nor a line of its own."""
+    line = "".join(character if character.isprintable() else " " for character in name)
+    return re.sub(r"([\\`*_\[\]|~])", r"\\\1", escape(line))
+
+
 def draw_curves(run: RunDirectory) -> None:
     """The curves as a page and as a picture, in the run's folder."""
-    logs = [RunLog(run.root.name, run.read_log())]
+    logs = [read_run(run, run.root.name, load_options(run.config))]
     write_page(run.page, logs)
     write_picture(run.picture, logs)

@@ -1,5 +1,6 @@
 """What `electra prepare` says at its end: the account of the text, examples, and warnings."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from electra_cli import console
@@ -8,9 +9,12 @@ from electra_cli.data.tokenizer import Tokenizer
 
 MAX_UNKNOWN_FRACTION = 0.01  # above it the tokenizer does not fit the text
 EXAMPLE_TOKENS = 24
+NAMED_FILES = 3  # of those that were passed over
 
 
-def show_report(directory: Path, manifest: ShardManifest, tokenizer: Tokenizer) -> None:
+def show_report(
+    directory: Path, manifest: ShardManifest, tokenizer: Tokenizer, passed_over: Sequence[Path]
+) -> None:
     """Talk of it: what was kept and dropped, what tokens look like, what to look into."""
     report = manifest.report
     rows = [
@@ -28,6 +32,12 @@ def show_report(directory: Path, manifest: ShardManifest, tokenizer: Tokenizer) 
         ("", "documents", "bytes", "tokens"),
         [(name, *("" if n is None else f"{n:,}" for n in numbers)) for name, *numbers in rows],
     )
+    if passed_over:
+        named = ", ".join(map(str, passed_over[:NAMED_FILES]))
+        console.talk(
+            f"passed over {len(passed_over):,} beside them that are empty, links to folders or of "
+            f"another kind: {named}{', ...' if len(passed_over) > NAMED_FILES else ''}"
+        )
     console.talk(
         f"a document has {report.median_length:,} tokens (median), {report.p95_length:,} (95%), "
         f"{report.longest:,} (longest)"
@@ -80,7 +90,8 @@ def _warn(manifest: ShardManifest) -> None:
     if report.unknown_fraction > MAX_UNKNOWN_FRACTION:
         console.warn(
             f"{report.unknown_fraction:.1%} of the tokens are [UNK]: the vocabulary does not fit",
-            hint="choose another folder and a larger --vocab-size"
+            hint='choose another folder and a larger --vocab-size ("words" of over 100 characters '
+            "are [UNK] with any)"
             if manifest.settings.tokenizer is None
             else "leave out --tokenizer, so that one is learned from this text",
         )

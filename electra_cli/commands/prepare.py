@@ -1,6 +1,5 @@
 """electra prepare: from a source to a folder of token shards that every preset trains on."""
 
-import errno
 import os
 import shlex
 import time
@@ -14,20 +13,20 @@ import numpy as np
 from electra_cli import console
 from electra_cli.commands.interruption import Interruption, interruptible
 from electra_cli.commands.preparation_report import show_report
+from electra_cli.commands.prepared_folder import begin, claim, explained_stops, held, is_finished
+from electra_cli.commands.waiting import wait_for
 from electra_cli.data.duplicates import MAX_REMEMBERED
 from electra_cli.data.encoder import TextEncoder
-from electra_cli.data.preparation import Progress, ShardPreparation, load_progress
+from electra_cli.data.preparation import Progress, ShardPreparation
 from electra_cli.data.report import TokenCounts, build_report, unigram_entropy
 from electra_cli.data.shards import (
     FORMAT_VERSION,
-    MANIFEST_NAME,
     PROGRESS_NAME,
     SHARD_TOKENS,
     TOKENIZER_NAME,
     PrepareSettings,
     ShardManifest,
     count_split,
-    load_manifest,
     map_shards,
     save_manifest,
 )
@@ -39,11 +38,9 @@ from electra_cli.data.tokenizer import (
     fingerprint,
     load_tokenizer,
     sample_texts,
-    save_tokenizer,
     train_tokenizer,
     word_starts,
 )
-from electra_cli.disk import sync_to_disk
 from electra_cli.errors import ConfigError, DataError
 
 VOCAB_SIZE = 30_522  # BERT's and ELECTRA's
@@ -103,73 +100,17 @@ def run(options: PrepareOptions, *, shard_tokens: int = SHARD_TOKENS) -> None:
         shard_tokens=shard_tokens,
     )
     directory = options.out or Path("data") / source.name
-    if (directory / MANIFEST_NAME).exists():
-        _check_same(directory, load_manifest(directory).settings, settings)
-        (directory / PROGRESS_NAME).unlink(missing_ok=True)  # killed between the last two steps
-        console.talk(f"{directory} is there already, made from this source with these settings")
-    else:
-        with _explained_stops(directory), interruptible() as interruption:
-            _prepare(source, given, directory, settings, interruption)
+    with explained_stops(directory), interruptible() as interruption:
+        if not is_finished(directory, settings):
+            claim(directory, settings)  # before anything is written into a folder of the user's
+            with held(directory):
+                if not is_finished(directory, settings):  # by the process that held it
+                    _prepare(source, given, directory, settings, interruption)
+        else:
+            (directory / PROGRESS_NAME).unlink(missing_ok=True)  # killed between the last two steps
+            console.talk(f"{directory} is there already, made from this source with these settings")
     console.result(directory)
     console.hint(f"next: electra train --preset tiny --data {shlex.quote(str(directory))}")
-
-
-def _check_same(directory: Path, found: PrepareSettings, wanted: PrepareSettings) -> None:
-    """Raise DataError that names what differs between a folder and this command."""
-    differences = [
-        f"another {key}" if key in ("source", "tokenizer") else f"{key} {getattr(found, key)}"
-        for key, value in wanted
-        if getattr(found, key) != value
-    ]
-    if differences:
-        raise DataError(
-            f"{directory} was made with {', '.join(differences)}",
-            hint="give the same source and options as then, or another folder: "
-            f"--out {_free_name(directory)}",
-        )
-
-
-def _free_name(directory: Path) -> Path:
-    """A folder beside it that does not exist yet."""
-    number = 2
-    while (free := directory.with_name(f"{directory.name}-{number}")).exists():
-        number += 1
-    return free
-
-
-@contextmanager
-def _explained_stops(directory: Path) -> Iterator[None]:
-    """Say how to go on after Ctrl-C or on a full disk."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        console.hint(f"stopped; the same command goes on with {directory}")
-        raise
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise DataError(
-            f"no space is left on the disk of {directory}",
-            hint="make room, then run the same command again: it goes on where it stopped",
-        ) from error
-
-
-def _claim(directory: Path, settings: PrepareSettings) -> Progress:
-    """How far the folder is. Raises DataError if something else is in it."""
-    if directory.exists() and not directory.is_dir():
-        raise DataError(f"{directory} is a file", hint="choose another --out")
-    progress = load_progress(directory)
-    if progress is not None:
-        _check_same(directory, progress.settings, settings)
-        return progress
-    # A kill before the first progress file was whole leaves a part of it.
-    known = {f"{PROGRESS_NAME}.partial"}
-    if directory.exists() and {file.name for file in directory.iterdir()} - known:
-        raise DataError(
-            f"{directory} is not empty, and electra prepare did not begin it",
-            hint=f"choose another folder: --out {_free_name(directory)}",
-        )
-    return Progress(settings=settings)
 
 
 def _prepare(
@@ -180,12 +121,12 @@ def _prepare(
     interruption: Interruption,
 ) -> None:
     """Tokenizer, shards, manifest: each is whole before the next begins."""
-    progress = _claim(directory, settings)
+    progress = claim(directory, settings)
     if not (directory / TOKENIZER_NAME).exists():
         tokenizer = given
         if tokenizer is None:
             tokenizer = _train_tokenizer(source, settings, interruption)
-        _save_beginning(directory, progress, tokenizer)
+        begin(directory, progress, tokenizer)
         interruption.check()
     if progress.tally.documents:
         console.talk(f"{directory}: going on after {progress.tally.documents:,} documents")
@@ -195,15 +136,18 @@ def _prepare(
     with _progress_of(source, "tokenizing", interruption) as on_batch:
         progress = preparation.run(source.documents(), on_batch)
     if not count_split(progress.shards, "train")[0]:
+        tally = progress.tally
+        held_out, _ = count_split(progress.shards, "validation")
         raise DataError(
-            f"no document of {source.name} is left to train on: of {progress.tally.documents:,}, "
-            f"{progress.tally.too_short:,} are too short and the others held out",
+            f"no document of {source.name} is left to train on: of {tally.documents:,}, "
+            f"{tally.duplicates:,} are duplicates, {tally.too_short:,} too short and {held_out:,} "
+            "held out",
             hint="name more text, or hold out less with --validation-fraction",
         )
     manifest = _build_manifest(source, tokenizer, directory, progress)
     save_manifest(directory, manifest)
     (directory / PROGRESS_NAME).unlink()
-    show_report(directory, manifest, tokenizer)
+    show_report(directory, manifest, tokenizer, source.passed_over)
     if not preparation.knows_all_duplicates:
         console.warn(
             f"duplicates were looked for among the first {MAX_REMEMBERED:,} documents only",
@@ -234,8 +178,9 @@ def _train_tokenizer(
         texts = sample_texts(_first_documents(source, range_bytes, on_batch), SAMPLE_CHARS)
     size = sum(map(len, texts))
     console.talk(f"learning {settings.vocab_size:,} word pieces from {size:,} characters")
+    vocab_size, cased = settings.vocab_size, settings.cased
     with console.progress("learning", None):
-        return train_tokenizer(texts, settings.vocab_size, settings.cased)
+        return wait_for(lambda: train_tokenizer(texts, vocab_size, cased), interruption)
 
 
 def _first_documents(source: Source, num_bytes: int, on_batch: Callable[[], None]) -> Iterator[str]:
@@ -245,24 +190,6 @@ def _first_documents(source: Source, num_bytes: int, on_batch: Callable[[], None
         on_batch()
         if source.counts.text_bytes >= num_bytes:
             return
-
-
-def _save_beginning(directory: Path, progress: Progress, tokenizer: Tokenizer) -> None:
-    """The folder, marked as ours and unfinished, then the tokenizer, whole or not at all."""
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        progress.save(directory)
-    except OSError as error:
-        raise DataError(
-            f"cannot write to the folder {directory}: {error.strerror}",
-            hint="choose another --out, or mend this one",
-        ) from error
-    partial = directory / f"{TOKENIZER_NAME}.partial"
-    save_tokenizer(tokenizer, partial)
-    for path in (*partial.iterdir(), partial):
-        sync_to_disk(path)
-    partial.rename(directory / TOKENIZER_NAME)
-    sync_to_disk(directory)
 
 
 @contextmanager

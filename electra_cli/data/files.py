@@ -51,19 +51,36 @@ def looks_like_path(source: str) -> bool:
     )
 
 
-def find_files(sources: Sequence[str]) -> list[Path]:
-    """The files of all sources in order, those of a folder or glob sorted; each file once.
+def name_of(sources: Sequence[str], files: Sequence[Path]) -> str:
+    """What to call the text of these sources: a file or folder by its name, several by theirs.
 
-    Raises DataError for a source without a usable file.
+    Files that lie in one folder are called after it, others after the first.
+    """
+    first = Path(sources[0]).expanduser()
+    if len(sources) == 1 and first.exists():
+        return stem_of(first)
+    folders = {path.resolve().parent for path in files}
+    if len(files) > 1 and len(folders) == 1:
+        return folders.pop().name
+    others = f"-and-{len(files) - 1}-more" if len(files) > 1 else ""
+    return f"{stem_of(files[0])}{others}"
+
+
+def find_files(sources: Sequence[str]) -> tuple[list[Path], list[Path]]:
+    """(files of all sources in order, files that were passed over in folders and globs).
+
+    Those of a folder or glob are sorted; each file comes once. Raises DataError for a source
+    without a usable file, OSError for a folder that cannot be read.
     """
     once: dict[Path, Path] = {}
+    passed_over: dict[Path, None] = {}
     for source in sources:
-        for path in _files_of(source):
+        for path in _files_of(source, passed_over):
             once.setdefault(path.resolve(), path)
-    return list(once.values())
+    return list(once.values()), list(passed_over)
 
 
-def _files_of(source: str) -> list[Path]:
+def _files_of(source: str, passed_over: dict[Path, None]) -> list[Path]:
     path = Path(source).expanduser()
     if path.is_file():
         if ending_of(path) is None:
@@ -76,21 +93,33 @@ def _files_of(source: str) -> list[Path]:
         matches = sorted(anchor.glob(str(path.relative_to(anchor))))
     else:
         raise _no_such_file(path)
-    files = [file for match in matches for file in _usable_below(match)]
+    files = [file for match in matches for file in _usable_below(match, passed_over)]
     if not files:
         raise DataError(f"no usable file in {source}", hint=f"usable are {USABLE}, not empty")
     return files
 
 
-def _usable_below(path: Path) -> Iterator[Path]:
-    """A file itself, or all below a folder; hidden, empty and other files are passed over."""
+def _usable_below(path: Path, passed_over: dict[Path, None]) -> Iterator[Path]:
+    """A file itself, or all below a folder; empty and other files are passed over.
+
+    What is hidden is not looked at, and no link to a folder is followed.
+    """
+
+    def fail(error: OSError) -> None:
+        raise error
+
     if path.is_dir():
-        for folder, folders, names in os.walk(path):
+        for folder, folders, names in os.walk(path, onerror=fail):
+            links = sorted(name for name in folders if Path(folder, name).is_symlink())
+            passed_over.update(dict.fromkeys(Path(folder, name) for name in links))
             folders[:] = sorted(name for name in folders if not name.startswith("."))
             for name in sorted(names):
-                yield from _usable_below(Path(folder, name))
-    elif ending_of(path) and not path.name.startswith(".") and _has_content(path):
-        yield path
+                yield from _usable_below(Path(folder, name), passed_over)
+    elif not path.name.startswith("."):
+        if ending_of(path) and _has_content(path):
+            yield path
+        else:
+            passed_over[path] = None
 
 
 def _has_content(path: Path) -> bool:

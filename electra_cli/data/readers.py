@@ -27,7 +27,9 @@ from electra_cli.errors import DataError
 if TYPE_CHECKING:
     import pyarrow as pa
 
+END_MARK = b"\xff\xff\xff\xff\0\0\0\0"  # of an Arrow stream; before version 0.15 its second half
 TABLE_ROWS = 64  # taken out of Arrow's memory at a time; a row may be a whole book
+ASCII_WHITE_SPACE = b" \t\n\r\v\f\x1c\x1d\x1e\x1f"  # as str.isspace has it; bytes.isspace has less
 
 BOM = "\ufeff"
 JSON_HINT = "a .jsonl file has one object a line; jq -c '.[]' FILE makes them from a list"
@@ -118,7 +120,7 @@ def _blocks(stream: io.BufferedReader) -> Iterator[_Block]:
 
 def _is_blank(line: bytes) -> bool:
     if line.isascii():
-        return line.isspace()
+        return not line.strip(ASCII_WHITE_SPACE)
     return line.decode("utf-8", errors="replace").isspace()  # such as U+3000
 
 
@@ -183,18 +185,36 @@ def _table_records(path: Path, column: str, decoder: Decoder) -> Iterator[Record
     try:
         size = path.stat().st_size
         for texts, done_fraction in batches(path, column):
-            for start in range(0, len(texts), TABLE_ROWS):
-                rows = texts.slice(start, TABLE_ROWS)
+            checked = _as_bytes(texts)
+            for start in range(0, len(checked), TABLE_ROWS):
+                rows = checked.slice(start, TABLE_ROWS)
                 if pa.types.is_dictionary(rows.type):
                     rows = rows.dictionary_decode()
-                # As bytes: Arrow does not promise that the strings in a file are valid UTF-8.
                 for value in rows.cast(pa.large_binary()).to_pylist():
                     number += 1
                     text = decoder.decode(value or b"", number)
                     yield decoder.record(text, round(size * done_fraction))
         yield decoder.record(None, size)
-    except (pa.ArrowException, OSError) as error:
+    # UnicodeDecodeError: the name of a column.
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise unreadable(path, error) from None
+
+
+def _as_bytes(texts: "pa.Array") -> "pa.Array":
+    """The same rows as bytes, each inside the file and not yet decoded.
+
+    Arrow believes what a file says of itself: unchecked, a damaged one ends the process. As bytes,
+    since it does not promise that strings are valid UTF-8 either.
+    """
+    import pyarrow as pa
+
+    if pa.types.is_dictionary(texts.type):
+        rows = pa.DictionaryArray.from_arrays(texts.indices, _as_bytes(texts.dictionary))
+    else:
+        kinds = {pa.string(): pa.binary(), pa.large_string(): pa.large_binary()}
+        rows = texts.view(kinds.get(texts.type, pa.binary_view()))
+    rows.validate(full=True)
+    return rows
 
 
 def _parquet_batches(path: Path, column: str) -> Iterator[tuple["pa.Array", float]]:
@@ -202,7 +222,9 @@ def _parquet_batches(path: Path, column: str) -> Iterator[tuple["pa.Array", floa
     import pyarrow.parquet as pq
 
     # Without pre_buffer a column is read page by page, not a whole row group at once.
-    with pq.ParquetFile(path, memory_map=True, pre_buffer=False) as file:
+    with pq.ParquetFile(
+        path, memory_map=True, pre_buffer=False, page_checksum_verification=True
+    ) as file:
         _check_column(path, file.schema_arrow, column)
         done = 0
         for batch in file.iter_batches(batch_size=TABLE_ROWS, columns=[column]):
@@ -215,7 +237,8 @@ def _arrow_batches(path: Path, column: str) -> Iterator[tuple["pa.Array", float]
     import pyarrow as pa
 
     with pa.memory_map(str(path)) as mapped:
-        is_indexed = mapped.read(6) == b"ARROW1"
+        head = mapped.read(6)
+        is_indexed = head == b"ARROW1"
         mapped.seek(0)
         reader = pa.ipc.open_file(mapped) if is_indexed else pa.ipc.open_stream(mapped)
         _check_column(path, reader.schema, column)
@@ -226,6 +249,20 @@ def _arrow_batches(path: Path, column: str) -> Iterator[tuple["pa.Array", float]
         else:
             for batch in reader:
                 yield batch.column(column), mapped.tell() / mapped.size()
+            _check_end(mapped, END_MARK if head.startswith(END_MARK[:4]) else END_MARK[4:])
+
+
+def _check_end(mapped: "pa.MemoryMappedFile", mark: bytes) -> None:
+    """Raise OSError unless a stream ends with its mark, and the file with the stream.
+
+    Arrow takes a file that was cut between two batches, or two files in one, for a whole one.
+    """
+    end = mapped.tell()
+    mapped.seek(max(0, end - len(mark)))
+    if mapped.read(len(mark)) != mark:
+        raise OSError("the end of the stream is missing")
+    if end != mapped.size():
+        raise OSError(f"{mapped.size() - end:,} bytes follow the end of the stream")
 
 
 def _check_column(path: Path, schema: "pa.Schema", column: str) -> None:

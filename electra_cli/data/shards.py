@@ -223,7 +223,7 @@ def load_manifest(directory: Path) -> ShardManifest:
     try:
         content = json.loads(path.read_bytes())
         version = int(content["format_version"])
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise _damaged(path, f"{type(error).__name__}: {error}") from error
     if version > FORMAT_VERSION:
         raise DataError(
@@ -268,6 +268,8 @@ def _find_shard(directory: Path, shard: ShardRecord) -> Path:
     path = directory / shard.name
     if not path.is_file():
         raise _damaged(path, "it is missing")
+    if not path.resolve().is_relative_to(directory.resolve()):
+        raise _damaged(path, "it is a link that leaves the folder")
     size = path.stat().st_size
     if size != shard.num_bytes:
         raise _damaged(path, f"it has {size:,} bytes, not {shard.num_bytes:,}")
@@ -280,6 +282,9 @@ def _map_shard(directory: Path, shard: ShardRecord) -> tuple[NDArray[Any], NDArr
     with pa.memory_map(str(path)) as file:
         try:
             documents = pa.ipc.open_stream(file).read_next_batch().column("input_ids")
+            documents.validate(full=True)  # or a damaged offset reads outside the file
+            if documents.type not in (pa.list_(pa.uint16()), pa.list_(pa.uint32())):
+                raise pa.ArrowTypeError(f"input_ids are {documents.type}")
         except (pa.ArrowException, OSError, KeyError, StopIteration) as error:
             raise _damaged(path, str(error)) from error
     if (len(documents), len(documents.values)) != (shard.num_documents, shard.num_tokens):

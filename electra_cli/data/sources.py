@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from electra_cli.data import builtin
-from electra_cli.data.files import closest_path, find_files, looks_like_path, stem_of
+from electra_cli.data.files import closest_path, find_files, looks_like_path, name_of
 from electra_cli.data.readers import check_file, no_column, not_text, read_records
 from electra_cli.data.text_input import MAX_DOCUMENT_BYTES, Decoder, Record, cut_position
 from electra_cli.errors import DataError
@@ -59,8 +59,10 @@ class SourceCounts:
 class Source(ABC):
     """Documents in a fixed order, and what was counted while they were read."""
 
+    passed_over: tuple[Path, ...] = ()  # files and links beside those that are read
+
     def __init__(self, name: str, options: SourceOptions) -> None:
-        self.name = name  # for a folder of its own
+        self.name = _plain_name(name)  # for a folder of its own
         self.counts = SourceCounts()
         self._options = options
 
@@ -120,9 +122,9 @@ class FileSource(Source):
     """Files, one after the other."""
 
     def __init__(self, options: SourceOptions) -> None:
-        self._files = find_files(options.sources)
-        first = Path(options.sources[0]).expanduser()
-        super().__init__(stem_of(first if first.exists() else self._files[0]), options)
+        self._files, passed_over = find_files(options.sources)
+        super().__init__(name_of(options.sources, self._files), options)
+        self.passed_over = tuple(passed_over)
         for path in self._files[:FILES_CHECKED_AT_ONCE]:
             check_file(path, options.column, options.replace_broken)
 
@@ -233,9 +235,22 @@ def open_source(options: SourceOptions) -> Source:
     """
     if not options.sources:
         return BuiltinSource(options)
-    if len(options.sources) == 1 and not looks_like_path(options.sources[0]):
-        return HubSource(options)
-    return FileSource(options)
+    try:
+        if len(options.sources) == 1 and not looks_like_path(options.sources[0]):
+            return HubSource(options)
+        return FileSource(options)
+    except OSError as error:
+        where = error.filename or options.sources[0]
+        raise DataError(
+            f"{where} cannot be read: {error.strerror or error}",
+            hint="check the name, and that it is yours to read",
+        ) from None
+
+
+def _plain_name(name: str) -> str:
+    """A name that is safe for a folder and on a terminal, whatever a file is called."""
+    shown = "".join(character if character.isprintable() else "_" for character in name)
+    return shown.lstrip(".") or "text"
 
 
 def _portions(text: bytes, max_bytes: int) -> Iterator[str]:

@@ -13,9 +13,12 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, NamedTuple, cast
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple, cast
 
 from electra_cli.errors import DataError
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer  # of the standard library from Python 3.12 on
 
 MAX_DOCUMENT_BYTES = 16 << 20  # a longer one is cut in several
 MAX_RECORD_BYTES = 256 << 20  # a longer JSON line or CSV field is a mistake: its end is missing
@@ -180,12 +183,41 @@ def unreadable(path: Path, error: Exception) -> DataError:
     )
 
 
+class _XzReader(io.RawIOBase):
+    """lzma.LZMAFile, but a damaged stream after a good one is an error, not passed over."""
+
+    def __init__(self, raw: io.FileIO) -> None:
+        self._raw = raw
+        self._decompressor = lzma.LZMADecompressor()
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: "Buffer", /) -> int:
+        view = memoryview(buffer)
+        while True:
+            compressed = b""
+            if self._decompressor.eof:  # of one stream; `xz -T` and `cat` make several
+                compressed = self._decompressor.unused_data or self._raw.read(HEAD_BYTES)
+                if not compressed:
+                    return 0
+                self._decompressor = lzma.LZMADecompressor()
+            elif self._decompressor.needs_input:
+                compressed = self._raw.read(HEAD_BYTES)
+                if not compressed:
+                    raise EOFError("it ends in the middle")
+            data = self._decompressor.decompress(compressed, len(view))
+            if data:
+                view[: len(data)] = data
+                return len(data)
+
+
 def _decompressed(raw: io.FileIO, compression: str) -> io.RawIOBase:
     # All of these have readinto(), which is all that BufferedReader needs.
     if compression == ".gz":
         return cast(io.RawIOBase, gzip.GzipFile(fileobj=raw))
     if compression == ".xz":
-        return cast(io.RawIOBase, lzma.LZMAFile(raw))
+        return _XzReader(raw)
     if compression == ".zst":
         import pyarrow as pa  # Python 3.11 has no zstd of its own
 

@@ -14,8 +14,11 @@ from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+from tokenizers import Regex
 from tokenizers import Tokenizer as Engine
 from tokenizers.models import WordPiece
+from tokenizers.pre_tokenizers import Sequence as PreTokenizers
+from tokenizers.pre_tokenizers import Split
 from tokenizers.trainers import WordPieceTrainer
 
 from electra_cli.data.text_pieces import CHUNK_CHARS, cut_text, group_texts
@@ -27,6 +30,7 @@ Tokenizer: TypeAlias = Any  # a fast tokenizer of transformers, which carries no
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 HUB_TIMEOUT_SECONDS = 10.0
 MODEL_MAX_LENGTH = 512  # positions of every published ELECTRA
+MAX_WORD_CHARS = 100  # BERT's: a longer "word" is one [UNK]
 MIN_FREQUENCY = 2  # a piece seen once says nothing about the language
 # A character earns a piece of its own by one occurrence in (this many times the vocabulary)
 # characters: all of ASCII and Chinese at 30,522 pieces, no stray symbols at 1,024.
@@ -77,7 +81,10 @@ def train_tokenizer(texts: Sequence[str], vocab_size: int, cased: bool) -> Token
     )
     learner = Engine(WordPiece(unk_token="[UNK]"))
     learner.normalizer = blank.normalizer
-    learner.pre_tokenizer = blank.pre_tokenizer
+    # What no tokenizer will cut into pieces teaches none, and takes minutes where all the text is
+    # one "word", such as a genome.
+    too_long = Split(Regex(rf"^.{{{MAX_WORD_CHARS + 1},}}$"), behavior="removed")
+    learner.pre_tokenizer = PreTokenizers([blank.pre_tokenizer, too_long])
     learner.train_from_iterator(texts, trainer)
     return BertTokenizer(
         vocab=learner.get_vocab(), do_lower_case=not cased, model_max_length=MODEL_MAX_LENGTH
@@ -163,10 +170,11 @@ def load_tokenizer(name: str | Path) -> Tokenizer:
 
 
 def _open_tokenizer(name: str) -> Tokenizer:
+    """Open it without ever running code that came with it, nor asking whether to."""
     from transformers import AutoTokenizer  # loads torch
 
     try:
-        return AutoTokenizer.from_pretrained(name, local_files_only=True)
+        return AutoTokenizer.from_pretrained(name, local_files_only=True, trust_remote_code=False)
     except OSError:
         if Path(name).exists():
             raise
@@ -174,7 +182,7 @@ def _open_tokenizer(name: str) -> Tokenizer:
 
     # Where there is no network this fails at once; from_pretrained would try for a minute.
     HfApi().model_info(name, timeout=HUB_TIMEOUT_SECONDS)
-    return AutoTokenizer.from_pretrained(name)
+    return AutoTokenizer.from_pretrained(name, trust_remote_code=False)
 
 
 def save_tokenizer(tokenizer: Tokenizer, directory: Path) -> None:

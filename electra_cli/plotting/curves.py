@@ -3,16 +3,17 @@
 Pure: columns of a log in, points out. Draws nothing and loads neither plotly nor matplotlib.
 """
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
+
 from electra_cli.metrics import VALIDATION_PREFIX
+from electra_cli.plotting.run_log import Column, RunLog
 
 # Lies near the start of what is written, and tells it from a file of the user's.
 MARK = "electra plot"
-
-Column = Sequence[float | None]
 
 # A curve with more values than two a bucket is thinned. A panel is some 400 pixels wide, so a
 # thousand buckets leave detail to zoom into.
@@ -20,18 +21,6 @@ BUCKETS = 1_000
 
 # Weight of the past in the smoothed line at first: calm, yet it follows a run of thirty rows.
 SMOOTHING = 0.6
-
-
-@dataclass(frozen=True)
-class RunLog:
-    """A run's name, and the columns of its training log; every row has a step."""
-
-    name: str
-    columns: Mapping[str, Column]
-
-    def column(self, name: str) -> Column:
-        """A column; without values where the log, of an older version, has none."""
-        return self.columns.get(name, ())
 
 
 @dataclass(frozen=True)
@@ -94,6 +83,7 @@ GROUPS = (
                 "rtd_loss",
                 "rtd_constant_loss",
             ),
+            Panel("Word loss", "nats a token, of restoring the corrupted text", "word_loss"),
         ),
     ),
     Group(
@@ -110,6 +100,7 @@ GROUPS = (
             Panel("RTD AUC", "without [CLS] and [SEP]; 0.5 is chance", "rtd_content_auc"),
             Panel("RTD precision", "share of flagged tokens that are replaced", "rtd_precision"),
             Panel("RTD recall", "share of replaced tokens that are flagged", "rtd_recall"),
+            Panel("Word accuracy", "restored token equals the original", "word_accuracy"),
         ),
     ),
     Group(
@@ -127,8 +118,8 @@ GROUPS = (
 class Points:
     """Values of a column and the rows of the log that they belong to."""
 
-    rows: list[int]
-    values: list[float]
+    rows: npt.NDArray[np.int64]
+    values: Column
 
 
 @dataclass(frozen=True)
@@ -150,30 +141,26 @@ class Curve:
 
 
 def thin(column: Column) -> Curve:
-    """The curve of a column; empty cells and values that are not finite are gaps."""
-    rows = [row for row, value in enumerate(column) if value is not None and math.isfinite(value)]
-    values = [value for value in column if value is not None and math.isfinite(value)]
+    """The curve of a column; values that are not finite are gaps."""
+    rows = np.flatnonzero(np.isfinite(column))
+    values = column[rows]
     if len(values) <= 2 * BUCKETS:
         points = Points(rows, values)
         return Curve(points, points)
-    kept = {0, len(values) - 1}
-    means = Points([], [])
-    for bucket in range(BUCKETS):
-        start = bucket * len(values) // BUCKETS
-        stop = (bucket + 1) * len(values) // BUCKETS
-        inside = values[start:stop]
-        kept.add(start + inside.index(min(inside)))
-        kept.add(start + inside.index(max(inside)))
-        means.rows.append(rows[(start + stop) // 2])
-        means.values.append(math.fsum(inside) / len(inside))
-    order = sorted(kept)
-    return Curve(Points([rows[i] for i in order], [values[i] for i in order]), means)
+    bounds = np.arange(BUCKETS + 1) * len(values) // BUCKETS
+    starts, stops = bounds[:-1], bounds[1:]
+    buckets = [values[start:stop] for start, stop in zip(starts, stops, strict=True)]
+    lowest = starts + [bucket.argmin() for bucket in buckets]
+    highest = starts + [bucket.argmax() for bucket in buckets]
+    kept = np.unique(np.concatenate([lowest, highest, [0, len(values) - 1]]))
+    means = Points(rows[(starts + stops) // 2], np.array([bucket.mean() for bucket in buckets]))
+    return Curve(Points(rows[kept], values[kept]), means)
 
 
-def smoothed(values: Sequence[float], weight: float) -> list[float]:
+def smoothed(values: Sequence[float] | Column, weight: float) -> Column:
     """Exponential mean, its start without bias; `weight` in [0, 1) is that of the past.
 
-    page.js does the same.
+    lines.js does the same.
     """
     result = []
     total = norm = 0.0
@@ -181,7 +168,7 @@ def smoothed(values: Sequence[float], weight: float) -> list[float]:
         total = weight * total + value
         norm = weight * norm + 1.0
         result.append(total / norm)
-    return result
+    return np.array(result)
 
 
 def has_values(panel: Panel, runs: Sequence[RunLog]) -> bool:
@@ -192,4 +179,5 @@ def has_values(panel: Panel, runs: Sequence[RunLog]) -> bool:
 
 def last(column: Column) -> float | None:
     """The newest value of a column."""
-    return next((value for value in reversed(column) if value is not None), None)
+    known = np.flatnonzero(np.isfinite(column))
+    return float(column[known[-1]]) if known.size else None

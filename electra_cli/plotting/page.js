@@ -1,29 +1,31 @@
-// Draws the panels of page.html from the data beside it, and again whenever the form changes.
-// The form is the whole state: the address after # is a permalink to it, such as
-// #x=tokens&y=log&smooth=0.9&hide=1 (hide: the runs left out, counted from 0).
-"use strict";
+// Joins the form, the panels and the data, and draws again whenever the form changes.
+// The form and the zoom are the whole state: the address after # is a permalink to it, such as
+// #x=tokens&y=log&smooth=0.9&hide=1&from=0&to=500 (hide: the runs left out, counted from 0).
 
-const runs = JSON.parse(document.getElementById("data").textContent);
 const form = document.querySelector("form");
 const panels = [...document.querySelectorAll("figure")].map((figure) => {
   const plot = figure.querySelector(".plot");
-  const cursor = document.createElement("div");
-  cursor.className = "cursor";
-  plot.after(cursor);
+  const cursor = element("div", "cursor");
+  const tip = element("div", "tip");
+  plot.after(cursor, tip);
   return {
-    plot, cursor, values: figure.querySelector(".values"), lines: [],
+    plot, cursor, tip, values: figure.querySelector(".values"), lines: [], marks: [], area: null,
     training: figure.dataset.training, heldOut: figure.dataset.heldOut,
     reference: figure.dataset.reference, smooth: figure.dataset.smooth === "1",
   };
 });
+const wholeButton = document.getElementById("whole");
 const touch = matchMedia("(pointer: coarse)").matches;
 const dark = matchMedia("(prefers-color-scheme: dark)");
+
+// The part of the x axis that is looked at: [from, to], or null for all of it.
+let zoom = null;
 
 function readState() {
   const fields = new FormData(form);
   const boxes = [...form.querySelectorAll("[name=run]")];
   const hide = boxes.filter((box) => !box.checked).map((box) => Number(box.value));
-  return { x: fields.get("x"), y: fields.get("y"), smooth: Number(fields.get("smooth")), hide };
+  return { x: fields.get("x"), y: fields.get("y"), smooth: Number(fields.get("smooth")), hide, zoom };
 }
 
 function restoreState() {
@@ -36,11 +38,15 @@ function restoreState() {
   if (wanted.has("smooth")) form.elements.smooth.value = wanted.get("smooth");
   const hidden = (wanted.get("hide") ?? "").split(",");
   for (const box of form.querySelectorAll("[name=run]")) box.checked = !hidden.includes(box.value);
+  const [from, to] = ["from", "to"].map((name) => parseFloat(wanted.get(name)));
+  zoom = from < to ? [from, to] : null;
 }
 
-function permalink({ x, y, smooth, hide }) {
+function keepState() {
+  const { x, y, smooth, hide } = readState();
   const fields = new URLSearchParams({ x, y, smooth });
   if (hide.length) fields.set("hide", hide.join(","));
+  if (zoom) [["from", zoom[0]], ["to", zoom[1]]].forEach(([name, end]) => fields.set(name, end));
   history.replaceState(null, "", "#" + fields);
 }
 
@@ -49,142 +55,66 @@ function theme() {
   const read = (name) => style.getPropertyValue(name).trim();
   return {
     muted: read("--muted"), rule: read("--rule"), surface: read("--surface"),
-    series: read("--series").split(/\s+/), font: getComputedStyle(document.body).fontFamily,
-  };
-}
-
-// The same as curves.smoothed.
-function smoothed(values, weight) {
-  let total = 0;
-  let norm = 0;
-  return values.map((value) => {
-    total = weight * total + value;
-    norm = weight * norm + 1;
-    return total / norm;
-  });
-}
-
-// The lines of one run in one panel, over the whole run: { x, y, role, run, end, look }: end is
-// where the run ends, look is what Plotly draws the line by.
-function linesOf(run, index, panel, state, colors) {
-  const x = run.x[state.x];
-  if (!x.length) return [];
-  const alone = runs.length === 1;
-  // One run: a colour for training, another for held-out. Several: a colour a run, and where
-  // there are more runs than colours, other dashes.
-  const color = (role) => colors.series[(alone ? role : index) % colors.series.length];
-  const dash = index < colors.series.length ? "solid" : "longdash";
-  const weight = panel.smooth ? state.smooth : 0;
-  const line = (points, y, role, look) =>
-    ({ x: points.at.map((place) => x[place]), y, role, run, end: x.at(-1), look });
-  const lines = [];
-
-  const training = run.curves[panel.training];
-  if (training) {
-    const base = training.means ?? training.points;
-    const strong = { line: { color: color(0), width: 2, dash } };
-    if (training.means || weight > 0) {
-      const faint = { line: { color: color(0), width: 1, dash }, opacity: 0.35 };
-      lines.push(line(training.points, training.points.y, "training", faint));
-      lines.push(line(base, smoothed(base.y, weight), weight > 0 ? "smoothed" : "mean", strong));
-    } else {
-      lines.push(line(base, base.y, "training", strong));
-    }
-  }
-  const heldOut = run.curves[panel.heldOut]?.points;
-  if (heldOut) {
-    const marker = { color: color(1), size: 5, line: { color: colors.surface, width: 1 } };
-    const look = { mode: "lines+markers", line: { color: color(1), width: 1, dash }, marker };
-    lines.push(line(heldOut, heldOut.y, "held-out", look));
-  }
-  const reference = run.curves[panel.reference];
-  if (reference) {
-    const base = reference.means ?? reference.points;
-    const dotted = { color: alone ? colors.muted : color(0), width: 1.5, dash: "dot" };
-    lines.push(line(base, smoothed(base.y, weight), "reference", { line: dotted }));
-  }
-  return lines;
-}
-
-// The part of the x axis that is looked at: [from, to], or null for all of it.
-let zoom = null;
-
-// All of the longest run that is shown, and a little more for its last mark.
-function wholeRange(state) {
-  const shown = runs.filter((_, index) => !state.hide.includes(index));
-  const ends = shown.map((run) => run.x[state.x].at(-1));
-  return [0, Math.max(0, ...ends.filter(Number.isFinite)) * 1.015 || 1];
-}
-
-// The zoomed part of a line and a point to each side, so that the y axis fits what is seen.
-function seen({ x, y }) {
-  if (!zoom) return { x, y };
-  const first = Math.max(0, countUpTo(x, zoom[0]) - 1);
-  const end = countUpTo(x, zoom[1]) + 1;
-  return { x: x.slice(first, end), y: y.slice(first, end) };
-}
-
-// How many of the ascending numbers are at most `limit`.
-function countUpTo(numbers, limit) {
-  let low = 0;
-  let high = numbers.length;
-  while (low < high) {
-    const middle = (low + high) >> 1;
-    if (numbers[middle] <= limit) low = middle + 1;
-    else high = middle;
-  }
-  return low;
-}
-
-function layoutOf(state, colors, traces) {
-  const grid = { gridcolor: colors.rule, zeroline: false, automargin: true, nticks: 6 };
-  return {
-    margin: { l: 44, r: 12, t: 8, b: 36 },
-    font: { family: colors.font, size: 12, color: colors.muted },
-    paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
-    showlegend: false, hovermode: false, dragmode: touch ? false : "zoom",
-    xaxis: {
-      ...grid, title: { text: axisTitle(), standoff: 6 }, range: zoom ?? wholeRange(state),
-      exponentformat: state.x === "flops" ? "power" : "B", fixedrange: touch,
-    },
-    yaxis: { ...grid, ...ticks(state, traces), type: state.y, fixedrange: true },
+    warning: read("--warning"), series: read("--series").split(/\s+/),
+    font: getComputedStyle(document.body).fontFamily,
   };
 }
 
 const axisTitle = () => form.querySelector("[name=x]:checked + span").textContent;
 
-// Labels that do not crowd: 45k, 2×10⁻⁴, and on a log axis of few decades 1, 2 and 5 of each.
-function ticks(state, traces) {
-  let low = Infinity;
-  let high = 0;
-  for (const value of traces.flatMap(({ y }) => y)) {
-    if (value > 0) low = Math.min(low, value);
-    high = Math.max(high, value);
-  }
-  const exponentformat = high >= 1e4 ? "B" : "power";
-  const decades = Math.log10(high / low);
-  if (state.y === "linear") return { exponentformat };
-  if (decades > 3) return { dtick: 1, exponentformat };
-  return { tickformat: high >= 1e4 ? "~s" : ".3~g", dtick: decades > 0.9 ? "D2" : undefined };
-}
+// Panels whose curves are not on the page yet, and the timer that goes on with them.
+let unpainted = [];
+let painting = 0;
 
+// What is seen at once, the rest of the panels one by one, so that the page answers in between.
 function draw() {
   const state = readState();
   const colors = theme();
   document.getElementById("weight").textContent = state.smooth.toFixed(2);
-  for (const box of form.querySelectorAll("[name=run]")) {
-    box.style.setProperty("--series-color", colors.series[box.value % colors.series.length]);
-  }
-  const config = { displayModeBar: false, responsive: true, doubleClick: false };
+  wholeButton.hidden = !zoom;
+  drawLegend(colors);
+  const shown = runs.map((run, index) => [run, index]).filter(([, i]) => !state.hide.includes(i));
   for (const panel of panels) {
-    panel.lines = runs.flatMap((run, index) =>
-      state.hide.includes(index) ? [] : linesOf(run, index, panel, state, colors));
-    const traces = panel.lines.map((line) => ({
-      type: "scatter", mode: "lines", ...seen(line), ...line.look,
-    }));
-    Plotly.react(panel.plot, traces, layoutOf(state, colors, traces), config);
+    panel.lines = shown.flatMap(([run, index]) => linesOf(run, index, panel, state, colors));
+    const drawn = shown.filter(([run]) => panel.lines.some((line) => line.run === run));
+    panel.marks = drawn.flatMap(([run, index]) => marksOf(run, index, state, colors));
   }
   readAt(null);
+  const places = new Map(panels.map((panel) => [panel, panel.plot.getBoundingClientRect()]));
+  const isSeen = (panel) => places.get(panel).bottom > 0 && places.get(panel).top < innerHeight;
+  panels.filter(isSeen).forEach((panel) => paint(panel, state, colors));
+  unpainted = panels.filter((panel) => !isSeen(panel));
+  clearTimeout(painting);
+  painting = setTimeout(paintRest, 0, state, colors);
+}
+
+function paintRest(state, colors) {
+  if (!unpainted.length) return;
+  paint(unpainted.shift(), state, colors);
+  painting = setTimeout(paintRest, 0, state, colors);
+}
+
+function paint(panel, state, colors) {
+  const traces = panel.lines.map((line) => ({
+    type: "scatter", mode: "lines", ...seen(line, state.zoom), ...line.trace,
+  }));
+  const layout = layoutOf(state, colors, axisTitle(), traces, panel.marks);
+  if (panel.marks.length) traces.push(markTrace(panel.marks));
+  const config = {
+    displayModeBar: false, responsive: true, doubleClick: false, showTips: false,
+  };
+  Plotly.react(panel.plot, traces, layout, config);
+  if (!panel.area) join(panel);
+}
+
+// Beside the box of each run its line and its symbol.
+function drawLegend(colors) {
+  for (const box of form.querySelectorAll("[name=run]")) {
+    const { training: color, dash, symbol } = lookOf(Number(box.value), colors);
+    box.parentElement.querySelector(".swatch")?.remove();
+    const line = lineSwatch({ color, width: 2, dash });
+    box.after(element("span", "swatch", line, symbolSwatch(symbol.text, color)));
+  }
 }
 
 // Once for many events at a time, such as those of a moving slider.
@@ -194,82 +124,47 @@ function drawSoon() {
   waiting = setTimeout(draw);
 }
 
-function figure(value) {
-  if (value === undefined) return "–";
-  if (value === 0) return "0";
-  if (value < 1e-3 || value >= 1e13) return value.toExponential(3);
-  const digits = { minimumSignificantDigits: 4, maximumSignificantDigits: 4 };
-  return value.toLocaleString("en", value >= 1e3 ? { maximumFractionDigits: 0 } : digits);
-}
-
-// Write above every panel what its lines are at x: the newest value then, none after a run's end.
-// Null: the newest value of all.
-function readAt(x) {
-  const moment = x === null ? "newest values" : `at ${figure(x)} ${axisTitle()}`;
-  document.getElementById("at").textContent = moment;
-  for (const { values, cursor, lines } of panels) {
-    values.replaceChildren(...runs.map((run) => {
-      const entries = document.createElement("span");
-      entries.append(...lines.filter((line) => line.run === run).flatMap((line) => entry(line, x)));
-      return entries;
-    }));
-    cursor.hidden = x === null;
-  }
-}
-
-// A swatch and a number; of several runs without the raw line, for room.
-function entry({ x: over, y, role, run, look, end }, x) {
-  if (runs.length > 1 && look.opacity) return [];
-  const swatch = document.createElement("i");
-  swatch.className = role;
-  swatch.style.color = look.line.color;
-  swatch.style.opacity = look.opacity ?? 1;
-  const text = document.createElement("span");
-  const value = x > end ? undefined : y[countUpTo(over, x ?? Infinity) - 1];
-  text.append(swatch, runs.length > 1 ? figure(value) : `${role} ${figure(value)}`);
-  text.title = `${run.name}, ${role}`;
-  return [text];
+function lookAt(range) {
+  zoom = range;
+  keepState();
+  drawSoon();
 }
 
 // What happens in one panel happens in all: the moment pointed at, the part looked at.
-function join({ plot }) {
+function join(panel) {
+  const { plot } = panel;
+  panel.area = () => plot.querySelector(".nsewdrag").getBoundingClientRect();
   plot.addEventListener("pointermove", ({ clientX }) => {
-    const area = plot.querySelector(".nsewdrag").getBoundingClientRect();
+    const area = panel.area();
     const share = (clientX - area.left) / area.width;
-    if (share >= 0 && share <= 1) pointAt(share, plot.layout.xaxis.range);
+    if (share >= 0 && share <= 1) pointAt(share, panel);
   });
   plot.addEventListener("pointerleave", () => readAt(null));
   plot.on("plotly_relayout", (change) => {
-    if (!("xaxis.range[0]" in change)) return;
-    zoom = [change["xaxis.range[0]"], change["xaxis.range[1]"]];
-    drawSoon();
+    if ("xaxis.range[0]" in change) lookAt([change["xaxis.range[0]"], change["xaxis.range[1]"]]);
   });
-  plot.on("plotly_doubleclick", () => { zoom = null; drawSoon(); });
+  plot.on("plotly_doubleclick", () => lookAt(null));
 }
 
-function pointAt(share, [from, to]) {
-  // All places are measured before anything moves: the browser lays the page out once.
-  const places = panels.map(({ plot }) => ({
-    outer: plot.parentElement.getBoundingClientRect(),
-    area: plot.querySelector(".nsewdrag").getBoundingClientRect(),
-  }));
-  readAt(from + share * (to - from));
-  panels.forEach(({ cursor }, index) => {
-    const { outer, area } = places[index];
-    Object.assign(cursor.style, {
-      left: `${area.left - outer.left + share * area.width}px`,
-      top: `${area.top - outer.top}px`, height: `${area.height}px`,
-    });
-  });
+// A page that follows a run reads itself anew, but not under the reader's hand.
+function follow(seconds) {
+  let touchedAt = -Infinity;
+  for (const kind of ["pointermove", "pointerdown", "keydown", "scroll"]) {
+    addEventListener(kind, () => { touchedAt = performance.now(); }, { passive: true });
+  }
+  setInterval(() => {
+    if (!document.hidden && performance.now() - touchedAt > 3000) location.reload();
+  }, seconds * 1000);
 }
 
 restoreState();
 draw();
-panels.forEach(join);
 form.addEventListener("input", ({ target }) => {
   if (target.name === "x") zoom = null;
   drawSoon();
 });
-form.addEventListener("change", () => permalink(readState()));
-addEventListener("hashchange", () => { zoom = null; restoreState(); drawSoon(); });
+form.addEventListener("change", keepState);
+wholeButton.addEventListener("click", () => lookAt(null));
+addEventListener("hashchange", () => { restoreState(); drawSoon(); });
 dark.addEventListener("change", drawSoon);
+if (data.reloadSeconds) follow(data.reloadSeconds);

@@ -1,17 +1,21 @@
 """One HTML file with the curves of some runs, that needs nothing but a browser.
 
 Plotly's JavaScript comes from the installed package and the data lies beside it, so the page opens
-without a network. Python lays the panels and the table out; page.js draws and page.css colours, so
-plotly.graph_objects, which takes as long to load as all the rest, is not needed.
+without a network. Python lays the panels and the tables out; lines.js says what is drawn,
+readout.js what is read, page.js joins them, so plotly.graph_objects, which takes as long to load as
+all the rest, is not needed.
 """
 
 import json
-import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from dataclasses import asdict
 from html import escape
 from importlib import resources
 from pathlib import Path
 from string import Template
+from typing import Any
+
+import numpy as np
 
 from electra_cli.plotting.curves import (
     AXES,
@@ -19,48 +23,63 @@ from electra_cli.plotting.curves import (
     GROUPS,
     MARK,
     SMOOTHING,
-    Column,
+    Axis,
     Curve,
     Panel,
-    RunLog,
+    Points,
     has_values,
     last,
     thin,
 )
+from electra_cli.plotting.look import DARK, DASHES, LIGHT, MARK_LOOKS, SYMBOLS
+from electra_cli.plotting.run_log import Column, RunLog
+from electra_cli.plotting.settings import labels
+from electra_cli.plotting.tables import events_section, figures_section, settings_section
 
-_THINNING = (
-    f"Long curves are cut into {BUCKETS:,} pieces: the faint line goes through the lowest and the "
-    "highest value of each, the strong line through the means."
-)
+_SCRIPTS = ("lines.js", "readout.js", "page.js")
 
 
-def write_page(path: Path, runs: Sequence[RunLog]) -> None:
-    """Write the page of these runs; a page that is there is replaced, whole or not at all."""
+def write_page(path: Path, runs: Sequence[RunLog], reload_seconds: int | None = None) -> None:
+    """Write the page of these runs; a page that is there is replaced, whole or not at all.
+
+    With `reload_seconds` the page opens itself anew so often, to follow a run that goes on.
+    """
     partial = path.with_name(path.name + ".partial")
-    partial.write_text(_page(runs), encoding="utf-8", errors="replace")
+    partial.write_text(_page(runs, reload_seconds), encoding="utf-8", errors="replace")
     partial.replace(path)
 
 
-def _page(runs: Sequence[RunLog]) -> str:
+def _page(runs: Sequence[RunLog], reload_seconds: int | None) -> str:
     from plotly.offline import get_plotlyjs
 
     curves = [_curves(run) for run in runs]
-    data = [_run_data(run, of_run) for run, of_run in zip(runs, curves, strict=True)]
+    data = {
+        "runs": [_run_data(run, of_run) for run, of_run in zip(runs, curves, strict=True)],
+        "dashes": DASHES,
+        "symbols": [asdict(symbol) for symbol in SYMBOLS],
+        "marks": {kind: asdict(look) for kind, look in MARK_LOOKS.items()},
+        "reloadSeconds": reload_seconds,
+    }
     title = runs[0].name if len(runs) == 1 else f"{len(runs)} runs"
-    thinned = any(curve.thinned for of_run in curves for curve in of_run.values())
     return Template(_asset("page.html")).substitute(
         mark=MARK,
         title=escape(title),
+        light=LIGHT.css(),
+        dark=DARK.css(),
         style=_asset("page.css"),
+        marks=_mark_key(runs),
+        live=f"Follows the run: read anew every {reload_seconds} s." if reload_seconds else "",
         axes=_axis_inputs(runs),
         runs=_run_inputs(runs),
         smoothing=SMOOTHING,
-        thinning=_THINNING if thinned else "",
+        thinning=_thinning(runs, curves),
         panels=_groups(runs),
-        table=_table(runs),
+        settings=settings_section(runs),
+        figures=figures_section(runs),
+        events=events_section(runs),
         plotly=get_plotlyjs(),
         data=_json(data),
-        script=_asset("page.js"),
+        script="".join(_asset(name) for name in _SCRIPTS),
     )
 
 
@@ -82,45 +101,91 @@ def _curves(run: RunLog) -> dict[str, Curve]:
     """The run's curves by column; a column without values has none."""
     wanted = {column for group in GROUPS for panel in group.panels for column in _columns(panel)}
     curves = {column: thin(run.column(column)) for column in sorted(wanted)}
-    return {column: curve for column, curve in curves.items() if curve.points.rows}
+    return {column: curve for column, curve in curves.items() if curve.points.rows.size}
+
+
+def _thinning(runs: Sequence[RunLog], curves: Sequence[dict[str, Curve]]) -> str:
+    """What was left out, and how."""
+    if not any(curve.thinned for of_run in curves for curve in of_run.values()):
+        return ""
+    rows = max(len(run.column("step")) for run in runs)
+    return (
+        f"Thinned: the longest log has {rows:,} rows. Long curves are cut into {BUCKETS:,} pieces "
+        "of as many values each: the faint line goes through the lowest and the highest value of "
+        "each piece, the strong line through the means, so no peak is lost."
+    )
 
 
 def _run_data(run: RunLog, curves: dict[str, Curve]) -> dict[str, object]:
-    """What page.js reads of a run: the axes at the rows that are drawn, and the curves over them.
+    """What the scripts read of a run: the axes at the rows that are drawn, the curves over them.
 
     Values have six digits: a pixel needs three, and the page is read over slow lines too.
     """
-    drawn = sorted({row for c in curves.values() for row in (*c.points.rows, *c.means.rows)})
-    place = {row: index for index, row in enumerate(drawn)}
+    parts = [part for curve in curves.values() for part in (curve.points, curve.means)]
+    drawn = np.unique(np.concatenate([part.rows for part in parts]))
 
-    def points(rows: Iterable[int], values: Iterable[float]) -> dict[str, object]:
-        return {"at": [place[row] for row in rows], "y": [_rounded(value) for value in values]}
+    def points(part: Points) -> dict[str, object]:
+        return {"at": np.searchsorted(drawn, part.rows).tolist(), "y": _rounded(part.values, 6)}
 
     x: dict[str, list[float | None]] = {}
     for axis in AXES:
         column = run.column(axis.column)
-        x[axis.key] = [_scaled(column[row], axis.divisor) for row in drawn] if column else []
+        x[axis.key] = _rounded(column[drawn] / axis.divisor, 12) if column.size else []
     return {
         "name": run.name,
         "x": x,
         "curves": {
             column: {
-                "points": points(curve.points.rows, curve.points.values),
-                "means": points(curve.means.rows, curve.means.values) if curve.thinned else None,
+                "points": points(curve.points),
+                "means": points(curve.means) if curve.thinned else None,
             }
             for column, curve in curves.items()
         },
+        "marks": _marks(run),
     }
 
 
-def _rounded(value: float) -> float:
-    return float(f"{value:.6g}")
+def _marks(run: RunLog) -> list[dict[str, Any]]:
+    """The marks of a run with their places on every axis."""
+    marks = run.drawn_marks()
+    steps = run.column("step")
+    at = [mark.step for mark in marks]
+    places = {axis.key: _places(axis, at, steps, run.column(axis.column)) for axis in AXES}
+    return [
+        {
+            "step": mark.step,
+            "kind": mark.kind,
+            "text": mark.text,
+            "x": {key: column[index] for key, column in places.items()},
+        }
+        for index, mark in enumerate(marks)
+    ]
 
 
-def _scaled(value: float | None, divisor: float) -> float | None:
-    if value is None or not math.isfinite(value):
-        return None
-    return float(f"{value / divisor:.12g}")
+def _places(axis: Axis, at: Sequence[int], steps: Column, column: Column) -> list[float | None]:
+    """Where steps lie on an axis: between the rows of the log, from nothing at step 0 on."""
+    if column is steps:
+        return list(at)  # to the step, also beyond the newest row
+    known = np.isfinite(column)
+    if not known.any():
+        return [None] * len(at)
+    xs, ys = np.append(0, steps[known]), np.append(0, column[known] / axis.divisor)
+    return _rounded(np.interp(at, xs, ys), 12)
+
+
+def _rounded(values: Column, digits: int) -> list[float | None]:
+    """Values with so many digits; None for those that are not finite."""
+    return [float(f"{v:.{digits}g}") if np.isfinite(v) else None for v in values.tolist()]
+
+
+def _mark_key(runs: Sequence[RunLog]) -> str:
+    """The symbols of what happened in these runs."""
+    present = {mark.kind for run in runs for mark in run.drawn_marks()}
+    return "".join(
+        f'<span><i class="{kind}">{look.symbol.text}</i>{kind}</span>'
+        for kind, look in MARK_LOOKS.items()
+        if kind in present
+    )
 
 
 def _axis_inputs(runs: Sequence[RunLog]) -> str:
@@ -137,15 +202,15 @@ def _axis_inputs(runs: Sequence[RunLog]) -> str:
 
 
 def _run_inputs(runs: Sequence[RunLog]) -> str:
-    """A box to hide a run by; one run has none."""
+    """The legend of several runs: a box to hide each by, its line, its name, what differs."""
     if len(runs) == 1:
         return ""
     boxes = (
-        f'<label title="{escape(run.name)}"><input type="checkbox" name="run" value="{index}" '
-        f"checked><span>{escape(run.name)}</span></label>"
-        for index, run in enumerate(runs)
+        f'<label><input type="checkbox" name="run" value="{index}" checked>'
+        f"<b>{escape(run.name)}</b><span>{escape(label)}</span></label>"
+        for index, (run, label) in enumerate(zip(runs, labels(runs), strict=True))
     )
-    return f'<fieldset class="runs"><legend>runs</legend>{"".join(boxes)}</fieldset>'
+    return f'<fieldset class="runs">{"".join(boxes)}</fieldset>'
 
 
 def _groups(runs: Sequence[RunLog]) -> str:
@@ -164,37 +229,3 @@ def _groups(runs: Sequence[RunLog]) -> str:
             grid = f'<div class="grid">{"".join(panels)}</div>'
             sections.append(f"<section><h2>{group.title}</h2>{grid}</section>")
     return "\n".join(sections)
-
-
-def _table(runs: Sequence[RunLog]) -> str:
-    """The last figures of every run: of training and of held-out text."""
-    names = "".join(f'<th colspan="2" scope="colgroup">{escape(run.name)}</th>' for run in runs)
-    kinds = '<th scope="col">training</th><th scope="col">held-out</th>' * len(runs)
-    rows = []
-    for axis in AXES:
-        cells = (_cell(run.column(axis.column), axis.divisor) for run in runs)
-        rows.append((axis.title, "".join(f"{cell}<td></td>" for cell in cells)))
-    for group in GROUPS:
-        for panel in group.panels:
-            if has_values(panel, runs):
-                cells = (
-                    _cell(run.column(panel.column)) + _cell(run.column(panel.held_out))
-                    for run in runs
-                )
-                rows.append((panel.title, "".join(cells)))
-    body = "".join(f'<tr><th scope="row">{title}</th>{cells}</tr>' for title, cells in rows)
-    return (
-        f"<table><thead><tr><th></th>{names}</tr><tr><th></th>{kinds}</tr></thead>"
-        f"<tbody>{body}</tbody></table>"
-    )
-
-
-def _cell(column: Column, divisor: float = 1.0) -> str:
-    value = last(column)
-    return f"<td>{'–' if value is None else _number(value / divisor)}</td>"
-
-
-def _number(value: float) -> str:
-    """Four digits; of counts all before the point."""
-    is_count = abs(value) < 1e13 and (value == int(value) or abs(value) >= 1e3)
-    return f"{value:,.0f}" if is_count else f"{value:#.4g}"

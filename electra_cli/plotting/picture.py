@@ -1,9 +1,10 @@
-"""The main curves of some runs as a PNG, for a README or a chat.
+"""The curves of some runs as a PNG, for a README or a chat: the page's panels, on white.
 
-Looks like the page on a light background. Drawn without pyplot: nothing global changes, so training
-can call it too.
+Drawn by matplotlib, which needs no browser, without pyplot: nothing global changes, so training can
+call it too.
 """
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,33 +15,25 @@ from electra_cli.plotting.curves import (
     SMOOTHING,
     Panel,
     Points,
-    RunLog,
     has_values,
     last,
     smoothed,
     thin,
 )
+from electra_cli.plotting.look import DASHES, LIGHT, MARK_LOOKS, SYMBOLS
+from electra_cli.plotting.run_log import Column, RunLog
+from electra_cli.plotting.settings import labels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
-_COLUMNS = ("mlm_masked_loss", "rtd_loss", "rtd_content_auc", "learning_rate")
-_PANELS = tuple(panel for group in GROUPS for panel in group.panels if panel.column in _COLUMNS)
+_COLUMNS = 3
+_POINTS_A_PIXEL = 0.75
+_MOST_SYMBOLS = 40  # as in lines.js
 
-# The light colours of page.css.
-_COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
-_TEXT, _MUTED, _RULE = "#1c2430", "#667085", "#e3e6eb"
-
-_LINE: dict[str, Any] = {"linewidth": 1.6}
 _DOTS: dict[str, Any] = {"linewidth": 1.2, "linestyle": ":"}
-_MARKS: dict[str, Any] = {
-    "linewidth": 0.8,
-    "marker": "o",
-    "markersize": 4,
-    "markeredgecolor": "white",
-    "markeredgewidth": 0.6,
-}
 
 
 def write_picture(path: Path, runs: Sequence[RunLog]) -> None:
@@ -49,97 +42,182 @@ def write_picture(path: Path, runs: Sequence[RunLog]) -> None:
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    panels = [panel for panel in _PANELS if has_values(panel, runs)]
-    rows = (len(panels) + 1) // 2
-    layout = ConstrainedLayoutEngine(w_pad=0.15, h_pad=0.1)
-    figure = Figure(figsize=(10, 0.6 + 2.8 * rows), dpi=144, layout=layout)
+    panels = [panel for group in GROUPS for panel in group.panels if has_values(panel, runs)]
+    rows = -(-len(panels) // _COLUMNS)
+    looks = [_Look(index, is_alone=len(runs) == 1) for index in range(len(runs))]
+    layout = ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.1)
+    figure = Figure(figsize=(13, 0.8 + 2.5 * rows), dpi=120, layout=layout)
     FigureCanvasAgg(figure)
+    end = max([1.0, *(last(run.column("step")) or 0 for run in runs)])
+    end = max([end, *(mark.step for run in runs for mark in run.marks)])
     for place, panel in enumerate(panels, start=1):
-        axes = figure.add_subplot(rows, 2, place)
+        axes = figure.add_subplot(rows, _COLUMNS, place)
         _frame(axes, panel)
-        for index, run in enumerate(runs):
-            _draw(axes, panel, run, _Colors(index, alone=len(runs) == 1))
-        axes.set_xlim(0, max(last(run.column("step")) or 0 for run in runs) * 1.015 or 1)
-    _name(figure, runs)
+        for run, look in zip(runs, looks, strict=True):
+            _draw(axes, panel, run, look)
+            if has_values(panel, [run]):
+                _mark(axes, run, look)
+        axes.set_xlim(0, end * 1.015)
+    _name(figure, runs, looks)
     partial = path.with_name(path.name + ".partial")
-    figure.savefig(partial, format="png", metadata={"Software": MARK})
+    with warnings.catch_warnings():
+        # The font's; a character that it has not is a box, and nothing that anybody could mend.
+        warnings.filterwarnings("ignore", "Glyph .* missing")
+        figure.savefig(partial, format="png", metadata={"Software": MARK})
     partial.replace(path)
 
 
-class _Colors:
-    """One run: a colour for training, another for held-out text. Several: a colour a run."""
+class _Look:
+    """How a run looks, as lines.js has it: alone a colour for training, another for held-out text;
+    among others a colour, a dash and a symbol a run."""
 
-    def __init__(self, index: int, alone: bool) -> None:
-        self.training = _COLORS[index % len(_COLORS)]
-        self.held_out = _COLORS[1] if alone else self.training
-        self.reference = _MUTED if alone else self.training
+    def __init__(self, index: int, is_alone: bool) -> None:
+        self.is_alone = is_alone
+        self.training = LIGHT.series[index % len(LIGHT.series)]
+        self.held_out = LIGHT.series[1] if is_alone else self.training
+        self.reference = LIGHT.muted if is_alone else self.training
+        self.symbol = SYMBOLS[index % len(SYMBOLS)].matplotlib
+        lengths = [length * _POINTS_A_PIXEL for length in DASHES[index % len(DASHES)]]
+        dash: Any = (0, lengths) if lengths else "-"
+        self.line: dict[str, Any] = {"color": self.training, "linewidth": 1.5, "linestyle": dash}
+        self.marks: dict[str, Any] = {
+            "color": self.held_out,
+            "linewidth": 0.75,
+            "linestyle": dash,
+            "marker": self.symbol,
+            "markersize": 5,
+            "markeredgecolor": LIGHT.surface,
+            "markeredgewidth": 0.7,
+        }
+
+    def mark_color(self, kind: str) -> str:
+        """The colour of something that happened."""
+        if not self.is_alone:
+            return self.training
+        return LIGHT.warning if kind == "warning" else LIGHT.muted
 
 
 def _frame(axes: "Axes", panel: Panel) -> None:
-    from matplotlib.ticker import EngFormatter
-
-    axes.set_title(panel.title, loc="left", fontsize=11, fontweight="bold", color=_TEXT)
-    axes.set_title(panel.note, loc="right", fontsize=8, color=_MUTED)
-    axes.set_xlabel("steps", fontsize=9, color=_MUTED)
-    axes.grid(color=_RULE, linewidth=0.8)
+    axes.set_title(f"{panel.title}\n", loc="left", fontsize=11, fontweight="bold", color=LIGHT.text)
+    axes.text(
+        0, 1.04, panel.note, transform=axes.transAxes, fontsize=8.5, color=LIGHT.muted, va="bottom"
+    )
+    axes.set_xlabel("steps", fontsize=9, color=LIGHT.muted)
+    axes.grid(color=LIGHT.rule, linewidth=0.8)
     axes.set_axisbelow(True)
     axes.spines[:].set_visible(False)
-    axes.tick_params(length=0, labelsize=9, labelcolor=_MUTED)
-    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
-    axes.yaxis.set_major_formatter(lambda value, _: f"{value:.4g}")
+    axes.tick_params(length=0, labelsize=9, labelcolor=LIGHT.muted)
+    axes.locator_params(nbins=6)
+    _shorten_ticks(axes.xaxis)
+    _shorten_ticks(axes.yaxis)
 
 
-def _draw(axes: "Axes", panel: Panel, run: RunLog, colors: _Colors) -> None:
-    """The lines of one run, as page.js draws them."""
+def _shorten_ticks(axis: "Axis") -> None:
+    """Label 5k beside 10k, but 500 beside 1000."""
+    from matplotlib.ticker import EngFormatter
+
+    thousands = EngFormatter(sep="")
+
+    def short(value: float, _: float) -> str:
+        return thousands(value) if max(axis.get_view_interval()) >= 1e4 else f"{value:.4g}"
+
+    axis.set_major_formatter(short)
+
+
+def _draw(axes: "Axes", panel: Panel, run: RunLog, look: _Look) -> None:
+    """The lines of one run, as lines.js draws them."""
     steps = run.column("step")
     weight = SMOOTHING if panel.is_smoothed else 0.0
 
-    def over(points: Points) -> list[float]:
-        return [steps[row] or 0.0 for row in points.rows]
+    def line(points: Points, values: Column, **style: Any) -> None:
+        axes.plot(steps[points.rows], values, **style)
 
     training = thin(run.column(panel.column))
     raw, means = training.points, training.means
     if training.thinned or weight > 0:
-        axes.plot(over(raw), raw.values, color=colors.training, linewidth=0.6, alpha=0.35)
-    values = smoothed(means.values, weight)
-    axes.plot(over(means), values, color=colors.training, **_LINE)
+        line(raw, raw.values, color=look.training, linewidth=0.6, alpha=0.35)
+    line(means, smoothed(means.values, weight), **look.line)
 
     held_out = thin(run.column(panel.held_out)).points
-    axes.plot(over(held_out), held_out.values, color=colors.held_out, **_MARKS)
+    every = max(1, -(-len(held_out.rows) // _MOST_SYMBOLS))
+    line(held_out, held_out.values, **look.marks, markevery=every)
 
     if panel.reference is not None:
         reference = thin(run.column(panel.reference)).means
-        values = smoothed(reference.values, weight)
-        axes.plot(over(reference), values, color=colors.reference, **_DOTS)
+        line(reference, smoothed(reference.values, weight), color=look.reference, **_DOTS)
 
 
-def _name(figure: "Figure", runs: Sequence[RunLog]) -> None:
-    """The run's name and what its lines are, or the names of the runs."""
+def _mark(axes: "Axes", run: RunLog, look: _Look) -> None:
+    """What happened in the run, on the frame of a panel."""
+    for mark in run.drawn_marks():
+        mark_look, color = MARK_LOOKS[mark.kind], look.mark_color(mark.kind)
+        axes.plot(
+            mark.step,
+            float(mark_look.at_top),
+            transform=axes.get_xaxis_transform(),
+            clip_on=False,
+            marker=mark_look.symbol.matplotlib,
+            markersize=5,
+            color=color,
+            markeredgewidth=0,
+        )
+        if mark_look.has_line:
+            dash = ":" if mark.kind == "warning" else "--"
+            axes.axvline(mark.step, color=color, linewidth=0.75, linestyle=dash, alpha=0.6)
+
+
+def _name(figure: "Figure", runs: Sequence[RunLog], looks: Sequence[_Look]) -> None:
+    """Above: the run's name and what its lines are, or the runs and what differs between them."""
     from matplotlib.lines import Line2D
 
     if len(runs) == 1:
-        name = figure.suptitle(runs[0].name, x=0.01, ha="left", fontweight="bold", color=_TEXT)
+        name = figure.suptitle(
+            _plain(runs[0].name), x=0.01, ha="left", fontweight="bold", color=LIGHT.text
+        )
         name.set_parse_math(False)
-        colors = _Colors(0, alone=True)
-        keys = {
-            "training": Line2D([], [], color=colors.training, **_LINE),
-            "held-out": Line2D([], [], color=colors.held_out, **_MARKS),
-            "reference": Line2D([], [], color=colors.reference, **_DOTS),
-        }
+        keys: list[tuple[str, Line2D]] = [
+            ("training", Line2D([], [], **looks[0].line)),
+            ("held-out", Line2D([], [], **looks[0].marks)),
+            ("reference", Line2D([], [], color=looks[0].reference, **_DOTS)),
+        ]
     else:
-        keys = {
-            run.name: Line2D([], [], color=_Colors(index, alone=False).training, **_LINE)
-            for index, run in enumerate(runs)
-        }
+        keys = [
+            (
+                _plain(f"{run.name}  {label}".rstrip()),
+                Line2D([], [], **look.line, marker=look.symbol),
+            )
+            for run, label, look in zip(runs, labels(runs), looks, strict=True)
+        ]
+    present = {mark.kind for run in runs for mark in run.drawn_marks()}
+    keys += [
+        (
+            kind,
+            Line2D(
+                [],
+                [],
+                linewidth=0,
+                marker=look.symbol.matplotlib,
+                markersize=5,
+                color=looks[0].mark_color(kind) if len(runs) == 1 else LIGHT.muted,
+            ),
+        )
+        for kind, look in MARK_LOOKS.items()
+        if kind in present
+    ]
     legend = figure.legend(
-        list(keys.values()),
+        [line for _, line in keys],
         [""] * len(keys),
-        loc="outside upper right",
-        ncols=min(len(keys), 4),
+        loc="outside upper right" if len(runs) == 1 else "outside upper left",
+        ncols=len(keys) if len(runs) == 1 else 2,
         frameon=False,
         fontsize=9,
-        labelcolor=_MUTED,
+        labelcolor=LIGHT.muted,
     )
-    for text, label in zip(legend.get_texts(), keys, strict=True):
+    for text, (label, _) in zip(legend.get_texts(), keys, strict=True):
         text.set_parse_math(False)  # a run may be called $1, or _1, which a legend leaves out
         text.set_text(label)
+
+
+def _plain(name: str) -> str:
+    """A name on one line, whatever a folder is called."""
+    return "".join(character if character.isprintable() else "\ufffd" for character in name)

@@ -229,7 +229,8 @@ def test_an_unfitting_tokenizer_is_warned_about(corpus: Path, tmp_path: Path, ca
 def test_a_corpus_too_small_to_train_on_is_refused(tmp_path: Path):
     corpus = write_corpus(tmp_path / "c.txt", ["hm", "so"])
     with pytest.raises(
-        DataError, match="no document of c is left to train on: of 2, 2 are too short"
+        DataError,
+        match="no document of c is left to train on: of 2, 0 are duplicates, 2 too short and 0",
     ):
         prepare(corpus, tmp_path / "out")
     with pytest.raises(DataError, match="unfinished"):

@@ -1,6 +1,7 @@
 """Shards and their manifest: what goes in comes out, and damage is found and named."""
 
 import json
+import random
 import time
 from pathlib import Path
 
@@ -310,3 +311,38 @@ def test_memory_of_copies_is_bounded_whatever_the_batches():
             assert seen.add(hashes[first : first + size]).all()
         assert seen.is_full
         assert seen.add(hashes).tolist() == [False] * 600 + [True] * 400
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_shard_with_flipped_bits_is_found_and_never_read_outside_its_file(folder, seed):
+    path = folder / "train-00000.arrow"
+    whole = path.read_bytes()
+    manifest = load_manifest(folder)
+    draw = random.Random(seed)
+    for _ in range(100):
+        content = bytearray(whole)
+        content[draw.randrange(len(content))] ^= 1 << draw.randrange(8)
+        path.write_bytes(content)
+        with pytest.raises(DataError, match=r"train-00000\.arrow is damaged"):
+            tokens = open_shards(folder, manifest, "train")
+            tokens.gather(tokens.offsets[:-1], np.diff(tokens.offsets))
+            verify_shards(folder, manifest)
+
+
+def test_a_shard_that_is_a_link_out_of_the_folder_is_refused(folder, tmp_path_factory):
+    path = folder / "train-00000.arrow"
+    outside = tmp_path_factory.mktemp("outside") / "elsewhere.arrow"
+    path.rename(outside)
+    path.symlink_to(outside)
+    manifest = load_manifest(folder)
+    with pytest.raises(DataError, match="a link that leaves the folder"):
+        open_shards(folder, manifest, "train")
+    with pytest.raises(DataError, match="a link that leaves the folder"):
+        verify_shards(folder, manifest)
+
+
+@pytest.mark.parametrize("version", ["1e999", "NaN", "[" * 100_000, '"\\ud800"', "null"])
+def test_a_manifest_with_an_impossible_version_is_damaged(folder, version):
+    (folder / "manifest.json").write_text(f'{{"format_version": {version}}}')
+    with pytest.raises(DataError, match="damaged"):
+        load_manifest(folder)

@@ -207,6 +207,64 @@ def test_folders_are_read_in_the_order_of_their_names(tmp_path):
     assert list(source.documents()) == expected
     assert source.counts.files == source.counts.documents == len(expected)
     assert source.name == "corpus"
+    assert [path.name for path in source.passed_over] == ["table.pdf", "empty.txt"]
+
+
+def test_links_to_folders_and_broken_ones_are_passed_over_by_name(tmp_path):
+    write(tmp_path / "corpus/a.txt", "One.")
+    write(tmp_path / "elsewhere/b.txt", "Two.")
+    (tmp_path / "corpus/linked").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "corpus/loop").symlink_to(tmp_path / "corpus")
+    (tmp_path / "corpus/broken.txt").symlink_to(tmp_path / "nowhere.txt")
+    source = source_of(tmp_path / "corpus")
+    assert list(source.documents()) == ["One."]
+    assert [path.name for path in source.passed_over] == ["linked", "loop", "broken.txt"]
+
+
+def test_several_files_are_named_after_their_folder_or_the_first(tmp_path):
+    for name in ("books/a.txt", "books/b.txt", "notes/c.txt"):
+        write(tmp_path / name, f"{name} says so.")
+    a, b, c = (tmp_path / name for name in ("books/a.txt", "books/b.txt", "notes/c.txt"))
+    assert source_of(a).name == "a"
+    assert source_of(a, b).name == source_of(tmp_path / "books/*.txt").name == "books"
+    assert source_of(a, b, c).name == "a-and-2-more"
+    assert source_of(tmp_path / "*/*.txt").name == "a-and-2-more"
+
+
+@pytest.mark.parametrize(
+    ("name", "folder"),
+    [
+        ("a\x1b[31m\n.txt", "a_[31m_"),
+        ("..txt", "text"),
+        ("...txt", "text"),
+        ("..a.txt", "a"),
+        ("\u202egpj.txt", "_gpj"),
+        ("\udcff.txt", "_"),
+        ("水 é.txt", "水 é"),
+    ],
+)
+def test_the_folder_of_a_file_has_a_plain_name_whatever_the_file_is_called(tmp_path, name, folder):
+    path = tmp_path / name
+    path.write_bytes(b"Text.")
+    assert source_of(path).name == folder
+    assert read(path) == ["Text."]
+
+
+def test_a_name_that_no_disk_can_hold_is_named(tmp_path):
+    for name in ("x" * 5_000, "x" * 5_000 + ".txt", tmp_path / ("y" * 5_000 + "*.txt")):
+        assert problem_of(name)[0]
+        assert problem_of(name, "other.txt")[0]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_folder_that_cannot_be_read_is_an_error_and_not_passed_over(tmp_path):
+    write(tmp_path / "corpus/a.txt", "One.")
+    write(tmp_path / "corpus/secret/b.txt", "Two.")
+    (tmp_path / "corpus/secret").chmod(0)
+    try:
+        assert "secret cannot be read: Permission denied" in problem_of(tmp_path / "corpus")[0]
+    finally:
+        (tmp_path / "corpus/secret").chmod(0o700)
 
 
 def test_globs_are_sorted_and_files_are_read_once(tmp_path, monkeypatch):

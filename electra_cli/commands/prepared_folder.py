@@ -1,0 +1,148 @@
+"""The folder that `electra prepare` writes: whether it may, and that no other process does.
+
+What is in it, and in which order it comes there, is prepare.py's work.
+"""
+
+import errno
+import fcntl
+import os
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from pathlib import Path
+
+from electra_cli import console
+from electra_cli.data.preparation import Progress, load_progress
+from electra_cli.data.shards import (
+    MANIFEST_NAME,
+    PROGRESS_NAME,
+    TOKENIZER_NAME,
+    PrepareSettings,
+    load_manifest,
+)
+from electra_cli.data.tokenizer import Tokenizer, save_tokenizer
+from electra_cli.disk import sync_to_disk
+from electra_cli.errors import DataError
+
+LOCK_NAME = "prepare.lock"
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def is_finished(directory: Path, settings: PrepareSettings) -> bool:
+    """Whether the folder is whole. Raises DataError if it was made in another way."""
+    if not (directory / MANIFEST_NAME).exists():
+        return False
+    _check_same(directory, load_manifest(directory).settings, settings)
+    return True
+
+
+def claim(directory: Path, settings: PrepareSettings) -> Progress:
+    """How far an unfinished folder is. Raises DataError if something else is in it."""
+    if directory.exists() and not directory.is_dir():
+        raise DataError(f"{directory} is a file", hint="choose another --out")
+    progress = load_progress(directory)
+    if progress is not None:
+        _check_same(directory, progress.settings, settings)
+        return progress
+    # A kill before the first progress file was whole leaves these.
+    known = {f"{PROGRESS_NAME}.partial", LOCK_NAME}
+    if directory.exists() and {file.name for file in directory.iterdir()} - known:
+        raise DataError(
+            f"{directory} is not empty, and electra prepare did not begin it",
+            hint=f"choose another folder: --out {_free_name(directory)}",
+        )
+    return Progress(settings=settings)
+
+
+def begin(directory: Path, progress: Progress, tokenizer: Tokenizer) -> None:
+    """Mark the folder as ours and unfinished, then the tokenizer, whole or not at all."""
+    progress.save(directory)
+    partial = directory / f"{TOKENIZER_NAME}.partial"
+    save_tokenizer(tokenizer, partial)
+    for path in (*partial.iterdir(), partial):
+        sync_to_disk(path)
+    partial.rename(directory / TOKENIZER_NAME)
+    sync_to_disk(directory)
+
+
+@contextmanager
+def held(directory: Path) -> Iterator[None]:
+    """Make the folder and hold it. Raises DataError that names the process that does already.
+
+    The kernel frees the lock when its owner ends, however it ends. A new folder in which nothing
+    was begun is gone afterwards.
+    """
+    made = [path for path in (directory, *directory.parents) if not path.exists()]
+    directory.mkdir(parents=True, exist_ok=True)
+    lock = directory / LOCK_NAME
+    with lock.open("a+", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            owner = file.read().strip() or "another process"
+            raise DataError(
+                f"{directory} is being prepared by {owner}",
+                hint="wait until it is done, or choose another --out",
+            ) from None
+        except OSError as error:  # some network file systems have no locks
+            console.warn(
+                f"{directory} cannot be locked: {error.strerror}",
+                hint="see to it that no second process prepares it",
+            )
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {platform.node()} since {datetime.now():%F %T}\n")
+        file.flush()
+        try:
+            yield
+        finally:
+            lock.unlink(missing_ok=True)
+            with suppress(OSError):  # what something was begun in stays
+                for path in made:
+                    path.rmdir()
+
+
+@contextmanager
+def explained_stops(directory: Path) -> Iterator[None]:
+    """Say how to go on after Ctrl-C, on a full disk and where writing is not allowed."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        console.hint(f"stopped; the same command goes on with {directory}")
+        raise
+    except OSError as error:
+        if error.errno in NO_ROOM:
+            raise DataError(
+                f"no space is left on the disk of {directory} ({error.strerror})",
+                hint="make room, then run the same command again: it goes on where it stopped",
+            ) from error
+        if error.errno is None:
+            raise
+        raise DataError(
+            f"{error.filename or directory} cannot be used: {error.strerror}",
+            hint="check that it is there, and yours to read and write, or choose another --out",
+        ) from error
+
+
+def _check_same(directory: Path, found: PrepareSettings, wanted: PrepareSettings) -> None:
+    """Raise DataError that names what differs between a folder and this command."""
+    differences = [
+        f"another {key}" if key in ("source", "tokenizer") else f"{key} {getattr(found, key)}"
+        for key, value in wanted
+        if getattr(found, key) != value
+    ]
+    if differences:
+        raise DataError(
+            f"{directory} was made with {', '.join(differences)}",
+            hint="give the same source and options as then, or another folder: "
+            f"--out {_free_name(directory)}",
+        )
+
+
+def _free_name(directory: Path) -> Path:
+    """A folder beside it that does not exist yet."""
+    number = 2
+    while (free := directory.with_name(f"{directory.name}-{number}")).exists():
+        number += 1
+    return free

@@ -1,0 +1,123 @@
+"""What drawing knows of a run: its log as arrays, its settings, and what happened in it.
+
+A log of a million rows is read by pyarrow, in a tenth of the time that the exact reader of
+run_directory.py takes. What pyarrow refuses that one reads again, and says what is wrong where.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from electra_cli.errors import RunError
+from electra_cli.run_directory import RunDirectory
+from electra_cli.run_events import EventKind, read_events
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+# One value a row of the log; NaN where there is none.
+Column = npt.NDArray[np.float64]
+
+_NOTHING: Column = np.empty(0)
+
+
+@dataclass(frozen=True)
+class Mark:
+    """Something that happened at a step."""
+
+    step: int
+    kind: EventKind | Literal["checkpoint"]
+    text: str
+    time: str = ""  # ISO 8601, UTC
+
+
+@dataclass(frozen=True)
+class RunLog:
+    """A run: its name, the columns of its log, its settings by `section.key`, its marks."""
+
+    name: str
+    columns: Mapping[str, Column]
+    settings: Mapping[str, object] = field(default_factory=dict)
+    marks: Sequence[Mark] = ()
+
+    def column(self, name: str) -> Column:
+        """A column; without values where the log, of an older version, has none."""
+        return self.columns.get(name, _NOTHING)
+
+    def drawn_marks(self) -> list[Mark]:
+        """The marks without the stops that the run went on from: there the resume says it."""
+        resumes = {mark.step for mark in self.marks if mark.kind == "resumed"}
+        return [m for m in self.marks if m.kind != "stopped" or m.step not in resumes]
+
+
+def read_run(directory: RunDirectory, name: str, settings: Mapping[str, object]) -> RunLog:
+    """Read a run as it is now, be it finished, training or killed.
+
+    Raises RunError for a log that is missing, without rows, damaged, or whose steps do not rise.
+    """
+    columns = _read_quickly(directory.log)
+    if columns is None:
+        columns = {name: np.array(c, dtype=float) for name, c in directory.read_log().items()}
+    _check_steps(directory.log, columns)
+    marks = [Mark(step, "checkpoint", "") for step in directory.checkpoint_steps()]
+    marks += [Mark(e.step, e.kind, str(e.text), str(e.time)) for e in read_events(directory.events)]
+    return RunLog(name, columns, settings, sorted(marks, key=lambda mark: mark.step))
+
+
+def _read_quickly(path: Path) -> dict[str, Column] | None:
+    """The columns of a whole log; None for one that has anything odd, or no rows."""
+    import pyarrow as pa
+    from pyarrow import csv
+
+    if not path.is_file():
+        return None
+    content = path.read_bytes()
+    end = content.rfind(b"\n") + 1  # what follows is a row that is being written
+    names = content[: content.find(b"\n")].decode(errors="replace").split(",")
+    try:
+        table = csv.read_csv(
+            pa.BufferReader(pa.py_buffer(content).slice(0, end)),
+            read_options=csv.ReadOptions(block_size=1 << 22),
+            parse_options=csv.ParseOptions(quote_char=False, ignore_empty_lines=False),
+            convert_options=csv.ConvertOptions(
+                column_types=dict.fromkeys(names, pa.float64()), null_values=[""]
+            ),
+        )
+    except pa.ArrowInvalid:
+        return None
+    if table.num_rows == 0 or table.column_names != names or len(set(names)) < len(names):
+        return None
+    columns = {name: _numbers(table[name].chunks) for name in names}
+    # To pyarrow an empty line is a row of empty cells.
+    return None if np.isnan(columns.get("step", np.nan)).any() else columns
+
+
+def _numbers(chunks: "Sequence[pa.Array]") -> Column:
+    """The values of a column, NaN where one is missing. pyarrow's to_numpy would load pandas."""
+    parts = []
+    for chunk in chunks:
+        valid, values = chunk.buffers()
+        part = np.frombuffer(values, np.float64, count=len(chunk), offset=8 * chunk.offset)
+        if chunk.null_count:
+            bits = np.unpackbits(np.frombuffer(valid, np.uint8), bitorder="little")
+            part = np.where(bits[chunk.offset : chunk.offset + len(chunk)], part, np.nan)
+        parts.append(part)
+    return np.concatenate(parts)
+
+
+def _check_steps(log: Path, columns: Mapping[str, Column]) -> None:
+    """Raise RunError unless every row has a step above the one before."""
+    steps = columns.get("step")
+    if steps is None or np.isnan(steps).any():
+        raise RunError(f"{log} has rows without a step", hint="name a folder made by electra train")
+    falls = np.flatnonzero(np.diff(steps) <= 0)
+    if falls.size:
+        row = int(falls[0]) + 1
+        raise RunError(
+            f"{log}, line {row + 2}: step {steps[row]:.12g} comes after step {steps[row - 1]:.12g}",
+            hint="remove the rows of one of the two runs that wrote here",
+        )

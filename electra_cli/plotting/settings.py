@@ -1,0 +1,61 @@
+"""What differs between the settings of several runs, and how it is said. Pure."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import PurePath
+
+from electra_cli.plotting.run_log import RunLog
+
+# More would push the curves off a small screen; the table has them all.
+_MOST_IN_LABEL = 3
+
+_ABSENT = object()  # in the settings of an older version
+
+
+def option_names(runs: Sequence[RunLog]) -> tuple[list[str], list[str]]:
+    """The options of these runs: those that differ, and the others; each in the runs' order."""
+    names = list(dict.fromkeys(name for run in runs for name in run.settings))
+    differing = [name for name in names if _differs(name, runs)]
+    return differing, [name for name in names if name not in differing]
+
+
+def labels(runs: Sequence[RunLog]) -> list[str]:
+    """For each run what sets it apart from the others, such as `learning_rate 0.001, seed 2`.
+
+    Empty where the settings are the same, or not known.
+    """
+    differing, _ = option_names(runs)
+    return [_label(run.settings, differing) for run in runs]
+
+
+def show_value(value: object) -> str:
+    """A setting as YAML has it, numbers short."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _differs(name: str, runs: Sequence[RunLog]) -> bool:
+    values = [run.settings.get(name, _ABSENT) for run in runs]
+    # Of a run whose settings are not known nothing can be said.
+    return any(v != values[0] for v, run in zip(values, runs, strict=True) if run.settings)
+
+
+def _label(settings: Mapping[str, object], differing: Sequence[str]) -> str:
+    known = [name for name in differing if name in settings]
+    parts = [f"{_short_name(name)} {_short(settings[name])}" for name in known]
+    more = len(parts) - _MOST_IN_LABEL
+    return ", ".join(parts[:_MOST_IN_LABEL]) + (f" and {more} more" if more > 0 else "")
+
+
+def _short_name(name: str) -> str:
+    """The key alone; of objective.name, which says little by itself, the section."""
+    section, _, key = name.rpartition(".")
+    return section if key == "name" else key
+
+
+def _short(value: object) -> str:
+    """Of a folder its last part."""
+    text = show_value(value)
+    return PurePath(text).name or text

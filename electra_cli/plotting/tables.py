@@ -1,0 +1,113 @@
+"""The tables of the page, as HTML: settings, newest figures, what happened."""
+
+from collections.abc import Iterable, Sequence
+from html import escape
+
+from electra_cli.plotting.curves import AXES, GROUPS, has_values, last
+from electra_cli.plotting.look import MARK_LOOKS
+from electra_cli.plotting.run_log import Column, Mark, RunLog
+from electra_cli.plotting.settings import option_names, show_value
+
+_NONE = "–"
+
+
+def settings_section(runs: Sequence[RunLog]) -> str:
+    """The options of every run: those that differ first, the others folded away."""
+    differing, same = option_names(runs)
+    if not differing and not same:
+        return ""
+    if differing:
+        head = f"<h2>Settings that differ</h2>{_settings(differing, runs)}"
+        fold = f"Settings that are the same ({len(same)})"
+    else:
+        head = "<h2>Settings</h2>"
+        fold = f"All {len(same)}" + (", the same in all runs" if len(runs) > 1 else "")
+    # Of a run without config.yaml nothing is known, so one that has it speaks for all.
+    speaker = max(runs, key=lambda run: len(run.settings))
+    folded = f"<details><summary>{fold}</summary>{_settings(same, [speaker], 'value')}</details>"
+    return f"<section>{head}{folded if same else ''}</section>"
+
+
+def _settings(names: Sequence[str], runs: Sequence[RunLog], title: str | None = None) -> str:
+    """A column a run, called `title` or like the run."""
+    heads = "".join(f'<th scope="col">{escape(title or run.name)}</th>' for run in runs)
+    rows = (
+        (name, [show_value(r.settings[name]) if name in r.settings else _NONE for r in runs])
+        for name in names
+    )
+    return _table(f"<tr><th></th>{heads}</tr>", rows)
+
+
+def figures_section(runs: Sequence[RunLog]) -> str:
+    """The newest figures of every run: of training and of held-out text."""
+    heads = "".join(f'<th colspan="2" scope="colgroup">{escape(run.name)}</th>' for run in runs)
+    kinds = '<th scope="col">training</th><th scope="col">held-out</th>' * len(runs)
+    rows = [
+        (axis.title, [c for r in runs for c in (_newest(r.column(axis.column), axis.divisor), "")])
+        for axis in AXES
+    ]
+    for panel in (panel for group in GROUPS for panel in group.panels):
+        if has_values(panel, runs):
+            names = (panel.column, panel.held_out)
+            rows.append((panel.title, [_newest(run.column(c)) for run in runs for c in names]))
+    head = f"<tr><th></th>{heads}</tr><tr><th></th>{kinds}</tr>"
+    return f"<section><h2>Newest figures</h2>{_table(head, rows, 'pairs')}</section>"
+
+
+def events_section(runs: Sequence[RunLog]) -> str:
+    """What the marks stand for, one line each; the checkpoints of a run in one."""
+    rows = [(run, mark) for run in runs for mark in run.marks if mark.kind != "checkpoint"]
+    rows += [(run, together) for run in runs if (together := _checkpoints(run)) is not None]
+    if not rows:
+        return ""
+    named = len(runs) > 1
+    head = "".join(f'<th scope="col">{name}</th>' for name in ("step", "what", "time (UTC)"))
+    body = "".join(
+        f"<tr>{f'<td>{escape(run.name)}</td>' if named else ''}<td>{mark.step:,}</td>"
+        f'<td class="text"><i class="{mark.kind}">{MARK_LOOKS[mark.kind].symbol.text}</i> '
+        f"{_text(mark)}</td><td>{escape(mark.time.removesuffix('+00:00').replace('T', ' '))}</td>"
+        "</tr>"
+        for run, mark in rows
+    )
+    run_head = '<th scope="col">run</th>' if named else ""
+    return (
+        '<section><h2>What happened</h2><div class="scroll"><table class="events"><thead><tr>'
+        f"{run_head}{head}</tr></thead><tbody>{body}</tbody></table></div></section>"
+    )
+
+
+def _text(mark: Mark) -> str:
+    return escape(f"{mark.kind}: {mark.text}" if mark.text else mark.kind)
+
+
+def _checkpoints(run: RunLog) -> Mark | None:
+    """All checkpoints of a run as one mark, at the newest of them."""
+    steps = [mark.step for mark in run.marks if mark.kind == "checkpoint"]
+    if not steps:
+        return None
+    older = f"older ones at {', '.join(f'{step:,}' for step in steps[:-1])}"
+    if len(steps) > 6:
+        older = f"{len(steps) - 1} older ones from step {steps[0]:,} on"
+    return Mark(steps[-1], "checkpoint", older if steps[:-1] else "")
+
+
+def _table(head: str, rows: Iterable[tuple[str, Sequence[str]]], kind: str = "") -> str:
+    body = "".join(
+        f'<tr><th scope="row">{escape(title)}</th>'
+        + "".join(f"<td>{escape(cell)}</td>" for cell in cells)
+        + "</tr>"
+        for title, cells in rows
+    )
+    table = f'<table class="{kind}">' if kind else "<table>"
+    return f'<div class="scroll">{table}<thead>{head}</thead><tbody>{body}</tbody></table></div>'
+
+
+def _newest(column: Column, divisor: float = 1.0) -> str:
+    value = last(column)
+    return _NONE if value is None else _number(value / divisor)
+
+
+def _number(value: float) -> str:
+    """Four digits; of counts all before the point."""
+    is_count = abs(value) < 1e13 and (value == int(value) or abs(value) >= 1e3)
+    return f"{value:,.0f}" if is_count else f"{value:#.4g}"

@@ -1,0 +1,65 @@
+"""What comes from files and names is text: it neither steers the terminal nor is markup."""
+
+import subprocess
+import sys
+
+import pytest
+
+from electra_cli import console
+
+HOSTILE = "a\x1b[31m\x1b]0;title\x07\r\n\x9b2J\u202e\u2066\udcff[red]b[/red] :smile: [link=x]c"
+SHOWN = (
+    "a\\x1b[31m\\x1b]0;title\\x07\\r\\n\\x9b2J\\u202e\\u2066\\udcff[red]b[/red] :smile: [link=x]c"
+)
+
+
+def test_a_problem_and_its_hint_are_two_lines_whatever_they_quote(capsys):
+    console.error(HOSTILE, HOSTILE)
+    assert capsys.readouterr().err == f"error: {SHOWN}\n  hint: {SHOWN}\n"
+    console.warn(HOSTILE, HOSTILE)
+    assert capsys.readouterr().err == f"warning: {SHOWN}\n  hint: {SHOWN}\n"
+
+
+def test_talk_hints_and_tables_show_control_characters(capsys):
+    console.talk("one\ntwo \x1b[2J")
+    console.hint(HOSTILE)
+    assert capsys.readouterr().err == f"one\ntwo \\x1b[2J\n{SHOWN}\n"
+    console.table(HOSTILE, (HOSTILE, "n"), [(HOSTILE, HOSTILE)])
+    shown = capsys.readouterr().err
+    assert "\x1b" not in shown
+    assert "\\x1b[31m" in shown
+
+
+def test_letters_of_every_script_and_emoji_stay_as_they_are(capsys):
+    text = "é 水 אבג नमस्ते 👩\u200d💻 \u00a0"
+    console.talk(text)
+    assert capsys.readouterr().err == f"{text}\n"
+
+
+@pytest.mark.parametrize("name", [b"plain", b"\xff\xfe", "水".encode()])
+def test_a_path_on_stdout_is_the_one_on_disk_byte_for_byte(name):
+    code = "import sys; from electra_cli import console; console.result(sys.argv[1])"
+    done = subprocess.run([sys.executable, "-c", code, name], capture_output=True, check=True)
+    assert done.stdout == name + b"\n"
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_a_progress_line_is_no_markup(capsys, monkeypatch, is_terminal):
+    monkeypatch.setattr(console._stderr, "_force_terminal", is_terminal)
+    monkeypatch.setattr(console._stderr, "_environ", {"TERM": "xterm", "COLUMNS": "99"})
+    monkeypatch.setattr(console._stderr, "is_interactive", is_terminal)
+    monkeypatch.setattr(console, "PLAIN_EVERY_SECONDS", 0.0)
+    with console.progress("[red]r \x1b]0;x", None) as line:
+        line.update(1, "[bold]b \x1b]0;y")
+    shown = capsys.readouterr().err
+    assert "[bold]b \\x1b]0;y" in shown
+    assert "[red]r \\x1b]0;x" in shown
+
+
+def test_a_long_problem_is_shortened_in_its_middle(capsys):
+    console.error(f"there is no {'x' * 5_000} here", "y" * 5_000)
+    problem, hint = capsys.readouterr().err.splitlines()
+    assert problem.startswith("error: there is no xxx")
+    assert problem.endswith("xxx here")
+    assert len(problem) < 1_020
+    assert len(hint) < 1_020
