@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from transformers import ElectraConfig, ElectraForMaskedLM, ElectraForPreTraining
 
 from electra_cli.batch import Batch
-from electra_cli.config import ModelConfig
+from electra_cli.config import ModelConfig, ObjectiveConfig
 from electra_cli.model.attention import PACKED, PackedLayout
 from electra_cli.model.initialization import initialize, set_sinusoids
 from electra_cli.model.masked_lm import MaskedLMOutput, masked_lm
@@ -55,13 +55,19 @@ def build_electra_configs(
     return generator, discriminator
 
 
-def tie(generator: ElectraForMaskedLM, main: Network, model: ModelConfig) -> None:
-    """Share between generator and main network what `model` says."""
+def build_generator(
+    config: ElectraConfig, main: Network, model: ModelConfig, objective: ObjectiveConfig
+) -> ElectraForMaskedLM | None:
+    """A generator that shares with the main network what `model` says; None if none is trained."""
+    if not objective.trains_generator:
+        return None
+    generator = ElectraForMaskedLM(config)
     if model.tie_encoders:
         generator.electra = main.electra
     elif model.tie_embeddings:
         # Word, position and segment embeddings and their LayerNorm (modeling.py:187-218).
         generator.electra.embeddings = main.electra.embeddings
+    return generator
 
 
 def set_initial_weights(module: nn.Module, networks: Sequence[Network], model: ModelConfig) -> None:

@@ -10,7 +10,7 @@ from abc import abstractmethod
 
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers import ElectraForMaskedLM, ElectraForPreTraining
+from transformers import ElectraForPreTraining
 
 from electra_cli.batch import Batch
 from electra_cli.config import ModelConfig, ObjectiveConfig
@@ -19,9 +19,9 @@ from electra_cli.model.generator import corrupt
 from electra_cli.model.networks import (
     Network,
     build_electra_configs,
+    build_generator,
     encode,
     set_initial_weights,
-    tie,
 )
 from electra_cli.model.outputs import Judgements, PretrainOutput, count
 
@@ -68,10 +68,7 @@ class ElectraPretrainer(Pretrainer):
         super().__init__(objective, vocab_size)
         generator_config, config = build_electra_configs(model, vocab_size, pad_id)
         self.discriminator = ElectraForPreTraining(config)
-        self.generator = None
-        if objective.trains_generator:
-            self.generator = ElectraForMaskedLM(generator_config)
-            tie(self.generator, self.discriminator, model)
+        self.generator = build_generator(generator_config, self.discriminator, model, objective)
         set_initial_weights(self, list(self.networks().values()), model)
 
     def forward(self, batch: Batch, num_masked: int, num_tokens: int) -> PretrainOutput:
@@ -80,9 +77,9 @@ class ElectraPretrainer(Pretrainer):
         corruption = corrupt(self.generator, batch, layout, self.objective, self.vocab_size)
         masked_only = self.objective.name == "electra_masked_only"
         positions = batch.masked_positions if masked_only else None
-        is_replaced = (
-            corruption.is_replaced if positions is None else (corruption.is_replaced[positions])
-        )
+        is_replaced = corruption.is_replaced
+        if positions is not None:
+            is_replaced = is_replaced[positions]
         logits = self.discriminate(batch, corruption.input_ids, layout, positions)
         rtd_loss = functional.binary_cross_entropy_with_logits(
             logits, is_replaced.float(), reduction="sum"

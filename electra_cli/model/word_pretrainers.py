@@ -17,10 +17,10 @@ from electra_cli.model.copy_loss import copy_loss
 from electra_cli.model.generator import Corruption, corrupt, predict_masked
 from electra_cli.model.networks import (
     build_electra_configs,
+    build_generator,
     encode,
     predict_words,
     set_initial_weights,
-    tie,
 )
 from electra_cli.model.outputs import PretrainOutput, count
 from electra_cli.model.pretrainer import Pretrainer
@@ -54,10 +54,7 @@ class WordPretrainer(Pretrainer):
         super().__init__(objective, vocab_size)
         generator_config, config = build_electra_configs(model, vocab_size, pad_id)
         self.masked_lm = ElectraForMaskedLM(config)
-        self.generator = None
-        if objective.trains_generator:
-            self.generator = ElectraForMaskedLM(generator_config)
-            tie(self.generator, self.masked_lm, model)
+        self.generator = build_generator(generator_config, self.masked_lm, model, objective)
         self.copy_gate = None
         if objective.name == "all_tokens_mlm":
             self.copy_gate = nn.Linear(model.hidden_size, 1)
