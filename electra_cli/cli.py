@@ -247,6 +247,72 @@ def resume(
 
 
 @app.command()
+def tune(
+    preset: Annotated[
+        str, typer.Option(help="tiny, small, small++, base, large, or a YAML file.")
+    ] = "tiny",
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Folder made by electra prepare.  [default: the only one under data/]"),
+    ] = None,
+    trials: Annotated[
+        int, typer.Option(min=1, help="Trials in all; running it again goes on.")
+    ] = 50,
+    steps: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Steps of the preset whose FLOPs a trial may spend.  [default: its own]"
+        ),
+    ] = None,
+    study: Annotated[
+        str | None, typer.Option(help="Name under tune/.  [default: the preset's]")
+    ] = None,
+    storage: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL|FILE",
+            help="Where the study is kept: a database, or a journal file for network disks; many "
+            "machines may share it.  [default: sqlite:///tune/STUDY.db]",
+        ),
+    ] = None,
+    metric: Annotated[str, typer.Option(help="What trials are ranked by.")] = "yardstick_rtd_loss",
+    pruner: Annotated[str, typer.Option(help="hyperband, median or none.")] = "hyperband",
+) -> None:
+    """Search hyperparameters with Optuna.
+
+    Every trial is a run that spends the same training FLOPs. Trial 0 is the preset unchanged; its
+    generator corrupts the held-out text once, and every discriminator is scored on that.
+
+    The space is the preset file's tune: section, such as
+
+      tune: {optim.learning_rate: {low: 1.0e-4, high: 1.0e-2, log: true}, run.batch_size: [64, 128]}
+
+    Examples:
+
+      electra tune --trials 50
+
+      electra tune --preset small --steps 5000 --study small-short
+
+      electra tune --preset mine.yaml --storage postgresql+psycopg://me@host/studies
+    """
+    from electra_cli.commands.tune import TuneOptions
+    from electra_cli.commands.tune import tune as run
+
+    run(
+        TuneOptions(
+            preset=preset,
+            data=data,
+            trials=trials,
+            steps=steps,
+            study=study,
+            storage=storage,
+            metric=metric,
+            pruner=pruner,
+        )
+    )
+
+
+@app.command()
 def plot(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN_DIR...", help="Folders of runs.")],
     out: Annotated[

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from typing import Protocol
 
 from rich.console import Console
+from rich.live import Live
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 from rich.table import Table
 from rich.text import Text
@@ -29,6 +30,7 @@ _STEERING = re.compile(
     "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff]"
 )
 
+_is_muted = False
 _stderr = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
@@ -46,17 +48,35 @@ def result(text: object) -> None:
 
 def talk(message: str) -> None:
     """A line or more for the person at the terminal."""
+    if not _is_muted:
+        _say(message)
+
+
+def _say(message: str) -> None:
     _stderr.print(Text("\n".join(map(_visible, message.split("\n")))))
 
 
 def hint(message: str) -> None:
     """What to do next."""
-    _stderr.print(Text(_visible(message), style="cyan"))
+    if not _is_muted:
+        _stderr.print(Text(_visible(message), style="cyan"))
+
+
+@contextmanager
+def muted() -> Iterator[None]:
+    """A run inside a search: without talk, hints and warnings, which its folder keeps."""
+    global _is_muted  # noqa: PLW0603 - the terminal is one, too
+    _is_muted = True
+    try:
+        yield
+    finally:
+        _is_muted = False
 
 
 def warn(problem: str, hint: str) -> None:
     """Something to look at that stops nothing, and what to do about it."""
-    _print_problem("warning:", "yellow", problem, hint)
+    if not _is_muted:
+        _print_problem("warning:", "yellow", problem, hint)
 
 
 def error(problem: str, hint: str) -> None:
@@ -77,6 +97,10 @@ def _shortened(text: str) -> str:
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """A small table on stderr; the first column is left-aligned, the others right."""
+    _stderr.print(_draw_table(title, columns, rows))
+
+
+def _draw_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
     drawn = Table(
         title=Text(_visible(title), style="bold"),
         title_justify="left",
@@ -88,7 +112,41 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> 
         drawn.add_column(Text(_visible(column)), justify="left" if index == 0 else "right")
     for row in rows:
         drawn.add_row(*(Text(_visible(cell)) for cell in row))
-    _stderr.print(drawn)
+    return drawn
+
+
+class Board(Protocol):
+    """A table that stays in place."""
+
+    def show(self, title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+        """Draw the table in place of the one before."""
+
+
+class _NoBoard:
+    """Log files and pipes get plain lines instead."""
+
+    def show(self, title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+        pass
+
+
+class _DrawnBoard:
+    """The table on a terminal, below whatever is printed meanwhile."""
+
+    def __init__(self, live: Live) -> None:
+        self._live = live
+
+    def show(self, title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+        self._live.update(_draw_table(title, columns, rows), refresh=True)
+
+
+@contextmanager
+def board() -> Iterator[Board]:
+    """A table that is drawn again as it changes, with progress bars below it; terminals only."""
+    if not _stderr.is_terminal:
+        yield _NoBoard()
+        return
+    with Live(console=_stderr, transient=True) as live:
+        yield _DrawnBoard(live)
 
 
 class ProgressLine(Protocol):
@@ -108,7 +166,7 @@ class _PlainLine:
     def update(self, completed: float, text: str) -> None:
         if time.monotonic() - self._shown_at >= PLAIN_EVERY_SECONDS:
             self._shown_at = time.monotonic()
-            talk(f"{self._description}: {text}")
+            _say(f"{self._description}: {text}")
 
 
 class _DrawnLine:

@@ -14,6 +14,8 @@ from electra_cli.config import PretrainConfig, iter_options
 from electra_cli.disk import replace_file
 from electra_cli.errors import ConfigError
 
+# Of a preset file alone: what `electra tune` varies (electra_cli/commands/search_space.py).
+TUNE_SECTION = "tune"
 MAX_FILE_BYTES = 1 << 20  # a preset has a kilobyte; more would only take long to parse
 MAX_DEPTH = 8  # sections, options and their values need three levels
 MAX_SHOWN_CHARS = 80  # of a name or a value in a message
@@ -39,15 +41,8 @@ def load_preset(
 
     What comes later wins. Raises ConfigError, with the nearest name for an unknown one.
     """
-    path = Path(preset)
-    if path.suffix not in (".yaml", ".yml"):
-        if preset not in preset_names():
-            raise ConfigError(
-                f"there is no preset {_shown(preset)}",
-                hint=_nearest(preset, preset_names(), "presets") + ", or name a .yaml file",
-            )
-        path = preset_folder() / f"{preset}.yaml"
-    sections = _read_sections(path)
+    sections = _read_sections(_preset_path(preset))
+    sections.pop(TUNE_SECTION, None)
     for name, value in (options or {}).items():
         _assign(sections, name, value)
     for assignment in assignments:
@@ -62,6 +57,30 @@ def load_preset(
             value = text
         _assign(sections, name.strip(), value)
     return _validate(sections, preset)
+
+
+def load_tune_section(preset: str, also_known: Sequence[str]) -> Mapping[str, Any] | None:
+    """A preset's search space as it is written; None if it has none.
+
+    Raises ConfigError for a name that is neither an option nor one of `also_known`.
+    """
+    section: dict[str, Any] | None = _read_sections(_preset_path(preset)).get(TUNE_SECTION)
+    known = {**dict(iter_options()), **dict.fromkeys(also_known)}
+    for name in map(str, section or ()):
+        if name not in known:
+            raise ConfigError(
+                f"{preset}: {TUNE_SECTION}: unknown option {name!r}",
+                hint=_nearest(name, known, "options"),
+            )
+    return section
+
+
+def with_options(config: PretrainConfig, options: Mapping[str, Any], source: str) -> PretrainConfig:
+    """The config with other values by `section.key`; `source` begins the line of a ConfigError."""
+    sections = config.model_dump()
+    for name, value in options.items():
+        _assign(sections, name, value)
+    return _validate(sections, source)
 
 
 def load_config(path: Path) -> PretrainConfig:
@@ -133,6 +152,32 @@ _Loader.yaml_implicit_resolvers = {
 def _parse(text: str | bytes) -> Any:
     """Plain values of YAML. Raises YAMLError, and ValueError for a number of too many digits."""
     return yaml.load(text, _Loader)
+
+
+def save_preset(config: PretrainConfig, path: Path, comment: str) -> None:
+    """Only what differs from the defaults, under a comment; whole or not at all."""
+    defaults = PretrainConfig().model_dump(mode="json")
+    sections: dict[str, dict[str, Any]] = {}
+    for section, options in config.model_dump(mode="json").items():
+        changed = {k: v for k, v in options.items() if v != defaults[section][k]}
+        if changed:
+            sections[section] = changed
+    lines = "".join(f"# {line}\n" for line in comment.splitlines())
+    text = lines + yaml.safe_dump(sections, sort_keys=False)
+    replace_file(path, lambda file: file.write(text.encode()))
+
+
+def _preset_path(preset: str) -> Path:
+    """The file of a preset's name, or the file that was named."""
+    path = Path(preset)
+    if path.suffix in (".yaml", ".yml"):
+        return path
+    if preset not in preset_names():
+        raise ConfigError(
+            f"there is no preset {_shown(preset)}",
+            hint=_nearest(preset, preset_names(), "presets") + ", or name a .yaml file",
+        )
+    return preset_folder() / f"{preset}.yaml"
 
 
 def _read_sections(path: Path) -> dict[str, Any]:

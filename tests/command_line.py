@@ -36,6 +36,19 @@ TINY = [
 ]
 
 
+def write_preset(path: Path, more: str = "", **changes: object) -> Path:
+    """TINY as a preset file, with other values by `section__key`, and more YAML at its end."""
+    values = dict(option.removeprefix("--set=").split("=") for option in TINY)
+    values |= {name.replace("__", "."): str(value) for name, value in changes.items()}
+    sections: dict[str, list[str]] = {}
+    for name, value in values.items():
+        section, key = name.split(".")
+        sections.setdefault(section, []).append(f"  {key}: {value}\n")
+    text = "".join(f"{name}:\n{''.join(lines)}" for name, lines in sections.items())
+    path.write_text(text + more)
+    return path
+
+
 def write_corpus(path: Path, num_documents: int, seed: int = 0) -> Path:
     draw = random.Random(seed)
     documents = []

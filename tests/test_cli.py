@@ -6,7 +6,7 @@ import sys
 import pytest
 from command_line import run_electra
 
-COMMANDS = ["prepare", "train", "resume", "plot"]
+COMMANDS = ["prepare", "train", "resume", "tune", "plot"]
 
 
 def test_help_lists_every_command(tmp_path):
@@ -22,7 +22,9 @@ def test_the_help_of_every_command_has_examples(tmp_path, name):
     assert f"electra {name}" in done.stdout
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["--version"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["train", "--help"], ["tune", "--help"], ["--version"]]
+)
 def test_help_loads_neither_torch_nor_other_heavy_packages(arguments):
     heavy = ["torch", "transformers", "datasets", "optuna", "plotly", "numpy"]
     program = f"""

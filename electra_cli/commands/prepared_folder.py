@@ -3,16 +3,12 @@
 What is in it, and in which order it comes there, is prepare.py's work.
 """
 
-import errno
-import fcntl
-import os
-import platform
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from datetime import datetime
 from pathlib import Path
 
 from electra_cli import console
+from electra_cli.commands import folder_lock
 from electra_cli.data.preparation import Progress, load_progress
 from electra_cli.data.shards import (
     MANIFEST_NAME,
@@ -22,11 +18,10 @@ from electra_cli.data.shards import (
     load_manifest,
 )
 from electra_cli.data.tokenizer import Tokenizer, save_tokenizer
-from electra_cli.disk import sync_to_disk
+from electra_cli.disk import is_full, sync_to_disk
 from electra_cli.errors import DataError
 
 LOCK_NAME = "prepare.lock"
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def is_finished(directory: Path, settings: PrepareSettings) -> bool:
@@ -70,30 +65,19 @@ def begin(directory: Path, progress: Progress, tokenizer: Tokenizer) -> None:
 def held(directory: Path) -> Iterator[None]:
     """Make the folder and hold it. Raises DataError that names the process that does already.
 
-    The kernel frees the lock when its owner ends, however it ends. A new folder in which nothing
-    was begun is gone afterwards.
+    A new folder in which nothing was begun is gone afterwards.
     """
+
+    def in_use(owner: str) -> DataError:
+        return DataError(
+            f"{directory} is being prepared by {owner}",
+            hint="wait until it is done, or choose another --out",
+        )
+
     made = [path for path in (directory, *directory.parents) if not path.exists()]
     directory.mkdir(parents=True, exist_ok=True)
     lock = directory / LOCK_NAME
-    with lock.open("a+", encoding="utf-8") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            owner = file.read().strip() or "another process"
-            raise DataError(
-                f"{directory} is being prepared by {owner}",
-                hint="wait until it is done, or choose another --out",
-            ) from None
-        except OSError as error:  # some network file systems have no locks
-            console.warn(
-                f"{directory} cannot be locked: {error.strerror}",
-                hint="see to it that no second process prepares it",
-            )
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {platform.node()} since {datetime.now():%F %T}\n")
-        file.flush()
+    with folder_lock.held(lock, in_use):
         try:
             yield
         finally:
@@ -112,7 +96,7 @@ def explained_stops(directory: Path) -> Iterator[None]:
         console.hint(f"stopped; the same command goes on with {directory}")
         raise
     except OSError as error:
-        if error.errno in NO_ROOM:
+        if is_full(error):
             raise DataError(
                 f"no space is left on the disk of {directory} ({error.strerror})",
                 hint="make room, then run the same command again: it goes on where it stopped",

@@ -18,6 +18,18 @@ from electra_cli.model.networks import Network
 
 # Packed and padded attention add up in another order; float32 logits stay within this.
 LOGIT_TOLERANCE = 1e-4
+# All that a fast tokenizer is made of. What else lies in a data folder from elsewhere, such as
+# weights, a config or code, is no part of the export.
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.txt",
+    "vocab.json",
+    "merges.txt",
+    "chat_template.jinja",
+)
 
 
 def export_network(
@@ -35,9 +47,11 @@ def export_network(
     partial = directory.with_name(f".{directory.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     network.save_pretrained(partial)
-    shutil.copytree(tokenizer, partial, dirs_exist_ok=True)
+    for name in TOKENIZER_FILES:
+        if (tokenizer / name).is_file() and not (tokenizer / name).is_symlink():
+            shutil.copy(tokenizer / name, partial)
     (partial / "README.md").write_text(card, encoding="utf-8")
-    _compare(network, auto_class.from_pretrained(partial), sample)
+    _compare(network, auto_class.from_pretrained(partial, trust_remote_code=False), sample)
     if directory.exists():  # an earlier export of this same run
         shutil.rmtree(directory)
     partial.rename(directory)

@@ -186,7 +186,11 @@ def test_the_code_of_a_tokenizer_never_runs(tmp_path, prepared, command, where):
         shutil.copytree(prepared, data)
         shutil.rmtree(data / "tokenizer")
         shutil.move(folder, data / "tokenizer")
-        arguments = ["train", "--data", data, "--run-name", "x", *TINY, "--dry-run"]
+        (data / "tokenizer" / "model.safetensors").write_bytes(b"other weights")
+        (tmp_path / "secret").write_text("mine")
+        (data / "tokenizer" / "secret.txt").symlink_to(tmp_path / "secret")
+        short = ["--set=run.num_steps=4", "--set=run.batch_size=4"]
+        arguments = ["train", "--data", data, "--run-name", "x", *TINY, *short]
     done = subprocess.run(
         electra_command(*arguments),
         cwd=tmp_path,
@@ -201,6 +205,9 @@ def test_the_code_of_a_tokenizer_never_runs(tmp_path, prepared, command, where):
     if done.returncode != 0:
         assert_refused(done, "tokenizer", "custom code")
     assert "Do you wish to run" not in done.stdout + done.stderr
+    if command == "train" and done.returncode == 0:
+        exported = {path.name for path in (tmp_path / "runs/x/discriminator").iterdir()}
+        assert exported.isdisjoint({"mine.py", "secret.txt"})
 
 
 def test_a_script_in_a_folder_of_text_is_passed_over(tmp_path):

@@ -1,0 +1,229 @@
+"""What a search leaves: the table of trials, best.yaml, trials.csv and study.html."""
+
+import csv
+import html
+import io
+import math
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna import visualization
+from optuna.trial import FrozenTrial, TrialState
+
+from electra_cli.commands.search_space import apply_values, value_of
+from electra_cli.commands.tune_search import Search
+from electra_cli.commands.tune_storage import IS_PRESET, RETRY_OF
+from electra_cli.commands.tune_study import HOST, PID, REASON, is_broken
+from electra_cli.commands.tune_trial import FIGURES
+from electra_cli.disk import replace_file
+from electra_cli.presets import save_preset
+
+BEST_NAME, TABLE_NAME, PAGE_NAME = "best.yaml", "trials.csv", "study.html"
+SHOWN_TRIALS = 4  # with their settings' names they fit into 80 columns
+_SHOWN_FIGURES = ("yardstick_rtd_content_auc", "num_steps")
+
+
+def state_of(trial: FrozenTrial) -> str:
+    """complete, pruned, failed, broken off, withdrawn (never begun), running or waiting."""
+    if is_broken(trial):
+        return "broken off" if HOST in trial.user_attrs else "withdrawn"
+    return "failed" if trial.state == TrialState.FAIL else str(trial.state.name).lower()
+
+
+def best_trials(search: Search) -> list[FrozenTrial]:
+    """The complete trials, best first."""
+    complete = search.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    sign = -1.0 if search.metric.direction == "maximize" else 1.0
+    return sorted(complete, key=lambda trial: sign * value_in(trial))
+
+
+def value_in(trial: FrozenTrial) -> float:
+    """What a complete trial is ranked by."""
+    assert trial.value is not None
+    return trial.value
+
+
+def table_of_trials(search: Search) -> tuple[list[str], list[list[str]]]:
+    """Headings and rows: a column a trial, for names of settings are longer than their values."""
+    ranked = best_trials(search)
+    shown = ranked[:SHOWN_TRIALS]
+    shown += [t for t in ranked[SHOWN_TRIALS:] if t.user_attrs.get(IS_PRESET)]
+    figures = [trial.user_attrs[FIGURES] for trial in shown]
+    rows: list[list[Any]] = [
+        [search.metric_name, *(trial.value for trial in shown)],
+        *([name, *(figure[name] for figure in figures)] for name in _SHOWN_FIGURES),
+        *([_key(name), *(t.params[name] for t in shown)] for name in search.space.names),
+    ]
+    marks = [" preset" * bool(trial.user_attrs.get(IS_PRESET)) for trial in shown]
+    columns = ["trial", *(f"{t.number}{mark}" for t, mark in zip(shown, marks, strict=True))]
+    return columns, [[_shown(cell) for cell in row] for row in rows]
+
+
+def _key(name: str) -> str:
+    """An option's name without its section."""
+    return name.rpartition(".")[2]
+
+
+def count_states(search: Search) -> str:
+    """`12 complete, 5 pruned, 1 failed`."""
+    states = [state_of(trial) for trial in search.study.get_trials(deepcopy=False)]
+    return ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
+
+
+def write_reports(search: Search) -> FrozenTrial | None:
+    """Write all three files -> the best trial; None without a complete one."""
+    _write(search.folder / TABLE_NAME, _trials_csv(search))
+    ranked = best_trials(search)
+    if not ranked:
+        return None
+    _write_best(search, ranked[0])
+    _write(search.folder / PAGE_NAME, _page(search, ranked[0]))
+    return ranked[0]
+
+
+def _write(path: Path, text: str) -> None:
+    replace_file(path, lambda file: file.write(text.encode()))
+
+
+def _write_best(search: Search, best: FrozenTrial) -> None:
+    """The best trial's settings as a preset, of the length that it was trained for."""
+    figures, preset = best.user_attrs[FIGURES], search.preset
+    values = {} if best.user_attrs.get(IS_PRESET) else dict(best.params)
+    config = apply_values(preset, values, figures["num_steps"])
+    data = config.data.model_copy(update={"directory": None})
+    config = config.model_copy(update={"data": data})
+    lines = [
+        f"Trial {best.number} of study {search.study.study_name}: "
+        f"{search.metric_name} {best.value:.4g} after {figures['num_steps']:,} steps",
+    ]
+    own = search.preset_value()
+    if own is not None and not best.user_attrs.get(IS_PRESET):
+        lines.append(f"(the preset: {own:.4g}, for the same training FLOPs).")
+    lines.append(
+        "A longer run keeps the share of the warm-up: "
+        f"{value_of(config, 'optim.warmup_fraction'):.4g} of its steps."
+    )
+    save_preset(config, search.folder / BEST_NAME, "\n".join(lines))
+
+
+def _trials_csv(search: Search) -> str:
+    """One row a trial, in order; a cell is empty where there is no such number."""
+    trials = search.study.get_trials(deepcopy=False)
+    figure_names = dict.fromkeys(name for t in trials for name in t.user_attrs.get(FIGURES, {}))
+    figure_names.pop(search.metric_name, None)
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    header = ["trial", "state", search.metric_name, *search.space.names, *figure_names]
+    writer.writerow([*header, "is_preset", "retry_of", "host", "pid", "reason"])
+    for trial in trials:
+        figures, attributes = trial.user_attrs.get(FIGURES, {}), trial.user_attrs
+        writer.writerow(
+            [
+                trial.number,
+                state_of(trial),
+                "" if trial.value is None else trial.value,
+                *(trial.params.get(name, "") for name in search.space.names),
+                *(figures.get(name, "") for name in figure_names),
+                attributes.get(IS_PRESET, False),
+                attributes.get(RETRY_OF, ""),
+                attributes.get(HOST, ""),
+                attributes.get(PID, ""),
+                attributes.get(REASON, ""),
+            ]
+        )
+    return file.getvalue()
+
+
+_FIGURES: tuple[tuple[str, str, Callable[..., Any]], ...] = (
+    (
+        "History",
+        "Each trial's value, and the best so far.",
+        visualization.plot_optimization_history,
+    ),
+    (
+        "Importance",
+        "How much each setting decides which trials are among the best tenth (PED-ANOVA).",
+        visualization.plot_param_importances,
+    ),
+    ("Parallel coordinates", "One line a trial.", visualization.plot_parallel_coordinate),
+    ("Slice", "The value against each setting alone.", visualization.plot_slice),
+    (
+        "Intermediate values",
+        "The value at each ninth of a trial's FLOPs; short lines were pruned.",
+        visualization.plot_intermediate_values,
+    ),
+)
+# Below this Optuna has nothing to compare.
+_IMPORTANCE_NEEDS = 3
+
+_STYLE = """
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 75rem; margin: 2rem auto; padding: 0 1rem;
+  color: #1a1a1a; background: #fff; }
+table { border-collapse: collapse; font-size: 0.875rem; display: block; overflow-x: auto; }
+th, td { padding: 0.25rem 0.75rem; text-align: right; border-bottom: 1px solid #ddd; }
+.figure { overflow-x: auto; }
+.figure > div { min-width: 45rem; }
+th:first-child, td:first-child { text-align: left; }
+"""
+
+
+def _page(search: Search, best: FrozenTrial) -> str:
+    """One page that needs nothing from elsewhere: plotly.js is inside, once."""
+    own = search.preset_value()
+    against = "" if own is None else f" The preset's own value is {own:.4g}."
+    title = html.escape(f"Study {search.study.study_name}")
+    parts = [
+        f"<h1>{title}</h1>",
+        f"<p>{html.escape(count_states(search))}. Best: trial {best.number}, "
+        f"{html.escape(search.metric_name)} {best.value:.4g} ({search.metric.direction}d)."
+        f"{against} All trials may spend the same training FLOPs. Each is one run of one seed: "
+        "settings that are close to each other may have changed places by luck.</p>",
+        _html_table(*table_of_trials(search)),
+        *_figure_parts(search),
+    ]
+    return (
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<style>{_STYLE}</style></head>\n<body>\n" + "\n".join(parts) + "\n</body></html>\n"
+    )
+
+
+def _html_table(columns: list[str], rows: list[list[str]]) -> str:
+    def row(tag: str, cells: list[str]) -> str:
+        return "<tr>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells) + "</tr>"
+
+    return f"<table>{row('th', columns)}{''.join(row('td', cells) for cells in rows)}</table>"
+
+
+def _figure_parts(search: Search) -> Iterator[str]:
+    study = search.study
+    include_plotlyjs: bool = True
+    for heading, text, plot in _FIGURES:
+        yield f"<h2>{heading}</h2>\n<p>{text}</p>"
+        if plot is visualization.plot_param_importances and not _varies(study):
+            yield "<p>Too few complete trials yet.</p>"
+            continue
+        extra = (
+            {"target_name": search.metric_name}
+            if plot is not visualization.plot_intermediate_values
+            else {}
+        )
+        figure = plot(study, **extra)
+        figure.update_layout(title=None, template="plotly_white", margin={"t": 40})
+        drawn = figure.to_html(full_html=False, include_plotlyjs=include_plotlyjs)
+        yield f'<div class="figure">{drawn}</div>'
+        include_plotlyjs = False
+
+
+def _varies(study: optuna.Study) -> bool:
+    """Whether importance can be told."""
+    values = {t.value for t in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))}
+    return len(values) >= _IMPORTANCE_NEEDS
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}" if math.isfinite(value) else str(value)
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)

@@ -1,0 +1,163 @@
+"""Where a study is kept: a database or a journal file, with heartbeats either way.
+
+A trial whose process died is failed and its settings are queued again: after GRACE_SECONDS
+without a heartbeat wherever it ran, and at once if it ran on this machine (tune_study.py).
+"""
+
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import optuna
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage
+from optuna.storages._heartbeat import BaseHeartbeat
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import TrialState
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
+
+from electra_cli.errors import RunError
+
+HEARTBEAT_SECONDS = 20
+GRACE_SECONDS = 120
+# SQLite has one writer at a time; the others wait so long.
+_SQLITE_TIMEOUT_SECONDS = 60
+# Machines that start together make the tables together, and all but one fail once.
+_ATTEMPTS = 5
+IS_PRESET = "is_preset"  # marks the trial that is the preset unchanged
+RETRY_OF = "retry_of"  # the number of the trial that was broken off
+_RETRIES = "retries"
+# Settings that get their process killed each time (by a lack of memory, say) must not hold up the
+# search for ever.
+_MOST_RETRIES = 3
+_HEARTBEAT_KEY = "electra:heartbeat"
+
+
+class _BeatingDatabase(RDBStorage):
+    """A database that may miss a beat: the thread that records them must outlive an outage."""
+
+    def record_heartbeat(self, trial_id: int) -> None:
+        with suppress(SQLAlchemyError, optuna.exceptions.StorageInternalError):
+            super().record_heartbeat(trial_id)
+
+
+class _BeatingJournal(JournalStorage, BaseHeartbeat):
+    """A journal with heartbeats, which Optuna's own has none of; clocks must agree to a minute."""
+
+    def record_heartbeat(self, trial_id: int) -> None:
+        self.set_trial_system_attr(trial_id, _HEARTBEAT_KEY, time.time())
+
+    def _get_stale_trial_ids(self, study_id: int) -> list[int]:
+        oldest = time.time() - GRACE_SECONDS
+        running = self.get_all_trials(study_id, deepcopy=False, states=(TrialState.RUNNING,))
+        return [
+            trial._trial_id
+            for trial in running
+            if trial.system_attrs.get(_HEARTBEAT_KEY, float("inf")) < oldest
+        ]
+
+    def get_heartbeat_interval(self) -> int:
+        return HEARTBEAT_SECONDS
+
+    def get_heartbeat_stale_trial_callback(
+        self,
+    ) -> Callable[[optuna.Study, optuna.trial.FrozenTrial], None]:
+        return retry_trial
+
+
+def retry_trial(study: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
+    """Queue the settings of a trial that was broken off, unless that happened too often.
+
+    Optuna's RetryHeartbeatStaleTrialCallback copies all attributes, so that Hyperband would take
+    its rungs for passed already.
+    """
+    retries = trial.user_attrs.get(_RETRIES, 0) + 1
+    if retries > _MOST_RETRIES:
+        return
+    settings = {**trial.system_attrs.get("fixed_params", {}), **trial.params}
+    kept = {RETRY_OF: trial.number, _RETRIES: retries}
+    if trial.user_attrs.get(IS_PRESET):
+        kept[IS_PRESET] = True
+    study.enqueue_trial(settings, user_attrs=kept)
+
+
+def open_storage(storage: str) -> BaseStorage:
+    """A database URL or the path of a journal file. Raises RunError if it cannot be used."""
+    # Heartbeats are marked experimental since Optuna 2.9; failures are told by the commands.
+    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    if "://" not in storage:
+        return _open_journal(Path(storage))
+    shown = shown_storage(storage)
+    for attempt in range(_ATTEMPTS):
+        try:
+            return _open_database(storage)
+        except (ImportError, NoSuchModuleError) as error:
+            cause = error.__cause__ or error
+            raise RunError(
+                f"{shown} needs a driver that is not installed: {cause}",
+                hint='pip install "psycopg[binary]" and postgresql+psycopg://.., or pymysql and '
+                "mysql+pymysql://..",
+            ) from None
+        except (SQLAlchemyError, RuntimeError) as error:
+            if attempt == _ATTEMPTS - 1 or not isinstance(error, SQLAlchemyError):
+                raise RunError(
+                    f"{shown} cannot be opened: {_reason(error)}",
+                    hint="see --storage in electra tune --help",
+                ) from None
+            time.sleep(0.5)
+    raise AssertionError("the last attempt returns or raises")
+
+
+@contextmanager
+def storage_errors(storage: str) -> Iterator[None]:
+    """A database that goes away while it is used is no bug of this program."""
+    try:
+        yield
+    except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
+        reason = _reason(error.__cause__ or error)
+        raise RunError(
+            f"{shown_storage(storage)} failed: {reason}",
+            hint="the study goes on with the same command when it is back",
+        ) from error
+
+
+def _reason(error: BaseException) -> str:
+    return " ".join(str(error).split("\n(Background", 1)[0].split())
+
+
+def shown_storage(storage: str) -> str:
+    """The storage as messages name it: without a password."""
+    if "://" not in storage:
+        return storage
+    try:
+        return make_url(storage).render_as_string(hide_password=True)
+    except (ArgumentError, ValueError):
+        raise RunError(
+            "--storage is no URL of a database", hint="dialect://user:password@host/database"
+        ) from None
+
+
+def _open_journal(path: Path) -> BaseStorage:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return _BeatingJournal(JournalFileBackend(str(path)))
+    except (OSError, ValueError, KeyError, TypeError) as error:  # not a journal
+        reason = getattr(error, "strerror", None) or error
+        raise RunError(
+            f"{path} is no journal that can be used: {reason}",
+            hint="name another file, or a URL such as sqlite:///FILE.db",
+        ) from None
+
+
+def _open_database(url: str) -> BaseStorage:
+    is_sqlite = make_url(url).get_backend_name() == "sqlite"
+    return _BeatingDatabase(
+        url,
+        engine_kwargs={"connect_args": {"timeout": _SQLITE_TIMEOUT_SECONDS}} if is_sqlite else {},
+        heartbeat_interval=HEARTBEAT_SECONDS,
+        grace_period=GRACE_SECONDS,
+        heartbeat_stale_trial_callback=retry_trial,
+    )

@@ -1,0 +1,156 @@
+"""The yardstick ranks discriminators: one corrupted text for all, whoever their generators are."""
+
+import pytest
+import torch
+from conftest import VOCAB_SIZE, tiny_config, tiny_reader
+
+from electra_cli.commands.tune_metric import DEFAULT_METRIC, METRICS, select_metric
+from electra_cli.commands.yardstick import (
+    Yardstick,
+    load_yardstick,
+    make_yardstick,
+    save_yardstick,
+    score_discriminator,
+)
+from electra_cli.data.stream import evaluation_batches
+from electra_cli.errors import ConfigError, RunError
+from electra_cli.model.pretrainer import ElectraPretrainer
+from electra_cli.training.window import entropy
+
+CPU = torch.device("cpu")
+
+
+def build(seed: int, **model: object) -> ElectraPretrainer:
+    config = tiny_config(model=model)
+    torch.manual_seed(seed)
+    return ElectraPretrainer(config.model, config.objective, VOCAB_SIZE, pad_id=0)
+
+
+@pytest.fixture(scope="module")
+def yardstick() -> Yardstick:
+    held_out = evaluation_batches(tiny_reader(tiny_config()), 24, 8)
+    return make_yardstick(build(0), held_out, CPU, "fp32")
+
+
+def score(model: ElectraPretrainer, yardstick: Yardstick, micro_batch_size: int = 8):
+    return score_discriminator(model, yardstick, CPU, "fp32", micro_batch_size)
+
+
+def test_only_chosen_tokens_are_corrupted_and_some_are(yardstick):
+    changed = yardstick.corrupted.input_ids != yardstick.original.input_ids
+    chosen = torch.zeros_like(changed)
+    chosen[yardstick.original.masked_positions] = True
+    assert 0 < changed.sum() <= chosen.sum()
+    assert not (changed & ~chosen).any()
+
+
+def test_the_same_generator_corrupts_the_same_way_again(yardstick):
+    held_out = evaluation_batches(tiny_reader(tiny_config()), 24, 5)  # other micro-batches
+    again = make_yardstick(build(0), held_out, CPU, "fp32")
+    assert torch.equal(again.corrupted.input_ids, yardstick.corrupted.input_ids)
+
+
+def test_a_discriminator_scores_the_same_whatever_its_own_generator(yardstick):
+    narrow = build(1, generator_width=0.25, tie_embeddings=False)
+    wide = build(2, generator_width=1.0, tie_embeddings=False)
+    wide.discriminator.load_state_dict(narrow.discriminator.state_dict())
+    assert score(wide, yardstick) == score(narrow, yardstick)
+    assert score(build(3), yardstick) != score(narrow, yardstick)
+
+
+def test_a_discriminator_that_knows_the_labels_ranks_first(yardstick):
+    model = build(4)
+    plain = score(model, yardstick)
+    labels = yardstick.corrupted.input_ids != yardstick.original.input_ids
+    positions = iter(labels.split([part.num_tokens for part in yardstick.corrupted.split(8)]))
+    model.discriminate = lambda *_: next(positions).float() * 10 - 5
+    best = score(model, yardstick)
+    assert best.rtd_loss < 0.01 < plain.rtd_loss
+    assert best.rtd_auc == best.rtd_content_auc == 1.0
+
+
+def test_the_loss_asks_what_a_discriminator_knows_and_not_how_many_replacements_it_expects(
+    yardstick,
+):
+    model = build(7)
+    discriminate, plain = model.discriminate, score(model, yardstick)
+    for offset in (-3.0, 5.0):  # as if trained with another mask fraction
+        model.discriminate = lambda *text, by=offset: discriminate(*text) + by
+        shifted = score(model, yardstick)
+        assert shifted.rtd_loss == pytest.approx(plain.rtd_loss, abs=1e-6)
+        assert shifted.rtd_auc == pytest.approx(plain.rtd_auc, abs=1e-3)  # rounding makes ties
+    model.discriminate = lambda batch, *_: torch.full((batch.num_tokens,), 2.0)
+    constant = entropy(yardstick.replaced_fraction)
+    assert score(model, yardstick).rtd_loss == pytest.approx(constant, abs=1e-6)
+
+
+def test_scoring_neither_trains_nor_draws_random_numbers(yardstick):
+    model = build(5)
+    before = {name: p.clone() for name, p in model.named_parameters()}
+    state = torch.get_rng_state()
+    first = score(model, yardstick)
+    assert model.training
+    assert torch.equal(torch.get_rng_state(), state)
+    assert all(torch.equal(before[name], p) for name, p in model.named_parameters())
+    assert score(model, yardstick, micro_batch_size=5).rtd_loss == pytest.approx(first.rtd_loss)
+
+
+def test_it_scores_the_same_after_it_was_written_down(yardstick, tmp_path):
+    path = tmp_path / "yardstick.safetensors"
+    sha256 = save_yardstick(yardstick, path)
+    assert score(build(6), load_yardstick(path, sha256, "here")) == score(build(6), yardstick)
+
+
+def test_a_changed_or_missing_yardstick_is_refused(yardstick, tmp_path):
+    path = tmp_path / "yardstick.safetensors"
+    sha256 = save_yardstick(yardstick, path)
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(RunError, match="is not the text that the other trials were scored on"):
+        load_yardstick(path, sha256, "elsewhere")
+    path.unlink()
+    with pytest.raises(RunError, match="is missing") as raised:
+        load_yardstick(path, sha256, "elsewhere")
+    assert "elsewhere" in raised.value.hint
+
+
+SPACE = ("optim.learning_rate", "objective.mask_fraction")
+
+
+@pytest.mark.parametrize("name", ["loss", "rtd_loss", "rtd_auc", "rtd_recall"])
+def test_figures_on_a_trials_own_samples_do_not_compare(name):
+    with pytest.raises(ConfigError) as raised:
+        select_metric(name, SPACE)
+    assert "different objective.mask_fraction, optim.learning_rate" in str(raised.value)
+    assert "own generator" in str(raised.value)
+
+
+def test_the_refusal_names_the_metric_to_take_instead():
+    with pytest.raises(ConfigError) as raised:
+        select_metric("rtd_auc", SPACE)
+    assert raised.value.hint == "--metric yardstick_rtd_auc"
+
+
+def test_a_metric_compares_unless_a_parameter_breaks_it():
+    for name in (DEFAULT_METRIC, "yardstick_rtd_auc", "mlm_loss", "sampled_accuracy"):
+        assert select_metric(name, SPACE) is METRICS[name]
+    with pytest.raises(ConfigError, match="temperature samples the most probable"):
+        select_metric("sampled_accuracy", (*SPACE, "objective.temperature"))
+
+
+def test_every_metric_is_a_figure_that_exists():
+    from dataclasses import fields
+
+    from electra_cli.commands.yardstick import YardstickScore
+    from electra_cli.metrics import EvalMetrics
+
+    known = {"yardstick": YardstickScore, "held_out": EvalMetrics}
+    for metric in METRICS.values():
+        assert metric.field in {field.name for field in fields(known[metric.source])}
+
+
+def test_an_unknown_metric_is_refused_with_those_that_compare():
+    with pytest.raises(ConfigError) as raised:
+        select_metric("accuracy", SPACE)
+    assert "yardstick_rtd_loss" in raised.value.hint
