@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from electra_cli.config import PretrainConfig
+from electra_cli.data.report import MAX_UNKNOWN_FRACTION
 from electra_cli.errors import RunError
 from electra_cli.metrics import EvalMetrics, StepMetrics
 from electra_cli.run_directory import RunDirectory
@@ -20,7 +21,6 @@ _PLATEAU_FRACTION = 0.1  # of the run, after which the plateau is worth a warnin
 # A discriminator that ranks content tokens no better than this knows [CLS] and [SEP] at most.
 _CHANCE_AUC = 0.505
 _FEWEST_REPLACED = 0.03  # the authors' healthy run replaces 6% (google-research/electra issue 49)
-MOST_UNKNOWN = 0.01  # a usable vocabulary leaves far fewer tokens as [UNK]
 _MOST_EPOCHS = 40  # BERT read its corpus 40 times (Devlin et al. 2019, appendix A.2)
 _RISES = 2  # held-out evaluations in a row above the best one: one alone may be chance
 
@@ -62,7 +62,7 @@ def warnings_before(
             f"fewer steps (--steps {int(num_steps * _MOST_EPOCHS / num_epochs):,}), more text, or "
             "a smaller --preset",
         )
-    if unknown_fraction is not None and unknown_fraction > MOST_UNKNOWN:
+    if unknown_fraction is not None and unknown_fraction > MAX_UNKNOWN_FRACTION:
         yield HealthWarning(
             "unknown",
             f"{unknown_fraction:.1%} of all tokens are [UNK]: the tokenizer does not fit this text",

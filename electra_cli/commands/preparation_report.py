@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from electra_cli import console
+from electra_cli.data.report import MAX_UNKNOWN_FRACTION
 from electra_cli.data.shards import ShardManifest, ShardRecord, map_shards
 from electra_cli.data.tokenizer import Tokenizer
 
-MAX_UNKNOWN_FRACTION = 0.01  # above it the tokenizer does not fit the text
 EXAMPLE_TOKENS = 24
 NAMED_FILES = 3  # of those that were passed over
 

@@ -10,6 +10,8 @@ from pydantic import BaseModel, ConfigDict
 if TYPE_CHECKING:  # reading a manifest must not load what reads sources
     from electra_cli.data.sources import SourceCounts
 
+MAX_UNKNOWN_FRACTION = 0.01  # of the tokens; above it the tokenizer does not fit the text
+
 
 class Tally(BaseModel):
     """What became of the documents so far; saved with the progress of a preparation."""
