@@ -5,8 +5,8 @@
 The loop is `electra train`'s own. Each time it saves, this script lets the save happen or leaves it
 out, by turns, so that both kinds of interval meet the same machine; every interval has the same
 number of steps. On a quiet machine the loss of time is the ratio of their durations. Where others
-want the cores, an interval is no longer what it would be alone; the CPU time that a checkpoint adds
-does not depend on them.
+want the cores that ratio is mostly noise; what a checkpoint holds the training for, and the CPU
+time of the thread that writes it, depend on them less.
 """
 
 import argparse
@@ -105,11 +105,9 @@ def measure(arguments: argparse.Namespace, data_folder: Path, run: RunDirectory)
         f"{arguments.preset}, batch {arguments.batch_size}: {every} steps an interval, "
         f"{size / 1e6:.0f} MB a checkpoint, {device}"
     )
-    means = {}
     for name, kind in (("wall", 0), ("CPU", 1)):
         with_saves = statistics.fmean(each[kind] for each in saving)
         without = statistics.fmean(each[kind] for each in plain)
-        means[name] = with_saves, without
         print(
             f"{name}: {with_saves:.2f} s an interval with a checkpoint, {without:.2f} s without: "
             f"{with_saves / without - 1:+.2%}"
@@ -121,14 +119,13 @@ def measure(arguments: argparse.Namespace, data_folder: Path, run: RunDirectory)
     held = statistics.fmean(turns.held)
     wall = statistics.fmean(each[0] for each in turns.written)
     cpu = statistics.fmean(each[1] for each in turns.written)
-    more = means["CPU"][0] - means["CPU"][1]
     print(
         f"a checkpoint holds training for {held:.3f} s and is written in {wall:.2f} s in the "
         f"background ({cpu:.2f} s of CPU)"
     )
     print(
         f"of {arguments.seconds:g} s that is {held / arguments.seconds:.2%} where a core is free, "
-        f"and {more / arguments.seconds:.2%} ({more:.2f} s of CPU in all) where none is"
+        f"and {(held + cpu) / arguments.seconds:.2%} where none is"
     )
 
 
