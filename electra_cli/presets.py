@@ -246,7 +246,10 @@ def _explain(error: ErrorDetails, source: str) -> ConfigError:
         )
     reason = error["msg"].removeprefix("Value error, ")
     if name not in known:  # a check between options, which names them itself
-        return ConfigError(f"{source}: {reason}", hint="change one of them with --set")
+        return ConfigError(
+            f"{source}: {reason}",
+            hint="change one of them (--set section.key=value, or in the preset)",
+        )
     return ConfigError(
         f"{source}: {name} = {_shown(error['input'])}: {reason}",
         hint=f"{name}: {known[name].description}",

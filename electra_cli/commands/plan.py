@@ -47,7 +47,7 @@ def measure_run(
             raise DataError(
                 f"{data.directory} holds {num_windows} windows of {config.data.max_seq_length} "
                 f"tokens, less than one batch of {run.batch_size}",
-                hint="prepare more text, or a smaller --batch-size",
+                hint="prepare more text, or a smaller run.batch_size",
             )
         # Each window adds [CLS] and one or two [SEP].
         content_tokens = data.manifest.num_tokens / num_windows

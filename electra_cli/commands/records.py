@@ -28,6 +28,7 @@ class RunRecords:
         self._waiting: list[dict[str, float | None]] = []
         self._warned = ""
         self._num_rows = session.run.count_rows()
+        self._saved_step: int | None = None  # of the last save that was begun
 
     def append(self, metrics: StepMetrics, validation: EvalMetrics | None) -> None:
         """Add a row to the log."""
@@ -37,6 +38,8 @@ class RunRecords:
 
     def save(self) -> None:
         """Begin a checkpoint of the trainer and of the place in the data."""
+        with self._full_disk_allowed():
+            self._session.checkpoints.wait()  # an earlier one that failed costs this one nothing
         with self._full_disk_allowed():
             self._write_rows()
             self._begin_save()
@@ -48,6 +51,9 @@ class RunRecords:
 
     def finish(self) -> None:
         """All rows and the checkpoint under way are on the disk, or DiskFullError is raised."""
+        if self._saved_step != self._session.trainer.step:
+            self.save_now()
+            return
         self._write_rows()
         self._session.checkpoints.wait()
 
@@ -83,6 +89,7 @@ class RunRecords:
             replace(state, values=values),
             after=[session.run.log, session.run.root] if self._num_rows else [],
         )
+        self._saved_step = session.trainer.step
 
     @contextlib.contextmanager
     def _full_disk_allowed(self) -> Iterator[None]:

@@ -23,7 +23,7 @@ from electra_cli.commands.session import (
 from electra_cli.commands.train import train_to_end
 from electra_cli.config import CHANGEABLE_OPTIONS, PretrainConfig, iter_options
 from electra_cli.errors import ConfigError, DataError, RunError
-from electra_cli.presets import load_preset, save_config
+from electra_cli.presets import load_config, load_preset, save_config
 from electra_cli.run_directory import RunDirectory
 from electra_cli.run_events import truncate_events
 from electra_cli.training.checkpoint import CheckpointManager, Loaded
@@ -49,7 +49,10 @@ def resume(options: ResumeOptions) -> None:
     with locked(run):
         checkpoints = open_checkpoints(run, config)
         step, state = _choose(run, checkpoints, options.step)
-        if state is not None:
+        if state is None:
+            # Back at the beginning it is still this run: other settings are a new one.
+            _refuse_other_options(load_config(run.config).model_dump(mode="json"), config)
+        else:
             _refuse_changes(state, config, data)
         session = open_session(run, config, data, device, precision, checkpoints, state)
         _go_back(session, step, state)
@@ -80,7 +83,7 @@ def verify(options: ResumeOptions) -> None:
     session = open_session(run, config, data, device, precision, checkpoints, start)
     console.talk(f"repeating steps {before.step + 1:,} to {last:,} of {run.root}")
     try:
-        found = _repeat(session, last)
+        found = _repeat(session, last, expected.values["config"]["run"]["log_every"])
     finally:
         session.close()
     differing = _compare(found, expected)
@@ -155,7 +158,11 @@ def _refuse_changes(state: TrainingState, config: PretrainConfig, data: Prepared
                 hint="put the data folder back that the run was started with, or name where it is "
                 "now: --set data.directory=DIR",
             )
-    for name, old, new in _changes(saved["config"], config):
+    _refuse_other_options(saved["config"], config)
+
+
+def _refuse_other_options(saved: dict[str, Any], config: PretrainConfig) -> None:
+    for name, old, new in _changes(saved, config):
         if name not in CHANGEABLE_OPTIONS:
             raise ConfigError(
                 f"{name} is {new}, this run was trained with {old}; it cannot change within a run",
@@ -198,12 +205,12 @@ def _go_back(session: Session, step: int, state: TrainingState | None) -> None:
     note(run, step, "resumed", text)
 
 
-def _repeat(session: Session, last: int) -> TrainingState:
-    """Train to step `last` as the loop does, without a trace in the run."""
+def _repeat(session: Session, last: int, log_every: int) -> TrainingState:
+    """Train to step `last` as the loop did, without a trace in the run."""
     trainer, batches = session.trainer, session.batches
     with interruptible() as interruption:
         for step in trainer.steps(batches, until=last):
-            if step % session.config.run.log_every == 0 or step == session.config.run.num_steps:
+            if step % log_every == 0 or step == session.config.run.num_steps:
                 trainer.flush(batches.position.epochs)
             interruption.check()
     state = trainer.state()
@@ -215,6 +222,9 @@ def _compare(found: TrainingState, expected: TrainingState) -> list[str]:
     differing = []
     for group, named in expected.tensors.items():
         for name, tensor in named.items():
+            if name not in found.tensors[group]:  # the generator of another kind of device
+                differing.append(f"{name} ({group}), which this device does not have")
+                continue
             repeated = found.tensors[group][name].cpu()
             if not torch.equal(repeated, tensor):
                 furthest = (repeated.double() - tensor.double()).abs().max()

@@ -1,10 +1,10 @@
 """Back to the last good checkpoint, and past a batch whose loss was not finite."""
 
 from electra_cli import console
-from electra_cli.commands.records import note
+from electra_cli.commands.records import note, written
 from electra_cli.commands.session import Session
 from electra_cli.commands.training_batches import TrainingBatches, number_of_batch
-from electra_cli.errors import NonFiniteError
+from electra_cli.errors import DiskFullError, NonFiniteError
 
 
 def skip_batch(session: Session, error: NonFiniteError) -> None:
@@ -20,7 +20,11 @@ def skip_batch(session: Session, error: NonFiniteError) -> None:
         raise NonFiniteError(
             f"{error}; {len(skipped)} batches were skipped before", error.hint, error.step
         )
-    session.checkpoints.wait()
+    try:
+        session.checkpoints.wait()
+    except DiskFullError:
+        if run.on_full_disk == "stop":
+            raise
     newest = session.checkpoints.load_newest()
     if newest is None:
         raise error
@@ -31,7 +35,8 @@ def skip_batch(session: Session, error: NonFiniteError) -> None:
         session.data.reader("train", session.config), run.batch_size, values
     )
     session.trainer.load_state(newest.state)
-    session.run.truncate_log(newest.step)
+    with written(session.run.log):
+        session.run.truncate_log(newest.step)
     console.warn(
         str(error),
         f"back to step {newest.step:,}; its batch is skipped, "

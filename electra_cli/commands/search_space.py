@@ -27,6 +27,12 @@ _FIXED = {
     "run.num_eval_windows": _FOLLOWS,
     "run.save_every": _FOLLOWS,
     "run.keep_checkpoints": _FOLLOWS,
+    "run.keep_every": _FOLLOWS,
+    "run.on_nonfinite": _FOLLOWS,
+    "run.max_skipped_batches": _FOLLOWS,
+    "run.on_full_disk": "it changes nothing that is learned",
+    "run.device": "it changes nothing that is learned",
+    "run.compile": "it changes nothing that is learned",
 }
 # Generators as shares of the discriminator's width; the paper's best are a quarter to a half.
 _GENERATOR_WIDTHS = (1 / 6, 1 / 4, 1 / 3, 1 / 2, 3 / 4, 1.0)

@@ -1,11 +1,12 @@
 """`electra tune`: search hyperparameters; every trial is a run, and the study goes on."""
 
 import re
+import shlex
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from electra_cli import console
@@ -110,7 +111,7 @@ def tune(options: TuneOptions) -> None:
     folder = TUNE_FOLDER / name
     storage = options.storage or f"sqlite:///{TUNE_FOLDER / name}.db"
     folder.mkdir(parents=True, exist_ok=True)
-    with locked(folder):
+    with locked(folder), storage_errors(storage):
         study = open_study(
             name,
             open_storage(storage),
@@ -166,7 +167,7 @@ def _search(search: Search) -> None:
     said = ""
     with console.board() as board:
         while True:
-            fail_dead_trials(search.study, search.folder)
+            fail_dead_trials(search.study, search.folder, search.unclaimed)
             _stop_if_preset_failed(search)
             trials = counted_trials(search.study)
             if sum(t.state.is_finished() for t in trials) >= search.num_trials:
@@ -189,6 +190,8 @@ def _obstacle(search: Search, trials: list[FrozenTrial]) -> str | None:
     running = [t for t in trials if t.state == TrialState.RUNNING]
     dead = f"a dead one is noticed after {GRACE_SECONDS // 60} min"
     own = preset_trial(search.study)
+    if own is None and not search.has_yardstick:
+        return "waiting for the preset, which was broken off: start electra tune again to retry it"
     if own in running and not search.has_yardstick:
         return (
             f"waiting for trial {own.number}, the preset, in another process: all trials are "
@@ -214,27 +217,29 @@ def _stop_if_preset_failed(search: Search) -> None:
 def _run_one(search: Search) -> None:
     """One trial; whatever breaks it off, its settings are queued again."""
     begun: list[int] = []
+    with ExitStack() as until_told:
 
-    def objective(trial: Trial) -> float:
-        begun.append(trial.number)
-        return run_trial(search, trial)
+        def objective(trial: Trial) -> float:
+            begun.append(trial.number)
+            return run_trial(search, trial, until_told)
 
-    try:
-        search.study.optimize(objective, n_trials=1, catch=(TrialFailed, Withdrawn))
-    except (ValueError, UpdateFinishedTrialError):  # Optuna's, of a trial that has ended
-        if not _was_taken(search, begun):
+        try:
+            search.study.optimize(objective, n_trials=1, catch=(TrialFailed, Withdrawn))
+        except BaseException as error:
+            was_taken = _was_taken(search, begun)
+            # Optuna has several kinds of error for a trial that has ended meanwhile.
+            if was_taken and isinstance(error, Exception):
+                console.warn(
+                    f"trial {begun[0]} was taken for dead, and is tried again",
+                    f"was this process stopped for more than {GRACE_SECONDS // 60} min?",
+                )
+                return
+            for trial in (search.study.get_trials()[number] for number in begun):
+                if is_broken(trial) and not was_taken:
+                    search.drop_checkpoints(trial.number)
+                    by_hand = isinstance(error, KeyboardInterrupt)
+                    retry_trial(search.study, trial, by_hand)
             raise
-        console.warn(
-            f"trial {begun[0]} was taken for dead, and is tried again",
-            f"was this process stopped for more than {GRACE_SECONDS // 60} min?",
-        )
-        return
-    except BaseException:
-        for trial in (search.study.get_trials()[number] for number in begun):
-            if is_broken(trial) and not _was_taken(search, begun):
-                search.drop_checkpoints(trial.number)
-                retry_trial(search.study, trial)
-        raise
     (number,) = begun
     trial = search.study.get_trials()[number]
     if not is_broken(trial):
@@ -289,8 +294,10 @@ def _conclude(search: Search, options: TuneOptions) -> None:
     path = search.folder / BEST_NAME
     console.result(path)
     console.talk(f"all trials: {search.folder / PAGE_NAME}, {search.folder / TABLE_NAME}")
-    data = "" if options.data is None else f" --data {options.data}"
-    console.hint(f"train with the best settings: electra train --preset {path}{data}")
+    named = options.data or search.preset.data.directory
+    data = "" if named is None else f" --data {shlex.quote(str(named))}"
+    preset = shlex.quote(str(path))
+    console.hint(f"train with the best settings: electra train --preset {preset}{data}")
 
 
 def _shown(value: object) -> str:

@@ -2,7 +2,7 @@
 
 import shutil
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import optuna
@@ -44,6 +44,7 @@ class Search:
     data: PreparedData
     held_out: list[Batch]  # the preset's windows and masks, for every trial
     yardstick: Yardstick | None = None
+    unclaimed: dict[int, float] = field(default_factory=dict)  # see fail_dead_trials
 
     @property
     def has_yardstick(self) -> bool:

@@ -35,5 +35,7 @@ def trial_config(preset: PretrainConfig, values: dict[str, Any], num_steps: int)
         "run.eval_every": eval_every,
         "run.save_every": num_steps,
         "run.keep_checkpoints": 1,
+        "run.keep_every": None,
+        "run.on_nonfinite": "stop",  # a trial that diverges is a failed trial
     }
     return with_options(config, rhythm, "these settings")

@@ -67,13 +67,17 @@ class _BeatingJournal(JournalStorage, BaseHeartbeat):
         return retry_trial
 
 
-def retry_trial(study: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
+def retry_trial(
+    study: optuna.Study, trial: optuna.trial.FrozenTrial, by_hand: bool = False
+) -> None:
     """Queue the settings of a trial that was broken off, unless that happened too often.
+
+    A stop `by_hand` is no fault of the settings and does not count.
 
     Optuna's RetryHeartbeatStaleTrialCallback copies all attributes, so that Hyperband would take
     its rungs for passed already.
     """
-    retries = trial.user_attrs.get(_RETRIES, 0) + 1
+    retries = trial.user_attrs.get(_RETRIES, 0) + (not by_hand)
     if retries > _MOST_RETRIES:
         return
     settings = {**trial.system_attrs.get("fixed_params", {}), **trial.params}

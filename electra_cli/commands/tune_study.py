@@ -7,6 +7,7 @@ import fcntl
 import hashlib
 import os
 import socket
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -23,7 +24,7 @@ from optuna.trial import FrozenTrial, TrialState
 from electra_cli.commands.search_space import SearchSpace
 from electra_cli.commands.session import PreparedData
 from electra_cli.commands.tune_metric import Metric
-from electra_cli.commands.tune_storage import IS_PRESET, retry_trial
+from electra_cli.commands.tune_storage import GRACE_SECONDS, IS_PRESET, retry_trial
 from electra_cli.config import PretrainConfig
 from electra_cli.errors import RunError
 
@@ -166,10 +167,20 @@ def preset_trial(study: optuna.Study) -> FrozenTrial | None:
     return found[0] if found else None
 
 
-def fail_dead_trials(study: optuna.Study, folder: Path) -> None:
-    """Fail and queue again what dead processes left running."""
+def fail_dead_trials(study: optuna.Study, folder: Path, unclaimed: dict[int, float]) -> None:
+    """Fail and queue again what dead processes left running.
+
+    `unclaimed` remembers since when (monotonic seconds) trials without an owner have been seen.
+    """
     optuna.storages.fail_stale_trials(study)
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        if HOST not in trial.user_attrs:
+            # Its process says who it is within a moment, or died before its first heartbeat.
+            # By our own clock: the others' may be set to another time zone.
+            seen = unclaimed.setdefault(trial.number, time.monotonic())
+            if time.monotonic() - seen > GRACE_SECONDS and _fail(study, trial):
+                retry_trial(study, study.get_trials()[trial.number])
+            continue
         root = trial_folder(folder, trial.number)
         if trial.user_attrs.get(HOST) != socket.gethostname() or not root.is_dir():
             continue  # of another machine, or not begun: the heartbeat decides

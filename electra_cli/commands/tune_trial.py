@@ -3,6 +3,7 @@
 import math
 import os
 import socket
+from contextlib import ExitStack
 from dataclasses import asdict
 from typing import Any
 
@@ -50,8 +51,11 @@ class Withdrawn(Exception):
     """A trial that another process made superfluous between asking for it and beginning it."""
 
 
-def run_trial(search: Search, trial: optuna.Trial) -> float:
+def run_trial(search: Search, trial: optuna.Trial, until_told: ExitStack) -> float:
     """Train one trial in its own run folder -> what it is ranked by.
+
+    The folder stays locked until `until_told` is closed, after the study knows how it ended: others
+    on this machine take a running trial whose folder is free for dead.
 
     Raises TrialPruned, TrialFailed or Withdrawn; anything else breaks the trial off, to be tried
     again.
@@ -64,23 +68,23 @@ def run_trial(search: Search, trial: optuna.Trial) -> float:
         raise Withdrawn
     trial.set_user_attr(HOST, socket.gethostname())
     trial.set_user_attr(PID, os.getpid())
-    with occupied(trial_folder(search.folder, trial.number)):
-        reason = None
-        try:
-            return _train(search, trial, is_preset)
-        except (ConfigError, NonFiniteError, _Unfit) as error:
-            reason = str(error)
-        except (MemoryError, torch.OutOfMemoryError) as error:
-            reason = f"out of memory: {_first_line(error)}"
-        except RuntimeError as error:
-            if not is_out_of_memory(error):
-                raise
-            reason = f"out of memory: {_first_line(error)}"
-        # Outside of the handlers, so that no traceback keeps the trial's tensors alive.
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
-        trial.set_user_attr(REASON, reason)
-        raise TrialFailed(reason)
+    until_told.enter_context(occupied(trial_folder(search.folder, trial.number)))
+    reason = None
+    try:
+        return _train(search, trial, is_preset)
+    except (ConfigError, NonFiniteError, _Unfit) as error:
+        reason = str(error)
+    except (MemoryError, torch.OutOfMemoryError) as error:
+        reason = f"out of memory: {_first_line(error)}"
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        reason = f"out of memory: {_first_line(error)}"
+    # Outside of the handlers, so that no traceback keeps the trial's tensors alive.
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    trial.set_user_attr(REASON, reason)
+    raise TrialFailed(reason)
 
 
 class _Unfit(Exception):
@@ -168,7 +172,8 @@ class _Watch:
         self._reported = share
         score = self._score()
         self._trial.report(self._value(score), share)
-        if self._trial.should_prune():
+        # All are held against the preset; it is pruned by nothing, also when it is repeated.
+        if not self._trial.user_attrs.get(IS_PRESET) and self._trial.should_prune():
             self._keep_figures(score)
             raise optuna.TrialPruned
 

@@ -30,6 +30,6 @@ def wait_for(work: Callable[[], Result], interruption: Interruption) -> Result:
         try:
             return future.result(timeout=ASKED_EVERY_SECONDS)
         except TimeoutError:
-            if future.done():  # it is the work's own
-                raise
+            if future.done():  # it ended just now, or the error is the work's own
+                return future.result()
             interruption.check()

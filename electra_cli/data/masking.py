@@ -40,8 +40,8 @@ def choose_masked(
     """Choose counts[i] of the lengths[i] content tokens of each window, without replacement.
 
     starts, lengths, counts [B] -> ascending indices into the concatenated contents [N]. The
-    authors draw with replacement, so that positions collide (facts: G issue 41); here the tokens
-    with the smallest hashes are taken, which gives every subset the same chance.
+    authors draw with replacement, so that positions collide (google-research/electra issue 41);
+    here the tokens with the smallest hashes are taken, which gives every subset the same chance.
     """
     window = np.repeat(np.arange(len(lengths), dtype=np.uint64), lengths)
     first = np.cumsum(lengths) - lengths

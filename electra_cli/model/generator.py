@@ -94,5 +94,6 @@ def sample_uniformly(
     noise has 24 bits, so a vocabulary of 2**17 is uniform to one part in 128.
     """
     choices = vocab_size - disallow_correct
-    drawn = (noise.double() * choices).long()
+    # The noise is a whole number of 2**-24; in integers, since Apple's GPUs have no float64.
+    drawn = ((noise * 2**24).long() * choices) >> 24
     return drawn + (drawn >= original_ids) if disallow_correct else drawn

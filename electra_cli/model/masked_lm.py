@@ -48,6 +48,7 @@ def masked_lm(
             noise,
             temperature,
             disallow_correct,
+            torch.is_grad_enabled(),  # always off inside of forward
         )
     return MaskedLMOutput(*output)
 
@@ -72,8 +73,9 @@ class _SampledCrossEntropy(torch.autograd.Function):
         noise: Tensor | None,
         temperature: float,
         disallow_correct: bool,
+        is_training: bool,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        needs_gradient = any(ctx.needs_input_grad)
+        needs_gradient = is_training and any(ctx.needs_input_grad)
         rows = max(1, CHUNK_ELEMENTS // weight.shape[0])
         grad_hidden = torch.empty_like(hidden) if needs_gradient else None
         grad_weight = torch.zeros_like(weight) if needs_gradient else None
@@ -121,4 +123,4 @@ class _SampledCrossEntropy(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad_loss: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
         hidden, weight, bias = (saved * grad_loss for saved in ctx.saved_tensors)
-        return hidden, weight, bias, None, None, None, None
+        return hidden, weight, bias, None, None, None, None, None

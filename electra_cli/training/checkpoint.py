@@ -212,9 +212,13 @@ def _write_files(folder: Path, step: int, tensors: Tensors, values: str) -> None
     manifest: dict[str, Any] = {"format_version": FORMAT_VERSION, "step": step}
     manifest["sha256"] = {file.name: sha256_of(file) for file in files}
     # The checksums are of what the disk gave back; that has to be what was in memory.
-    if (folder / VALUES_NAME).read_text() != values or not all(
-        _holds(folder / f"{group}.safetensors", named) for group, named in tensors.items()
-    ):
+    try:
+        is_same = (folder / VALUES_NAME).read_text() == values and all(
+            _holds(folder / f"{group}.safetensors", named) for group, named in tensors.items()
+        )
+    except (SafetensorError, ValueError):  # not even a file of its kind
+        is_same = False
+    if not is_same:
         raise OSError(None, "what was written reads back differently")
     manifest["manifest_sha256"] = _seal(manifest)
     (folder / MANIFEST_NAME).write_text(json.dumps(manifest, indent=1))

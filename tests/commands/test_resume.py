@@ -123,6 +123,11 @@ def test_what_changes_the_mathematics_is_refused(tmp_path, run_copy):
     assert_refused(done, "optim.learning_rate is 0.5", "trained with", "run.micro_batch_size")
     done = run_electra(tmp_path, "resume", run_copy, "--set", "run.micro_batch_size=3")
     assert_refused(done, "batch_size 8 is no multiple of micro_batch_size 3")
+    config = (run_copy / "config.yaml").read_text()
+    back = ["--step", 0, "--set", "optim.learning_rate=0.5"]
+    done = run_electra(tmp_path, "resume", run_copy, *back)
+    assert_refused(done, "optim.learning_rate is 0.5", "trained with", "run.micro_batch_size")
+    assert (run_copy / "config.yaml").read_text() == config
 
 
 def test_another_micro_batch_gives_the_same_metrics(tmp_path, prepared):

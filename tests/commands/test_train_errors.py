@@ -21,7 +21,7 @@ from run_checks import assert_refused, damage
         (["--device", "toaster"], ["no device 'toaster'", "--device cpu"]),
         (["--precision", "fp16"], ["cpu has no fp16 arithmetic", "--precision auto"]),
         (["--precision", "fp8"], ["run.precision = 'fp8'"]),
-        (["--set", "run.batch_size=100000"], ["less than one batch", "--batch-size"]),
+        (["--set", "run.batch_size=100000"], ["less than one batch", "run.batch_size"]),
         (["--preset", "large", "--set", "run.micro_batch_size=2048"], ["GB of memory", "windows"]),
         (["--data", "nowhere"], ["nowhere", "electra prepare"]),
     ],

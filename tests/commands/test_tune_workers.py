@@ -273,18 +273,41 @@ def test_a_trial_without_heartbeats_is_failed_and_queued_again(tmp_path, kind):
     for trial in (dead, alive):
         trial.set_user_attr(HOST, "another machine")
     study._storage.record_heartbeat(dead._trial_id)
-    fail_dead_trials(study, tmp_path)
+    fail_dead_trials(study, tmp_path, {})
     assert [t.state for t in study.trials] == [TrialState.RUNNING] * 2
     age_heartbeats(tmp_path, kind)
     study = optuna.load_study(study_name="mini", storage=open_storage(name))
     study._storage.record_heartbeat(alive._trial_id)
-    fail_dead_trials(study, tmp_path)
+    fail_dead_trials(study, tmp_path, {})
     states = [TrialState.FAIL, TrialState.RUNNING, TrialState.WAITING]
     assert [t.state for t in study.trials] == states
     again = study.ask()
     again.suggest_float("optim.learning_rate", 1e-4, 1e-2)
     assert again.params == dead.params
     assert HEARTBEAT_SECONDS * 3 < GRACE_SECONDS
+
+
+@pytest.mark.filterwarnings("ignore:Heartbeat of storage")
+@pytest.mark.parametrize("kind", ["sqlite", "journal"])
+def test_a_trial_whose_process_died_before_its_first_heartbeat_is_queued_again(tmp_path, kind):
+    name = f"sqlite:///{tmp_path}/mini.db" if kind == "sqlite" else str(tmp_path / "mini.journal")
+    study = optuna.create_study(study_name="mini", storage=open_storage(name))
+    begin_trial(study)
+    unclaimed: dict[int, float] = {}
+    fail_dead_trials(study, tmp_path, unclaimed)
+    assert study.trials[0].state == TrialState.RUNNING  # it may be about to say who it is
+    unclaimed[0] -= GRACE_SECONDS + 1
+    fail_dead_trials(study, tmp_path, unclaimed)
+    assert [t.state for t in study.trials] == [TrialState.FAIL, TrialState.WAITING]
+
+
+@pytest.mark.filterwarnings("ignore:Heartbeat of storage")
+def test_a_stop_by_hand_is_no_fault_of_the_settings(tmp_path):
+    study = optuna.create_study(storage=open_storage(str(tmp_path / "mini.journal")))
+    for _ in range(6):
+        study.tell(begin_trial(study), state=TrialState.FAIL)
+        retry_trial(study, study.trials[-1], by_hand=True)
+        assert study.trials[-1].state == TrialState.WAITING
 
 
 @pytest.mark.filterwarnings("ignore:Heartbeat of storage")
@@ -310,8 +333,8 @@ def test_a_trial_of_this_machine_is_dead_as_soon_as_its_lock_is_free(tmp_path):
     trial = begin_trial(study)
     trial.set_user_attr(HOST, socket.gethostname())
     with occupied(trial_folder(tmp_path, 0)):
-        fail_dead_trials(study, tmp_path)
+        fail_dead_trials(study, tmp_path, {})
         assert study.trials[0].state == TrialState.RUNNING
-    fail_dead_trials(study, tmp_path)
-    fail_dead_trials(study, tmp_path)
+    fail_dead_trials(study, tmp_path, {})
+    fail_dead_trials(study, tmp_path, {})
     assert [t.state for t in study.trials] == [TrialState.FAIL, TrialState.WAITING]

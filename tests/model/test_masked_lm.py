@@ -112,6 +112,13 @@ def test_disallow_correct_finds_another_token_where_the_target_is_almost_sure():
     assert output.sampled_ids.tolist() == [1, 2]
 
 
+def test_an_evaluation_makes_no_gradient(monkeypatch):
+    hidden, weight, bias, target, noise = make_inputs(5, 4, 9)
+    monkeypatch.setattr(torch, "zeros_like", None)  # what a gradient of the matrix begins with
+    with torch.no_grad():
+        assert not masked_lm(hidden, weight, bias, target, noise).loss_sum.requires_grad
+
+
 def test_without_noise_nothing_is_sampled():
     hidden, weight, bias, target, noise = make_inputs(5, 4, 9)
     with_samples, without = (

@@ -175,6 +175,22 @@ def test_nothing_old_is_removed_before_the_new_one_reads_back_right(manager, mon
     assert manager.steps() == [1, 2]
 
 
+def test_a_file_that_reads_back_as_nothing_of_its_kind_is_no_checkpoint(manager, monkeypatch):
+    save(manager, 1, 2)
+
+    def lossy(tensors, path):
+        save_file(tensors, path)
+        content = bytearray(path.read_bytes())
+        content[8] ^= 1  # where the header begins
+        path.write_bytes(content)
+
+    monkeypatch.setattr(checkpoint, "save_file", lossy)
+    manager.save(3, make_state(3))
+    with pytest.raises(RunError, match="reads back differently; the last good checkpoint is 2"):
+        manager.wait()
+    assert manager.steps() == [1, 2]
+
+
 def test_a_save_that_failed_is_raised_at_the_next_call(tmp_path):
     (tmp_path / "checkpoints").write_text("no folder")
     manager = CheckpointManager(tmp_path / "checkpoints", keep=2)
