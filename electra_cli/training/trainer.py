@@ -51,7 +51,8 @@ class Trainer:
         self._window = MetricWindow(device)
         self._grad_norm = torch.zeros((), device=device)
         # The first step whose loss or gradient was not finite, 0 while there is none. It stays
-        # on the device, where it also holds back every later update, so no step waits for it.
+        # on the device, where it also holds back every later update (under fp16 the scaler
+        # decides, and state() refuses what comes after it), so no step waits for it.
         self._nonfinite_step = torch.zeros((), device=device)
         self._recent_documents: dict[int, Tensor] = {}
         self.step = 0
