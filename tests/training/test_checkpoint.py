@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from run_checks import damage
 from safetensors.torch import save_file
 
 from electra_cli.errors import DiskFullError, RunError
@@ -31,19 +32,6 @@ def save(manager: CheckpointManager, *steps: int) -> Path:
         manager.save(step, make_state(step))
     manager.wait()
     return manager.path_of(steps[-1])
-
-
-def damage(file: Path, how: str) -> None:
-    content = bytearray(file.read_bytes())
-    if how == "truncate":
-        file.write_bytes(content[: len(content) // 2])
-    elif how == "flip":
-        content[len(content) // 2] ^= 0x10
-        file.write_bytes(content)
-    elif how == "zero":
-        file.write_bytes(bytes(len(content)))
-    else:
-        file.unlink()
 
 
 def test_what_is_saved_is_loaded(manager):
