@@ -1,11 +1,11 @@
 # make demo: everything once, from text to a trained encoder.   make test: all tests.
-# make check: format, lint, types, layers.
+# make check: format, lint, types, layers.   make bench: speed, as ratios (benchmarks/README.md).
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/installed
 DEMO := demo
 
-.PHONY: demo test check format
+.PHONY: demo test check bench format
 
 $(INSTALLED): pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -34,6 +34,11 @@ check: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# A baseline of the bench asks for an old transformers that it does not import, hence --no-deps.
+bench: $(INSTALLED)
+	$(BIN)/pip install --quiet --no-deps electra-pytorch==0.1.2
+	$(BIN)/python -m benchmarks $(PARTS)
 
 format: $(INSTALLED)
 	$(BIN)/ruff format .
