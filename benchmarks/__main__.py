@@ -1,4 +1,4 @@
-"""All benchmarks, or the named ones, each in a process of its own: python -m benchmarks [NAME]..."""
+"""All benchmarks, or the named ones, each in its own process: python -m benchmarks [NAME]..."""
 
 import subprocess
 import sys
