@@ -90,6 +90,7 @@ class GoldenModel(ElectraPretrainer):
     def __init__(self, config: PretrainConfig) -> None:
         model = config.model.model_copy(update={"generator_width": 0.5})
         super().__init__(model, config.objective, VOCAB_SIZE, pad_id=0)
+        self.generator.config.num_attention_heads = 1
         for layer in self.generator.electra.encoder.layer:
             attention = layer.attention.self
             attention.num_attention_heads = 1

@@ -24,7 +24,6 @@ from electra_cli.batch import Batch
 from electra_cli.data.stream import join_batches
 from electra_cli.disk import replace_file, sha256_of
 from electra_cli.errors import RunError
-from electra_cli.model.attention import PackedLayout
 from electra_cli.model.generator import corrupt
 from electra_cli.model.pretrainer import ElectraPretrainer
 from electra_cli.training.device import Precision, autocast
@@ -69,10 +68,7 @@ def make_yardstick(
     for batch in held_out:
         with autocast(device, precision):
             on_device = batch.to(device)
-            layout = PackedLayout.of(on_device)
-            corruption = corrupt(
-                model.generator, on_device, layout, model.objective, model.vocab_size
-            )
+            corruption = corrupt(model.generator, on_device, model.objective, model.vocab_size)
         parts.append(corruption.input_ids.cpu())
     model.train(was_training)
     original = join_batches(held_out)
@@ -94,8 +90,7 @@ def score_discriminator(
     for batch in yardstick.corrupted.split(micro_batch_size):
         with autocast(device, precision):
             on_device = batch.to(device)
-            layout = PackedLayout.of(on_device)
-            logits.append(model.discriminate(on_device, on_device.input_ids, layout).cpu())
+            logits.append(model.discriminate(on_device, on_device.input_ids).cpu())
     model.train(was_training)
     scores = torch.cat(logits)  # [T]
     labels = yardstick.corrupted.input_ids != yardstick.original.input_ids

@@ -9,7 +9,6 @@ from transformers import ElectraForMaskedLM
 
 from electra_cli.batch import Batch
 from electra_cli.config import ObjectiveConfig
-from electra_cli.model.attention import PackedLayout
 from electra_cli.model.masked_lm import MaskedLMOutput
 from electra_cli.model.networks import encode, predict_words
 from electra_cli.model.outputs import PretrainSums, count
@@ -25,12 +24,12 @@ class Corruption(NamedTuple):
 
 
 def predict_masked(
-    network: ElectraForMaskedLM, batch: Batch, layout: PackedLayout, objective: ObjectiveConfig
+    network: ElectraForMaskedLM, batch: Batch, objective: ObjectiveConfig
 ) -> tuple[MaskedLMOutput, PretrainSums]:
     """Masked language modelling: losses, one sample a slot, and their sums."""
     original_ids = batch.input_ids[batch.masked_positions]
     masked_input = batch.input_ids.index_put((batch.masked_positions,), batch.masked_ids)
-    hidden = encode(network, masked_input, batch, layout)[batch.masked_positions]
+    hidden = encode(network, masked_input, batch)[batch.masked_positions]
     output = predict_words(
         network,
         hidden,
@@ -54,7 +53,6 @@ def predict_masked(
 def corrupt(
     generator: ElectraForMaskedLM | None,
     batch: Batch,
-    layout: PackedLayout,
     objective: ObjectiveConfig,
     vocab_size: int,
 ) -> Corruption:
@@ -63,7 +61,7 @@ def corrupt(
     The authors count a uniform generator's loss too, the constant log V; it moves no weight.
     """
     if generator is not None:
-        output, sums = predict_masked(generator, batch, layout, objective)
+        output, sums = predict_masked(generator, batch, objective)
         loss_sum, sampled_ids = output.loss_sum, output.sampled_ids
     else:
         original_ids = batch.input_ids[batch.masked_positions]

@@ -14,6 +14,7 @@ from transformers import ElectraConfig, ElectraForMaskedLM, ElectraForPreTrainin
 from electra_cli.batch import Batch
 from electra_cli.config import ModelConfig, ObjectiveConfig
 from electra_cli.model.attention import PACKED, PackedLayout
+from electra_cli.model.dropout import replace_dropout
 from electra_cli.model.initialization import initialize, set_sinusoids
 from electra_cli.model.masked_lm import MaskedLMOutput, masked_lm
 
@@ -73,6 +74,7 @@ def build_generator(
 def set_initial_weights(module: nn.Module, networks: Sequence[Network], model: ModelConfig) -> None:
     """Draw all of `module` anew as the authors do; its networks are tied by then."""
     for network in networks:
+        replace_dropout(network)
         # padding_idx would drop the gradient of [PAD] where the generator samples it.
         network.electra.embeddings.word_embeddings.padding_idx = None
     initialize(module, model.initializer_range)
@@ -85,13 +87,13 @@ def set_initial_weights(module: nn.Module, networks: Sequence[Network], model: M
             network.generator_lm_head.weight = embeddings.word_embeddings.weight
 
 
-def encode(network: Network, input_ids: Tensor, batch: Batch, layout: PackedLayout) -> Tensor:
+def encode(network: Network, input_ids: Tensor, batch: Batch) -> Tensor:
     """Token ids [T] -> hidden states [T, H]."""
     output = network.electra(
         input_ids=input_ids[None],
         token_type_ids=batch.token_type_ids[None],
         position_ids=batch.position_ids[None],
-        layout=layout,
+        layout=PackedLayout(batch, network.config.num_attention_heads),
     )
     hidden: Tensor = output.last_hidden_state[0]
     return hidden

@@ -14,7 +14,6 @@ from transformers import ElectraForPreTraining
 
 from electra_cli.batch import Batch
 from electra_cli.config import ModelConfig, ObjectiveConfig
-from electra_cli.model.attention import PackedLayout
 from electra_cli.model.generator import corrupt
 from electra_cli.model.networks import (
     Network,
@@ -73,14 +72,13 @@ class ElectraPretrainer(Pretrainer):
 
     def forward(self, batch: Batch, num_masked: int, num_tokens: int) -> PretrainOutput:
         """See Pretrainer.forward."""
-        layout = PackedLayout.of(batch)
-        corruption = corrupt(self.generator, batch, layout, self.objective, self.vocab_size)
+        corruption = corrupt(self.generator, batch, self.objective, self.vocab_size)
         masked_only = self.objective.name == "electra_masked_only"
         positions = batch.masked_positions if masked_only else None
         is_replaced = corruption.is_replaced
         if positions is not None:
             is_replaced = is_replaced[positions]
-        logits = self.discriminate(batch, corruption.input_ids, layout, positions)
+        logits = self.discriminate(batch, corruption.input_ids, positions)
         rtd_loss = functional.binary_cross_entropy_with_logits(
             logits, is_replaced.float(), reduction="sum"
         )
@@ -101,10 +99,10 @@ class ElectraPretrainer(Pretrainer):
         return PretrainOutput(loss, sums, Judgements(logits.detach(), is_replaced, positions))
 
     def discriminate(
-        self, batch: Batch, input_ids: Tensor, layout: PackedLayout, positions: Tensor | None = None
+        self, batch: Batch, input_ids: Tensor, positions: Tensor | None = None
     ) -> Tensor:
         """Logits [J] in float32, positive where a token looks replaced; positions None: all T."""
-        hidden = encode(self.discriminator, input_ids, batch, layout)
+        hidden = encode(self.discriminator, input_ids, batch)
         if positions is not None:
             hidden = hidden[positions]
         logits: Tensor = self.discriminator.discriminator_predictions(hidden)

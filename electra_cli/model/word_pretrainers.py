@@ -12,7 +12,6 @@ from transformers import ElectraForMaskedLM
 
 from electra_cli.batch import Batch
 from electra_cli.config import ModelConfig, ObjectiveConfig
-from electra_cli.model.attention import PackedLayout
 from electra_cli.model.copy_loss import copy_loss
 from electra_cli.model.generator import Corruption, corrupt, predict_masked
 from electra_cli.model.networks import (
@@ -39,8 +38,7 @@ class MaskedLMPretrainer(Pretrainer):
 
     def forward(self, batch: Batch, num_masked: int, num_tokens: int) -> PretrainOutput:
         """See Pretrainer.forward."""
-        layout = PackedLayout.of(batch)
-        output, sums = predict_masked(self.masked_lm, batch, layout, self.objective)
+        output, sums = predict_masked(self.masked_lm, batch, self.objective)
         loss = self.objective.generator_loss_weight / num_masked * output.loss_sum
         return PretrainOutput(loss, sums, None)
 
@@ -62,9 +60,8 @@ class WordPretrainer(Pretrainer):
 
     def forward(self, batch: Batch, num_masked: int, num_tokens: int) -> PretrainOutput:
         """See Pretrainer.forward."""
-        layout = PackedLayout.of(batch)
-        corruption = corrupt(self.generator, batch, layout, self.objective, self.vocab_size)
-        hidden = encode(self.masked_lm, corruption.input_ids, batch, layout)
+        corruption = corrupt(self.generator, batch, self.objective, self.vocab_size)
+        hidden = encode(self.masked_lm, corruption.input_ids, batch)
         loss_sum, is_correct = self._restore(batch, corruption, hidden)
         num_words = num_masked if self.copy_gate is None else num_tokens
         weights = self.objective

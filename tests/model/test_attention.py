@@ -1,30 +1,99 @@
+"""Attention on packs against obvious code, one sequence at a time."""
+
 from itertools import pairwise
 
+import pytest
 import torch
 from conftest import tiny_config, tiny_reader
-from torch import nn
+from torch import Tensor, nn
 
+from electra_cli.batch import Batch
+from electra_cli.model import padded_attention
 from electra_cli.model.attention import PackedLayout, packed_attention
 
+HEADS, SIZE, SCALE = 2, 32, 0.3
 
-def test_each_sequence_sees_itself_alone():
-    batch = tiny_reader(tiny_config()).read(0, 0, 6)
-    draw = torch.Generator().manual_seed(0)
-    query, key, value = torch.randn(3, 1, 2, batch.num_tokens, 4, generator=draw)
-    layout = PackedLayout.of(batch)
-    found, _ = packed_attention(nn.Module(), query, key, value, None, layout=layout, scaling=0.5)
-    bounds = batch.cu_seqlens.tolist()
-    for begin, end in pairwise(bounds):
+
+@pytest.fixture(params=[2**18, 2**11, 1], ids=["one group", "a few groups", "one sequence a group"])
+def batch(request, monkeypatch) -> Batch:
+    """Sequences of many lengths, in groups of several sizes."""
+    monkeypatch.setattr(padded_attention, "_GROUP_SCORES", request.param)
+    return tiny_reader(tiny_config()).read(0, 0, 9)
+
+
+def draw(batch: Batch) -> list[Tensor]:
+    """Query, key, value [1, A, T, D], as transformers hands them over."""
+    draws = torch.Generator().manual_seed(0)
+    shape = (3, 1, batch.num_tokens, HEADS, SIZE)
+    rows = torch.randn(shape, generator=draws).transpose(2, 3)
+    return [each.clone().requires_grad_() for each in rows]
+
+
+def attend(batch: Batch, inputs: list[Tensor], dropout: float = 0.0) -> Tensor:
+    layout = PackedLayout(batch, HEADS)
+    mixed, _ = packed_attention(
+        nn.Module(), *inputs, None, layout=layout, scaling=SCALE, dropout=dropout
+    )
+    return mixed
+
+
+def attend_slowly(batch: Batch, inputs: list[Tensor], weights: list[Tensor]) -> Tensor:
+    """One sequence after another; weights [A, n, n] multiply its probabilities."""
+    query, key, value = (each[0] for each in inputs)
+    mixed = []
+    for (begin, end), weight in zip(pairwise(batch.cu_seqlens.tolist()), weights, strict=True):
         window = slice(begin, end)
-        scores = query[0, :, window] @ key[0, :, window].transpose(1, 2) * 0.5
-        expected = (scores.softmax(2) @ value[0, :, window]).transpose(0, 1)
-        torch.testing.assert_close(found[0, window], expected)
+        scores = query[:, window] @ key[:, window].transpose(1, 2) * SCALE
+        mixed.append((scores.softmax(2) * weight) @ value[:, window])
+    return torch.cat(mixed, dim=1).transpose(0, 1)[None]
 
 
-def test_the_layout_puts_every_token_in_its_place():
-    batch = tiny_reader(tiny_config()).read(0, 0, 6)
-    layout = PackedLayout.of(batch)
-    tokens = torch.arange(batch.num_tokens)
-    padded = tokens[layout.pad_index]
-    assert torch.equal(padded.flatten()[layout.unpad_index], tokens)
-    assert torch.equal(padded[layout.key_mask[:, 0, 0]], tokens)
+def assert_same(batch: Batch, found: Tensor, expected: Tensor, inputs: list[Tensor]) -> None:
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+    grad = torch.randn(found.shape, generator=torch.Generator().manual_seed(1))
+    wanted = torch.autograd.grad(expected, inputs, grad)
+    for ours, theirs in zip(torch.autograd.grad(found, inputs, grad), wanted, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
+
+
+def test_each_sequence_sees_itself_alone(batch):
+    inputs = draw(batch)
+    ones = [torch.ones(())] * batch.num_sequences
+    assert_same(batch, attend(batch, inputs), attend_slowly(batch, inputs, ones), inputs)
+
+
+def test_dropout_drops_the_same_probabilities_forward_and_backward(batch):
+    query, key, value = draw(batch)
+    # Values that name their places show which probabilities were kept, and how they were scaled.
+    places = nn.functional.one_hot(batch.position_ids, SIZE).float().expand(1, HEADS, -1, -1)
+    torch.manual_seed(5)
+    shown = attend(batch, [query, key, places], dropout=0.25)[0].transpose(0, 1)
+    weights = [
+        (shown[:, begin:end, : end - begin] > 0).float() / 0.75
+        for begin, end in pairwise(batch.cu_seqlens.tolist())
+    ]
+    kept = torch.cat([(weight > 0).flatten() for weight in weights]).float().mean()
+    assert kept.item() == pytest.approx(0.75, abs=0.03)
+    torch.manual_seed(5)
+    inputs = [query, key, value]
+    found = attend(batch, inputs, dropout=0.25)
+    assert_same(batch, found, attend_slowly(batch, inputs, weights), inputs)
+
+
+def test_half_precision_is_computed_in_float32(batch):
+    inputs = [each.detach().bfloat16() for each in draw(batch)]
+    found = attend(batch, inputs)
+    assert found.dtype == torch.bfloat16
+    exact = attend(batch, [each.float() for each in inputs])
+    assert torch.equal(found, exact.bfloat16())
+
+
+def test_groups_hold_every_sequence_and_pad_little(monkeypatch):
+    monkeypatch.setattr(padded_attention, "_GROUP_SCORES", HEADS * 1024 * 2)
+    batch = tiny_reader(tiny_config()).read(0, 0, 40)
+    layout = PackedLayout(batch, HEADS).padded
+    assert len(layout.groups) > 5
+    padded = sum(group.rows.numel() for group in layout.groups)
+    assert padded < 1.2 * batch.num_tokens * HEADS
+    rows = torch.cat([group.rows.flatten() for group in layout.groups])
+    assert torch.equal(rows[layout.inverse], torch.arange(batch.num_tokens * HEADS))

@@ -57,13 +57,13 @@ def pad(batch: Batch) -> dict[str, torch.Tensor]:
 @pytest.mark.parametrize("equal_lengths", [False, True])
 def test_packed_equals_hugging_face_padded(which, equal_lengths):
     batch = make_batch()
-    if equal_lengths:  # the layout that needs no padding at all
+    if equal_lengths:  # nothing is padded
         lengths = batch.cu_seqlens.diff()
         windows = [b for b in batch.split(1) if b.num_tokens == lengths.max()]
         from electra_cli.data.stream import join_batches
 
         batch = join_batches(windows[:4])
-        assert PackedLayout.of(batch).pad_index is None
+        assert all(group.is_real is None for group in PackedLayout(batch, 4).padded.groups)
     model = make_model()
     padded = copy.deepcopy(getattr(model, which))
     padded.config._attn_implementation = "eager"
@@ -75,7 +75,7 @@ def test_packed_equals_hugging_face_padded(which, equal_lengths):
         input_ids=batch.input_ids[None],
         token_type_ids=batch.token_type_ids[None],
         position_ids=batch.position_ids[None],
-        layout=PackedLayout.of(batch),
+        layout=PackedLayout(batch, packed.config.num_attention_heads),
     ).logits[0]
     assert (found - expected).abs().max() <= 1e-5
     weights = torch.randn(expected.shape, generator=torch.Generator().manual_seed(0))
@@ -172,9 +172,9 @@ def test_the_discriminator_sees_samples_in_the_original_text(monkeypatch):
     seen = {}
     original = ElectraPretrainer.discriminate
 
-    def spy(self, batch, corrupted_ids, layout, positions):
+    def spy(self, batch, corrupted_ids, positions):
         seen["ids"] = corrupted_ids
-        return original(self, batch, corrupted_ids, layout, positions)
+        return original(self, batch, corrupted_ids, positions)
 
     monkeypatch.setattr(ElectraPretrainer, "discriminate", spy)
     output = model(batch, batch.num_masked, batch.num_tokens)

@@ -10,7 +10,6 @@ from torch.nn import functional
 from electra_cli.batch import Batch
 from electra_cli.data.stream import join_batches
 from electra_cli.model import masked_lm
-from electra_cli.model.attention import PackedLayout
 from electra_cli.model.outputs import Judgements, PretrainOutput, PretrainSums
 from electra_cli.model.pretrainer import ElectraPretrainer
 
@@ -23,11 +22,6 @@ def feed_samples(monkeypatch: pytest.MonkeyPatch, samples: torch.Tensor) -> None
         return torch.cat([rest.pop(0) for _ in range(len(noise))])
 
     monkeypatch.setattr(masked_lm, "_sample", given)
-
-
-def padded_attention_mask(layout: PackedLayout) -> torch.Tensor:
-    length = torch.arange(layout.max_length)
-    return length < layout.cu_seqlens.diff()[:, None]
 
 
 class PaddedReference:
