@@ -52,7 +52,8 @@ def packed_attention(
     Half-precision GPUs take torch's variable-length flash attention, which knows no dropout; all
     else is padded in groups.
     """
-    query, key, value = (tensor[0].transpose(0, 1) for tensor in (query, key, value))
+    # squeeze, since the gradient of [0] would be copied into zeros.
+    query, key, value = (tensor.squeeze(0).transpose(0, 1) for tensor in (query, key, value))
     if query.is_cuda and query.dtype in (torch.bfloat16, torch.float16) and dropout == 0:
         bounds, longest = layout.cu_seqlens, layout.max_length
         mixed = varlen_attn(query, key, value, bounds, bounds, longest, longest, scale=scaling)

@@ -105,52 +105,54 @@ class _PaddedAttention(torch.autograd.Function):
         scale: float,
         dropout: float,
     ) -> Tensor:
-        mixed, saved = [], []
-        for group in layout.groups:
-            # Both scales go with the small matrices: of queries, and of values for dropout.
+        mixed, outs = _empty_rows(query, layout)
+        saved = []
+        for group, out in zip(layout.groups, outs, strict=True):
             q, k, v = (_gather(x, group) for x in (query, key, value))
-            q *= scale
             if group.is_real is None:
-                scores = torch.bmm(q, k.transpose(1, 2))
+                scores = _multiply(q, k.transpose(1, 2), scale)
             else:
                 bias = group.is_real.log().repeat_interleave(query.shape[1], 0)
-                scores = torch.baddbmm(bias, q, k.transpose(1, 2))
+                scores = torch.baddbmm(bias, q, k.transpose(1, 2), alpha=scale)
             probabilities = scores.softmax(2)
-            kept, keep, ctx.value_scale = probabilities, None, 1.0
+            kept, keep, ctx.kept_scale = probabilities, None, 1.0
             if dropout > 0:
-                keep, ctx.value_scale = keep_mask(probabilities, dropout)
+                keep, ctx.kept_scale = keep_mask(probabilities, dropout)
                 kept = probabilities * keep
-                v *= ctx.value_scale
-            mixed.append(torch.bmm(kept, v).flatten(0, 1))
+            _multiply(kept, v, ctx.kept_scale, out)
             saved += [q, k, v, probabilities, keep]
         ctx.save_for_backward(*saved)
         ctx.layout, ctx.scale = layout, scale
-        return _scatter(mixed, layout, query.shape)
+        return _to_tokens(mixed, layout, query)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        grad_query, grad_key, grad_value = [], [], []
+        layout = ctx.layout
+        totals, outs = zip(*(_empty_rows(grad, layout) for _ in range(3)), strict=True)
         saved = iter(ctx.saved_tensors)
-        for group in ctx.layout.groups:
+        for group, grad_q, grad_k, grad_v in zip(layout.groups, *outs, strict=True):
             q, k, v, probabilities, keep = (next(saved) for _ in range(5))
             g = _gather(grad, group)
             if group.is_real is not None:
                 g.view(*group.rows.shape, -1).mul_(group.is_real[..., None])
             kept = probabilities if keep is None else probabilities * keep
-            grad_value.append(
-                torch.bmm(kept.transpose(1, 2), g).mul_(ctx.value_scale).flatten(0, 1)
-            )
-            grad_p = torch.bmm(g, v.transpose(1, 2))
+            _multiply(kept.transpose(1, 2), g, ctx.kept_scale, grad_v)
+            grad_kept = _multiply(g, v.transpose(1, 2), ctx.kept_scale)
             if keep is not None:
-                grad_p *= keep
+                grad_kept *= keep
             grad_scores = torch.ops.aten._softmax_backward_data(
-                grad_p, probabilities, 2, torch.float32
+                grad_kept, probabilities, 2, torch.float32
             )
-            grad_query.append(torch.bmm(grad_scores, k).mul_(ctx.scale).flatten(0, 1))
-            grad_key.append(torch.bmm(grad_scores.transpose(1, 2), q).flatten(0, 1))
-        grads = (_scatter(x, ctx.layout, grad.shape) for x in (grad_query, grad_key, grad_value))
-        return (*grads, None, None, None)
+            _multiply(grad_scores, k, ctx.scale, grad_q)
+            _multiply(grad_scores.transpose(1, 2), q, ctx.scale, grad_k)
+        return (*(_to_tokens(total, layout, grad) for total in totals), None, None, None)
+
+
+def _multiply(left: Tensor, right: Tensor, scale: float, out: Tensor | None = None) -> Tensor:
+    """scale * left @ right, matrix by matrix; the scale costs nothing."""
+    unread = left.new_empty(1, 1, 1) if out is None else out
+    return torch.baddbmm(unread, left, right, beta=0, alpha=scale, out=out)
 
 
 def _gather(x: Tensor, group: _Group) -> Tensor:
@@ -159,7 +161,18 @@ def _gather(x: Tensor, group: _Group) -> Tensor:
     return functional.embedding(group.rows, x.reshape(-1, x.shape[2])).view(-1, length, x.shape[2])
 
 
-def _scatter(parts: list[Tensor], layout: PaddedLayout, shape: torch.Size) -> Tensor:
-    """Rows [b * A * l, D] of every group -> [T, A, D]."""
-    rows = parts[0] if len(parts) == 1 else torch.cat(parts)
-    return functional.embedding(layout.inverse, rows).view(shape)
+def _empty_rows(like: Tensor, layout: PaddedLayout) -> tuple[Tensor, list[Tensor]]:
+    """(the rows [places, D] of all groups, views [b * A, l, D] of each group's); like [T, A, D]."""
+    size = like.shape[2]
+    rows = like.new_empty(sum(group.rows.numel() for group in layout.groups), size)
+    parts = torch.split(rows, [group.rows.numel() for group in layout.groups])
+    views = [
+        part.view(-1, group.rows.shape[2], size)
+        for part, group in zip(parts, layout.groups, strict=True)
+    ]
+    return rows, views
+
+
+def _to_tokens(rows: Tensor, layout: PaddedLayout, like: Tensor) -> Tensor:
+    """Rows [places, D] of all groups -> [T, A, D]."""
+    return functional.embedding(layout.inverse, rows).view(like.shape)
