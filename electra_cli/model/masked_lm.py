@@ -12,8 +12,10 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-# Rows times V float32 of a chunk: 64 MB, enough for the products to run at full speed.
-CHUNK_ELEMENTS = 2**24
+# Rows times V float32 of a chunk: 16 MB, enough for the products to run at full speed, and less
+# than the 32 MB from which malloc gives memory back, to be mapped again page by page. A chunk has
+# two such tensors, logits and probabilities, and a third for the sums that samples need.
+CHUNK_ELEMENTS = 2**22
 
 
 class MaskedLMOutput(NamedTuple):
@@ -78,37 +80,36 @@ class _SampledCrossEntropy(torch.autograd.Function):
         needs_gradient = is_training and any(ctx.needs_input_grad)
         rows = max(1, CHUNK_ELEMENTS // weight.shape[0])
         grad_hidden = torch.empty_like(hidden) if needs_gradient else None
-        grad_weight = torch.zeros_like(weight) if needs_gradient else None
+        grad_weight = torch.empty_like(weight) if needs_gradient else None
         grad_bias = torch.zeros_like(bias) if needs_gradient else None
         losses, samples, correct = [], [], []
         for first in range(0, len(hidden), rows):
             chunk = slice(first, first + rows)
             targets = target_ids[chunk, None]
             logits = torch.addmm(bias, hidden[chunk], weight.t())
+            probabilities = logits.softmax(1)
             highest, best = logits.max(1, keepdim=True)
-            logits -= highest
-            right = logits.gather(1, targets)
-            is_plain = temperature == 1.0 and not disallow_correct
-            if noise is not None and not is_plain:
-                tempered = logits / temperature
-                if disallow_correct:
-                    tempered.scatter_(1, targets, float("-inf"))
-                samples.append(_sample(tempered.softmax(1), noise[chunk]))
-            probabilities = logits.exp_()
-            if noise is not None and is_plain:
-                samples.append(_sample(probabilities, noise[chunk]))
-            total = probabilities.sum(1, keepdim=True)
-            losses.append((total.log() - right).squeeze(1))
+            # The logarithm of the sum of exponentials, from a probability that never underflows.
+            log_total = highest - probabilities.gather(1, best).log()
+            losses.append((log_total - logits.gather(1, targets)).squeeze(1))
             correct.append((best == targets).squeeze(1))
+            if noise is not None:
+                drawn_from = probabilities
+                if temperature != 1.0 or disallow_correct:
+                    tempered = logits.div_(temperature)
+                    if disallow_correct:
+                        tempered.scatter_(1, targets, float("-inf"))
+                    drawn_from = tempered.softmax(1)
+                samples.append(_sample(drawn_from, noise[chunk]))
             if needs_gradient:
                 assert grad_hidden is not None
                 assert grad_weight is not None
                 assert grad_bias is not None
                 # d loss / d logits = softmax - one-hot of the target
-                gradient = probabilities.div_(total)
-                gradient.scatter_add_(1, targets, torch.full_like(right, -1.0))
+                ones = torch.ones_like(highest)
+                gradient = probabilities.scatter_add_(1, targets, -ones)
                 grad_hidden[chunk] = gradient @ weight
-                grad_weight.addmm_(gradient.t(), hidden[chunk])
+                grad_weight.addmm_(gradient.t(), hidden[chunk], beta=int(first > 0))
                 grad_bias += gradient.sum(0)
         empty = hidden.new_empty(0)
         all_losses = torch.cat(losses) if losses else empty
@@ -122,5 +123,6 @@ class _SampledCrossEntropy(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_loss: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
-        hidden, weight, bias = (saved * grad_loss for saved in ctx.saved_tensors)
+        # In place: a second backward pass would find tensors that were changed, which raises.
+        hidden, weight, bias = (saved.mul_(grad_loss) for saved in ctx.saved_tensors)
         return hidden, weight, bias, None, None, None, None, None

@@ -1,0 +1,126 @@
+"""Our training step against others', and against its own matrix products.
+
+    python -m benchmarks.training_step [--repetitions 5]
+
+Every contestant begins with the same weights and has the same text; before the clock starts,
+losses are compared. See benchmarks/README.md for what each line says.
+"""
+
+import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+from benchmarks.baselines import IGNORED, ElectraPytorchStep, Losses, PaddedBatch, PlainStep
+from benchmarks.batches import VOCAB_SIZE, Shape, make_batch, make_trainer
+from benchmarks.matrix_products import products_of
+from benchmarks.turns import report, take_turns
+from electra_cli.batch import Batch
+from electra_cli.model.generator import corrupt
+from electra_cli.model.pretrainer import ElectraPretrainer
+from electra_cli.training.trainer import Trainer
+
+SMALL, BASE = Shape("small", 16, 128), Shape("base", 2, 512)
+# What a line should reach: (against Hugging Face, against electra-pytorch) by (mixed, dropout).
+BARS = {
+    (False, 0.0): (1.6, None),
+    (False, 0.1): (1.4, 1.9),
+    (True, 0.0): (2.3, None),
+    (True, 0.1): (2.1, 2.8),
+}
+PRODUCT_BARS = {0.0: 0.80, 0.1: 0.72}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--repetitions", type=int, default=5)
+    repetitions = parser.parse_args().repetitions
+    for shape in (SMALL, BASE):
+        for mixed, dropout in BARS:
+            compare(shape, mixed, dropout, repetitions)
+
+
+def compare(shape: Shape, mixed: bool, dropout: float, repetitions: int) -> None:
+    config = shape.config(dropout)
+    trainer = make_trainer(config)
+    batch = make_batch(config, shape.lengths(mixed))
+    padded = PaddedBatch.of(batch)
+    plain, package = PlainStep(config), ElectraPytorchStep(config)
+    for each in (plain, package):
+        copy_weights(trainer, each)
+    check_losses(trainer, batch, plain, package)
+    contestants = {
+        "ours": lambda: trainer.train_step(batch),
+        "plain": lambda: plain.train(padded),
+        "package": lambda: package.train(padded),
+    }
+    flops = 0.0
+    if not mixed:
+        contestants["products"], flops = products_of(contestants["ours"])
+    turns = take_turns(contestants, repetitions)
+
+    lengths = "mixed lengths" if mixed else "full length"
+    case = f"{shape.preset}, {lengths}, dropout {dropout:g}"
+    report(f"{case}: ours", f"{turns.rate('ours', batch.num_tokens):,.0f} tokens/s")
+    against_plain, against_package = BARS[mixed, dropout]
+    report("  times Hugging Face's step", turns.ratio("plain", "ours"), f">= {against_plain}")
+    bar = f">= {against_package}" if against_package else ""
+    report("  times electra-pytorch's step", turns.ratio("package", "ours"), bar)
+    if flops:
+        rate = f"{turns.rate('products', flops) / 1e9:,.0f} GFLOP/s"
+        report("  its matrix products alone", rate)
+        share = turns.ratio("products", "ours")
+        report("  share of that rate", share, f">= {PRODUCT_BARS[dropout]}")
+
+
+def copy_weights(trainer: Trainer, baseline: PlainStep) -> None:
+    networks = trainer.model.networks()
+    baseline.discriminator.load_state_dict(networks["discriminator"].state_dict())
+    baseline.generator.load_state_dict(networks["generator"].state_dict())
+
+
+@torch.no_grad()
+def check_losses(
+    trainer: Trainer, batch: Batch, plain: PlainStep, package: ElectraPytorchStep
+) -> None:
+    """Stop unless all have the same losses, dropout off, for the same masks and samples."""
+    model = trainer.model
+    assert isinstance(model, ElectraPretrainer)
+    for module in (model, plain.networks, package.networks):
+        module.eval()
+    sums = model(batch, batch.num_masked, batch.num_tokens).sums
+    ours = Losses(sums.mlm_loss / sums.predicted, sums.rtd_loss / sums.judged)
+    corrupted = corrupt(model.generator, batch, model.objective, VOCAB_SIZE).input_ids
+    padded = PaddedBatch.of(batch)
+    corrupted_ids = padded.input_ids.clone()
+    corrupted_ids[padded.attention_mask.bool()] = corrupted
+    torch.testing.assert_close(plain.losses(padded, corrupted_ids), ours, rtol=1e-5, atol=0)
+    with chosen_by(padded, corrupted_ids):
+        torch.testing.assert_close(package.losses(padded), ours, rtol=1e-5, atol=0)
+    for module in (model, plain.networks, package.networks):
+        module.train()
+
+
+@contextmanager
+def chosen_by(batch: PaddedBatch, corrupted_ids: Tensor) -> Iterator[None]:
+    """Let the package mask and sample what we did, which it draws anew otherwise."""
+    from electra_pytorch import electra_pytorch as package
+
+    is_masked = batch.labels != IGNORED
+    ours = {
+        "get_mask_subset_with_prob": lambda mask, prob: is_masked,
+        "prob_mask_like": lambda tensor, prob: batch.masked_ids != batch.input_ids,
+        "gumbel_sample": lambda logits, temperature: corrupted_ids[is_masked],
+    }
+    theirs = {name: getattr(package, name) for name in ours}
+    for name, function in ours.items():
+        setattr(package, name, function)
+    yield
+    for name, function in theirs.items():
+        setattr(package, name, function)
+
+
+if __name__ == "__main__":
+    main()
