@@ -8,13 +8,12 @@ Batch without padding: everything but attention itself works token by token.
 
 from functools import cached_property
 
-import torch
 from torch import Tensor, nn
-from torch.nn.attention.varlen import varlen_attn
 from transformers import AttentionInterface
 from transformers.masking_utils import AttentionMaskInterface
 
 from electra_cli.batch import Batch
+from electra_cli.model.flash_attention import can_run_flash_attention, flash_attention
 from electra_cli.model.padded_attention import PaddedLayout, padded_attention
 
 PACKED = "packed"
@@ -49,15 +48,14 @@ def packed_attention(
 ) -> tuple[Tensor, None]:
     """query, key, value [1, A, T, D] -> ([1, T, A, D], None); each sequence sees itself alone.
 
-    Half-precision GPUs take torch's variable-length flash attention, which knows no dropout; all
-    else is padded in groups.
+    GPUs in half precision have a kernel for that; all else is padded in groups.
     """
     # squeeze, since the gradient of [0] would be copied into zeros.
     query, key, value = (tensor.squeeze(0).transpose(0, 1) for tensor in (query, key, value))
-    if query.is_cuda and query.dtype in (torch.bfloat16, torch.float16) and dropout == 0:
-        bounds, longest = layout.cu_seqlens, layout.max_length
-        mixed = varlen_attn(query, key, value, bounds, bounds, longest, longest, scale=scaling)
-        assert isinstance(mixed, Tensor)  # a tuple only where auxiliary output is asked for
+    if can_run_flash_attention(query):
+        mixed = flash_attention(
+            query, key, value, layout.cu_seqlens, layout.max_length, dropout, scaling
+        )
     else:
         mixed = padded_attention(query, key, value, layout.padded, scaling, dropout)
     return mixed[None], None

@@ -7,6 +7,7 @@ word_pretrainers.py, and build_pretrainer in objectives.py chooses.
 # Shapes: T tokens of a packed batch, J judged tokens, H hidden size.
 
 from abc import abstractmethod
+from collections.abc import Callable
 
 from torch import Tensor, nn
 from torch.nn import functional
@@ -14,7 +15,7 @@ from transformers import ElectraForPreTraining
 
 from electra_cli.batch import Batch
 from electra_cli.config import ModelConfig, ObjectiveConfig
-from electra_cli.model.generator import corrupt
+from electra_cli.model.generator import Corruption, corrupt
 from electra_cli.model.networks import (
     Network,
     build_electra_configs,
@@ -23,6 +24,8 @@ from electra_cli.model.networks import (
     set_initial_weights,
 )
 from electra_cli.model.outputs import Judgements, PretrainOutput, count
+
+Backward = Callable[[Tensor], None]
 
 
 class Pretrainer(nn.Module):
@@ -37,11 +40,26 @@ class Pretrainer(nn.Module):
         self.vocab_size = vocab_size
 
     @abstractmethod
-    def forward(self, batch: Batch, num_masked: int, num_tokens: int) -> PretrainOutput:
+    def forward(
+        self, batch: Batch, num_masked: int, num_tokens: int, backward: Backward | None = None
+    ) -> PretrainOutput:
         """One micro-batch of a step that has num_masked slots and num_tokens tokens in all.
 
         All losses are means over the whole step, so the losses of its micro-batches add up.
+        `backward` is called with a generator's loss before the main network runs, so that only
+        one network's activations live at a time; the returned loss then carries the gradient of
+        the rest alone.
         """
+
+    def _generator_loss(
+        self, corruption: Corruption, num_masked: int, backward: Backward | None
+    ) -> Tensor:
+        """The generator's part of the loss []; without gradient if `backward` has had it."""
+        loss = self.objective.generator_loss_weight / num_masked * corruption.loss_sum
+        if backward is None or not loss.requires_grad:
+            return loss
+        backward(loss)
+        return loss.detach()
 
     def networks(self) -> dict[str, Network]:
         """The models by name, the main one first."""
@@ -70,9 +88,12 @@ class ElectraPretrainer(Pretrainer):
         self.generator = build_generator(generator_config, self.discriminator, model, objective)
         set_initial_weights(self, list(self.networks().values()), model)
 
-    def forward(self, batch: Batch, num_masked: int, num_tokens: int) -> PretrainOutput:
+    def forward(
+        self, batch: Batch, num_masked: int, num_tokens: int, backward: Backward | None = None
+    ) -> PretrainOutput:
         """See Pretrainer.forward."""
         corruption = corrupt(self.generator, batch, self.objective, self.vocab_size)
+        loss = self._generator_loss(corruption, num_masked, backward)
         masked_only = self.objective.name == "electra_masked_only"
         positions = batch.masked_positions if masked_only else None
         is_replaced = corruption.is_replaced
@@ -82,10 +103,8 @@ class ElectraPretrainer(Pretrainer):
         rtd_loss = functional.binary_cross_entropy_with_logits(
             logits, is_replaced.float(), reduction="sum"
         )
-        weights = self.objective
-        loss = weights.generator_loss_weight / num_masked * corruption.loss_sum
         num_judged = num_masked if masked_only else num_tokens
-        loss = loss + weights.discriminator_loss_weight / num_judged * rtd_loss
+        loss = loss + self.objective.discriminator_loss_weight / num_judged * rtd_loss
 
         is_flagged = logits.detach() > 0
         sums = corruption.sums._replace(

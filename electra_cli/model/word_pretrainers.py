@@ -22,7 +22,7 @@ from electra_cli.model.networks import (
     set_initial_weights,
 )
 from electra_cli.model.outputs import PretrainOutput, count
-from electra_cli.model.pretrainer import Pretrainer
+from electra_cli.model.pretrainer import Backward, Pretrainer
 
 
 class MaskedLMPretrainer(Pretrainer):
@@ -36,7 +36,9 @@ class MaskedLMPretrainer(Pretrainer):
         self.masked_lm = ElectraForMaskedLM(config)
         set_initial_weights(self, [self.masked_lm], model)
 
-    def forward(self, batch: Batch, num_masked: int, num_tokens: int) -> PretrainOutput:
+    def forward(
+        self, batch: Batch, num_masked: int, num_tokens: int, backward: Backward | None = None
+    ) -> PretrainOutput:
         """See Pretrainer.forward."""
         output, sums = predict_masked(self.masked_lm, batch, self.objective)
         loss = self.objective.generator_loss_weight / num_masked * output.loss_sum
@@ -58,15 +60,16 @@ class WordPretrainer(Pretrainer):
             self.copy_gate = nn.Linear(model.hidden_size, 1)
         set_initial_weights(self, list(self.networks().values()), model)
 
-    def forward(self, batch: Batch, num_masked: int, num_tokens: int) -> PretrainOutput:
+    def forward(
+        self, batch: Batch, num_masked: int, num_tokens: int, backward: Backward | None = None
+    ) -> PretrainOutput:
         """See Pretrainer.forward."""
         corruption = corrupt(self.generator, batch, self.objective, self.vocab_size)
+        loss = self._generator_loss(corruption, num_masked, backward)
         hidden = encode(self.masked_lm, corruption.input_ids, batch)
         loss_sum, is_correct = self._restore(batch, corruption, hidden)
         num_words = num_masked if self.copy_gate is None else num_tokens
-        weights = self.objective
-        loss = weights.generator_loss_weight / num_masked * corruption.loss_sum
-        loss = loss + weights.discriminator_loss_weight / num_words * loss_sum
+        loss = loss + self.objective.discriminator_loss_weight / num_words * loss_sum
         sums = corruption.sums._replace(
             word_loss=loss_sum.detach(),
             word_correct=is_correct.sum(),

@@ -82,8 +82,10 @@ class Trainer:
         finite = torch.ones((), dtype=torch.bool, device=self._device)
         for part in batch.split(run.micro_batch_size or run.batch_size):
             with autocast(self._device, self._precision):
-                output = self.model(part.to(self._device), batch.num_masked, batch.num_tokens)
-            self._scaler.scale(output.loss).backward()
+                output = self.model(
+                    part.to(self._device), batch.num_masked, batch.num_tokens, self._backward
+                )
+            self._backward(output.loss)
             self._window.add(output.sums, part.num_tokens, part.num_masked)
             finite &= output.loss.detach().isfinite()
         self._scaler.unscale_(self._optimizer)
@@ -97,6 +99,10 @@ class Trainer:
         self._train_flops += self._flops.count(batch.num_tokens, batch.num_masked, squared_lengths)
         self._tokens_seen += batch.num_tokens
         self._recent_documents[self.step] = batch.document_ids
+
+    def _backward(self, loss: Tensor) -> None:
+        with torch.autocast(self._device.type, enabled=False):
+            self._scaler.scale(loss).backward()
 
     def _update(self, finite: Tensor) -> None:
         """Take the optimizer step unless something is not finite."""
