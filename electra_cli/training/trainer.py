@@ -68,7 +68,7 @@ class Trainer:
             started = time.perf_counter()
             self.train_step(next(source))
             if self._device.type == "cpu":
-                self._stop_if_nonfinite()
+                self._stop_if_nonfinite(int(self._nonfinite_step))
             self._window_seconds += time.perf_counter() - started
             yield self.step
 
@@ -115,8 +115,8 @@ class Trainer:
             ).float()
             self._optimizer.step()
 
-    def _stop_if_nonfinite(self) -> None:
-        bad_step = int(self._nonfinite_step)
+    def _stop_if_nonfinite(self, bad_step: int) -> None:
+        """Raise NonFiniteError unless the first bad step is 0: there is none."""
         if bad_step == 0:
             return
         documents = torch.unique(self._recent_documents[bad_step]).tolist()
@@ -140,8 +140,11 @@ class Trainer:
         """
         started = time.perf_counter()
         window = self._window
-        means = mean_metrics(window.sums, window.num_tokens, window.num_masked)
-        self._stop_if_nonfinite()
+        others = torch.stack([self._grad_norm, self._nonfinite_step])
+        on_device = torch.cat([window.sums, others.to(window.sums.dtype)])
+        *sums, grad_norm, bad_step = on_device.cpu().tolist()  # one copy, so one wait
+        self._stop_if_nonfinite(int(bad_step))
+        means = mean_metrics(sums, window.num_tokens, window.num_masked)
         self._recent_documents.clear()
         self._window_seconds += time.perf_counter() - started
         self._elapsed_seconds += self._window_seconds
@@ -155,7 +158,7 @@ class Trainer:
             learning_rate=learning_rate_at(
                 self.step - 1, self._config.optim, self._config.run.num_steps
             ),
-            grad_norm=float(self._grad_norm),
+            grad_norm=grad_norm,
             tokens_per_second=window.num_tokens / self._window_seconds,
             **means,
         )
@@ -189,7 +192,7 @@ class Trainer:
                 is_content = ~batch.is_special
                 contents.append(is_content if positions is None else is_content[positions.cpu()])
         self.model.train()
-        means = mean_metrics(window.sums, window.num_tokens, window.num_masked)
+        means = mean_metrics(window.sums.tolist(), window.num_tokens, window.num_masked)
         score, label, content = torch.cat(scores), torch.cat(labels), torch.cat(contents)
         return EvalMetrics(
             loss=self._weighted_loss(means),
@@ -204,7 +207,7 @@ class Trainer:
 
         Raises NonFiniteError if an update was held back: no such state is ever saved.
         """
-        self._stop_if_nonfinite()
+        self._stop_if_nonfinite(int(self._nonfinite_step))
         moments: dict[str, Tensor] = {}
         for name, parameter in self.model.named_parameters():
             for key in ("exp_avg", "exp_avg_sq"):

@@ -1,0 +1,122 @@
+"""Train steps on a device that is not there: python tests/fake_cuda/steps.py -> JSON on stdout."""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from fake_cuda import load_device, make_mode, pretend
+
+OBJECTIVES: dict[str, dict[str, object]] = {
+    "electra": {},
+    "electra_masked_only": {},
+    "mlm": {},
+    "replace_mlm": {},
+    "all_tokens_mlm": {},
+    "uniform_generator": {"name": "electra", "uniform_generator": True},
+    "disallow_correct": {"name": "electra", "disallow_correct": True, "temperature": 0.5},
+}
+
+
+def run_step(
+    objective: dict[str, object],
+    precision: str,
+    dropout: float = 0.1,
+    gradient_checkpointing: bool = False,
+    spoil: Callable[[Any], object] = lambda pretrainer: None,
+) -> dict[str, Any]:
+    """One step in two micro-batches, then the row of the log; `spoil` is called in it."""
+    import torch
+    from conftest import VOCAB_SIZE, tiny_config, tiny_reader
+
+    from electra_cli.model.flops import training_flops
+    from electra_cli.model.objectives import build_pretrainer
+    from electra_cli.training.trainer import Trainer
+
+    model: dict[str, object] = {
+        "num_hidden_layers": 1,
+        "hidden_dropout_prob": dropout,
+        "attention_probs_dropout_prob": dropout,
+    }
+    config = tiny_config(model=model, objective=objective, run={"micro_batch_size": 4})
+    batch = tiny_reader(config).read(0, 0, 8)
+    device = torch.device("cuda:0")
+    with make_mode() as mode:
+        with device:
+            pretrainer = build_pretrainer(config.model, config.objective, VOCAB_SIZE, pad_id=0)
+        pretrainer.to = lambda device: pretrainer  # it is there; swapping fake weights fails
+        if gradient_checkpointing:
+            pretrainer.enable_gradient_checkpointing()
+        flops = training_flops(config.model, config.objective, VOCAB_SIZE)
+        trainer = Trainer(pretrainer, config, flops, device, precision)
+        mode.syncs.clear()
+        mode.ops.clear()
+        trainer.train_step(batch)
+        spoil(pretrainer)
+        in_step, ops = list(mode.syncs), dict(mode.ops)
+        mode.syncs.clear()
+        trainer.flush(epoch=0.0)
+    return {"step": in_step, "flush": mode.syncs, "ops": ops}
+
+
+def read_a_number(pretrainer: Any) -> None:
+    next(iter(pretrainer.parameters())).grad.sum().item()
+
+
+def copy_a_number(pretrainer: Any) -> None:
+    import torch
+
+    torch.tensor(1.0, device=next(iter(pretrainer.parameters())).device)
+
+
+def run_flash_attention() -> dict[str, Any]:
+    """Which tensors the kernel takes, and what one call with dropout and its backward pass run."""
+    import torch
+
+    from electra_cli.model.flash_attention import can_run_flash_attention, flash_attention
+
+    device = torch.device("cuda:0")
+    dtypes = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+    with make_mode() as mode:
+        takes = {
+            f"{name}, head {size}": can_run_flash_attention(
+                torch.empty(13, 4, size, dtype=dtype, device=device)
+            )
+            for name, dtype in dtypes.items()
+            for size in (8, 60, 64, 256, 264)
+        }
+        query, key, value = (
+            torch.empty(13, 4, 64, dtype=torch.bfloat16, device=device, requires_grad=True)
+            for _ in range(3)
+        )
+        bounds = torch.tensor([0, 6, 13], dtype=torch.int32).to(device)
+        mode.ops.clear()
+        mixed = flash_attention(query, key, value, bounds, 7, 0.1)
+        mixed.sum().backward()
+        torch.cuda.get_device_capability = lambda *_: (7, 5)
+        takes["fp16, head 64 before Ampere"] = can_run_flash_attention(query.half())
+    shapes = [list(tensor.shape) for tensor in (mixed, query.grad, key.grad, value.grad)]
+    return {"takes": takes, "shapes": shapes, "ops": dict(mode.ops)}
+
+
+def main() -> None:
+    results = {}
+    for name, options in OBJECTIVES.items():
+        results[name] = run_step({"name": name, **options}, "bf16")
+    electra: dict[str, object] = {"name": "electra"}
+    results["fp32"] = run_step(electra, "fp32")
+    results["fp16"] = run_step(electra, "fp16")
+    results["no dropout"] = run_step(electra, "bf16", dropout=0)
+    results["checkpointing"] = run_step(electra, "bf16", gradient_checkpointing=True)
+    results["reads a number"] = run_step(electra, "bf16", spoil=read_a_number)
+    results["copies a number"] = run_step(electra, "bf16", spoil=copy_a_number)
+    results["flash attention"] = run_flash_attention()
+    json.dump(results, sys.stdout)
+
+
+if __name__ == "__main__":
+    load_device()
+    sys.path.insert(0, str(Path(__file__).parents[1]))
+    pretend()
+    main()
