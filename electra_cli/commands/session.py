@@ -233,7 +233,10 @@ def open_session(
         trainer=trainer,
         checkpoints=checkpoints or open_checkpoints(run, config),
         batches=TrainingBatches(
-            data.reader("train", config), config.run.batch_size, state.values if state else {}
+            data.reader("train", config),
+            config.run.batch_size,
+            state.values if state else {},
+            device,
         ),
         evaluation=evaluation_batches(held_out, config.run.num_eval_windows, micro_batch_size),
     )

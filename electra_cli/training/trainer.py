@@ -44,7 +44,7 @@ class Trainer:
         self.model = model.to(device).train()
         self._config = config
         self._flops = flops
-        self._device = device
+        self.device = device
         self._precision = precision
         self._optimizer = build_optimizer(model, config.optim)
         self._scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
@@ -67,7 +67,7 @@ class Trainer:
         while self.step < until:
             started = time.perf_counter()
             self.train_step(next(source))
-            if self._device.type == "cpu":
+            if self.device.type == "cpu":
                 self._stop_if_nonfinite(int(self._nonfinite_step))
             self._window_seconds += time.perf_counter() - started
             yield self.step
@@ -79,10 +79,10 @@ class Trainer:
         for group in self._optimizer.param_groups:
             group["lr"] = rate
         self._optimizer.zero_grad(set_to_none=True)
-        finite = torch.ones((), dtype=torch.bool, device=self._device)
+        finite = torch.ones((), dtype=torch.bool, device=self.device)
         for part in batch.split(run.micro_batch_size or run.batch_size):
-            with autocast(self._device, self._precision):
-                output = self.model(part.to(self._device), batch.num_masked, batch.num_tokens)
+            with autocast(self.device, self._precision):
+                output = self.model(part.to(self.device), batch.num_masked, batch.num_tokens)
             self._scaler.scale(output.loss).backward()
             self._window.add(output.sums, part.num_tokens, part.num_masked)
             finite &= output.loss.detach().isfinite()
@@ -178,12 +178,12 @@ class Trainer:
     def evaluate(self, batches: Iterable[Batch], unigram_entropy: float) -> EvalMetrics:
         """Losses and the discriminator's ranking on held-out batches, without dropout."""
         self.model.eval()
-        window = MetricWindow(self._device)
+        window = MetricWindow(self.device)
         nothing = torch.empty(0)
         scores, labels, contents = [nothing], [nothing.bool()], [nothing.bool()]
         for batch in batches:
-            with autocast(self._device, self._precision):
-                output = self.model(batch.to(self._device), batch.num_masked, batch.num_tokens)
+            with autocast(self.device, self._precision):
+                output = self.model(batch.to(self.device), batch.num_masked, batch.num_tokens)
             window.add(output.sums, batch.num_tokens, batch.num_masked)
             if output.judgements is not None:
                 logits, is_replaced, positions = output.judgements
@@ -216,7 +216,7 @@ class Trainer:
             tensors={
                 "model": {n: p.detach() for n, p in self.model.named_parameters()},
                 "optimizer": moments,
-                "random": get_random_state(self._device),
+                "random": get_random_state(self.device),
                 "window": {"sums": self._window.sums},
             },
             values={
@@ -239,7 +239,7 @@ class Trainer:
             for key in ("exp_avg", "exp_avg_sq"):
                 moment = state.tensors["optimizer"][f"{key}.{name}"]
                 self._optimizer.state[parameter][key].copy_(moment)
-        set_random_state(state.tensors["random"], self._device)
+        set_random_state(state.tensors["random"], self.device)
         self._window.sums.copy_(state.tensors["window"]["sums"])
         values = state.values
         self.step = values["step"]

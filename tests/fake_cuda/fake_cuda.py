@@ -92,8 +92,9 @@ def make_mode() -> Any:
                 self.syncs.append("device to host")
                 return args[0].zero_()
             if func in copies and len(on_device) < len(tensors):
+                source = args[1] if func is aten.copy_.default else args[0]
                 is_asynchronous = kwargs.get("non_blocking") or args[2:] == (True,)
-                if not is_asynchronous:
+                if not is_asynchronous or (source.numel() and not source.is_pinned()):
                     self.syncs.append("host to device, blocking")
             # Operations whose output's shape depends on numbers (nonzero, unique, a boolean index)
             # wait for the device, too: FakeTensorMode refuses those.

@@ -4,9 +4,12 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fake_cuda import load_device, make_mode, pretend
+
+if TYPE_CHECKING:
+    import torch
 
 OBJECTIVES: dict[str, dict[str, object]] = {
     "electra": {},
@@ -24,12 +27,17 @@ def run_step(
     precision: str,
     dropout: float = 0.1,
     gradient_checkpointing: bool = False,
+    source: "torch.device | None" = None,
     spoil: Callable[[Any], object] = lambda pretrainer: None,
 ) -> dict[str, Any]:
-    """One step in two micro-batches, then the row of the log; `spoil` is called in it."""
+    """One step in two micro-batches, then the row of the log; `spoil` is called in it.
+
+    The batch is made for the device `source`, by default for that of the step.
+    """
     import torch
     from conftest import VOCAB_SIZE, tiny_config, tiny_reader
 
+    from electra_cli.commands.training_batches import TrainingBatches
     from electra_cli.model.flops import training_flops
     from electra_cli.model.objectives import build_pretrainer
     from electra_cli.training.trainer import Trainer
@@ -40,8 +48,10 @@ def run_step(
         "attention_probs_dropout_prob": dropout,
     }
     config = tiny_config(model=model, objective=objective, run={"micro_batch_size": 4})
-    batch = tiny_reader(config).read(0, 0, 8)
     device = torch.device("cuda:0")
+    batches = TrainingBatches(tiny_reader(config), config.run.batch_size, {}, source or device)
+    batch = next(iter(batches))
+    batches.close()
     with make_mode() as mode:
         with device:
             pretrainer = build_pretrainer(config.model, config.objective, VOCAB_SIZE, pad_id=0)
@@ -101,6 +111,8 @@ def run_flash_attention() -> dict[str, Any]:
 
 
 def main() -> None:
+    import torch
+
     results = {}
     for name, options in OBJECTIVES.items():
         results[name] = run_step({"name": name, **options}, "bf16")
@@ -109,6 +121,7 @@ def main() -> None:
     results["fp16"] = run_step(electra, "fp16")
     results["no dropout"] = run_step(electra, "bf16", dropout=0)
     results["checkpointing"] = run_step(electra, "bf16", gradient_checkpointing=True)
+    results["pageable batch"] = run_step(electra, "bf16", source=torch.device("cpu"))
     results["reads a number"] = run_step(electra, "bf16", spoil=read_a_number)
     results["copies a number"] = run_step(electra, "bf16", spoil=copy_a_number)
     results["flash attention"] = run_flash_attention()

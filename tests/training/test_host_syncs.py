@@ -60,6 +60,11 @@ def test_a_blocking_copy_in_a_step_is_counted(steps):
     assert steps["copies a number"]["step"] == ["host to device, blocking"]
 
 
+def test_copies_from_memory_that_is_not_pinned_are_counted(steps):
+    tensors = 8  # of a Batch, in each of two micro-batches
+    assert steps["pageable batch"]["step"] == ["host to device, blocking"] * 2 * tensors
+
+
 def test_fp16_scales_its_gradients_on_the_device(steps):
     scaled = "_amp_foreach_non_finite_check_and_unscale_"
     assert steps["fp16"]["ops"][scaled] > 0
