@@ -14,7 +14,13 @@ from electra_cli.errors import NonFiniteError
 from electra_cli.metrics import EvalMetrics, StepMetrics
 from electra_cli.model.flops import TrainingFlops
 from electra_cli.model.pretrainer import Pretrainer
-from electra_cli.training.device import Precision, autocast, get_random_state, set_random_state
+from electra_cli.training.device import (
+    Precision,
+    autocast,
+    get_random_state,
+    set_float32_products,
+    set_random_state,
+)
 from electra_cli.training.optimizer import build_optimizer, learning_rate_at
 from electra_cli.training.window import MetricWindow, area_under_curve, mean_metrics
 
@@ -46,6 +52,7 @@ class Trainer:
         self._flops = flops
         self.device = device
         self._precision = precision
+        set_float32_products(device, precision)
         self._optimizer = build_optimizer(model, config.optim)
         self._scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
         self._window = MetricWindow(device)

@@ -53,12 +53,18 @@ def make_mode() -> Any:
     copies = (aten._to_copy.default, aten.copy_.default)
 
     class FakeCuda(TorchDispatchMode):
-        """`syncs` names what made the host wait, in order; `ops` counts what ran on the device."""
+        """What happened on the device, and what the host waited for.
+
+        `syncs` names the waits in order; `ops` counts operations; `kernels` those of them that
+        are no views, and `moved` the bytes that these read and write, both by name.
+        """
 
         def __init__(self) -> None:
             super().__init__()
             self.syncs: list[str] = []
             self.ops: Counter[str] = Counter()
+            self.kernels: Counter[str] = Counter()
+            self.moved: Counter[str] = Counter()
             self._fake = FakeTensorMode(allow_non_fake_inputs=True)
 
         def __enter__(self) -> "FakeCuda":
@@ -99,6 +105,13 @@ def make_mode() -> Any:
             # Operations whose output's shape depends on numbers (nonzero, unique, a boolean index)
             # wait for the device, too: FakeTensorMode refuses those.
             with self._fake:
-                return func(*args, **kwargs)
+                result = func(*args, **kwargs)
+            returns = func._schema.returns
+            is_view = any(r.alias_info is not None and not r.alias_info.is_write for r in returns)
+            if not is_view and func is not aten._unsafe_view.default:
+                made = [x for x in tree_flatten(result)[0] if isinstance(x, torch.Tensor)]
+                self.kernels[name] += 1
+                self.moved[name] += sum(x.nbytes for x in on_device + made)
+            return result
 
     return FakeCuda()

@@ -1,6 +1,7 @@
 """Train steps on a device that is not there: python tests/fake_cuda/steps.py -> JSON on stdout."""
 
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -110,6 +111,57 @@ def run_flash_attention() -> dict[str, Any]:
     return {"takes": takes, "shapes": shapes, "ops": dict(mode.ops)}
 
 
+def run_layers(num_layers: int, num_tokens: int = 4096, width: int = 64) -> dict[str, Any]:
+    """Both passes of a discriminator's encoder in bf16 with dropout, all windows 128 long."""
+    import torch
+    from transformers import ElectraForPreTraining
+
+    from electra_cli.batch import Batch
+    from electra_cli.config import ModelConfig
+    from electra_cli.model.attention import PackedLayout
+    from electra_cli.model.networks import build_electra_configs, encode
+
+    model = ModelConfig(
+        num_hidden_layers=num_layers,
+        hidden_size=width,
+        num_attention_heads=1,
+        intermediate_size=4 * width,
+        embedding_size=width,
+    )
+    _, config = build_electra_configs(model, vocab_size=100, pad_id=0)
+    device = torch.device("cuda:0")
+    kept: dict[int, int] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        if num_tokens in tensor.shape:  # no weight
+            storage = tensor.untyped_storage()
+            kept[storage._cdata] = storage.nbytes()
+        return tensor
+
+    with make_mode() as mode:
+        with device:
+            network = ElectraForPreTraining(config).train()
+        ids = torch.zeros(num_tokens, dtype=torch.int64)
+        bounds = torch.arange(0, num_tokens + 1, 128, dtype=torch.int32)
+        batch = Batch(ids, ids, ids, bounds, ids, ids, ids.float(), ids[:32], 128).to(device)
+        layout = PackedLayout.of(batch)
+        mode.kernels.clear()
+        mode.moved.clear()
+        with (
+            torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
+            torch.autocast("cuda", torch.bfloat16),
+        ):
+            hidden = encode(network, batch.input_ids, batch, layout)
+        hidden.sum().backward()
+    return {
+        "kernels": dict(mode.kernels),
+        "moved": dict(mode.moved),
+        "kept": sum(kept.values()),
+        "tokens": num_tokens,
+        "width": width,
+    }
+
+
 def main() -> None:
     import torch
 
@@ -124,8 +176,11 @@ def main() -> None:
     results["pageable batch"] = run_step(electra, "bf16", source=torch.device("cpu"))
     results["reads a number"] = run_step(electra, "bf16", spoil=read_a_number)
     results["copies a number"] = run_step(electra, "bf16", spoil=copy_a_number)
+    results["one layer"], results["two layers"] = run_layers(1), run_layers(2)
     results["flash attention"] = run_flash_attention()
     json.dump(results, sys.stdout)
+    sys.stdout.flush()
+    os._exit(0)  # autograd's threads of a device that is not there do not end in order
 
 
 if __name__ == "__main__":
