@@ -5,7 +5,7 @@ Sequences stand one after the other in one row of real tokens, so nothing is eve
 
 # Shapes: T tokens of a packed batch, B sequences, N masked slots.
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -50,16 +50,27 @@ class Batch:
         return begins | ends | (~second & second.roll(-1))
 
     def to(self, device: torch.device) -> "Batch":
-        """Copy every tensor to `device`."""
-        tensors = {
-            name: value.to(device, non_blocking=True)
-            for name, value in vars(self).items()
-            if isinstance(value, Tensor)
-        }
+        """Copy every tensor to `device`; from pinned memory, the host does not wait for it."""
+        return self._map(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def pin_memory(self) -> "Batch":
+        """A copy in pinned host memory, which a GPU reads by itself.
+
+        It may be dropped at once after to(): torch's allocator of pinned memory gives a block out
+        again only when the copies from it are done (ATen/native/cuda/Copy.cu records each with
+        ATen/core/CachingHostAllocator.h, also those from a slice of a block).
+        """
+        return self._map(Tensor.pin_memory)
+
+    def _map(self, change: Callable[[Tensor], Tensor]) -> "Batch":
+        tensors = {n: change(value) for n, value in vars(self).items() if isinstance(value, Tensor)}
         return Batch(**tensors, max_length=self.max_length)
 
     def split(self, num_sequences: int) -> Iterator["Batch"]:
-        """Micro-batches of at most `num_sequences` windows, in order. Host tensors only."""
+        """Micro-batches of at most `num_sequences` windows, in order; as pinned as this batch.
+
+        Host tensors only.
+        """
         if num_sequences >= self.num_sequences:
             yield self
             return
@@ -73,10 +84,16 @@ class Batch:
                 input_ids=self.input_ids[tokens],
                 token_type_ids=self.token_type_ids[tokens],
                 position_ids=self.position_ids[tokens],
-                cu_seqlens=cu_seqlens - begin,
-                masked_positions=self.masked_positions[slots] - begin,
+                cu_seqlens=_shift(cu_seqlens, begin),
+                masked_positions=_shift(self.masked_positions[slots], begin),
                 masked_ids=self.masked_ids[slots],
                 sample_noise=self.sample_noise[slots],
                 document_ids=self.document_ids[first : first + num_sequences],
                 max_length=int(cu_seqlens.diff().max()),
             )
+
+
+def _shift(tensor: Tensor, by: int) -> Tensor:
+    """tensor - by, in pinned memory where the tensor is."""
+    shifted = torch.empty_like(tensor, pin_memory=tensor.is_pinned())
+    return torch.sub(tensor, by, out=shifted)

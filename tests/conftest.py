@@ -1,8 +1,12 @@
 """What several tests share: tokens without files, tiny recipes, a disk that is soon full."""
 
+import json
+import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -76,6 +80,19 @@ def tiny_disk(tmp_path) -> Iterator[Path]:
         pytest.skip(f"needs the right to mount a tmpfs: {error}")
     yield folder
     subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+@pytest.fixture(scope="session")
+def gpu_steps() -> dict[str, Any]:
+    """What tests/fake_cuda saw of train steps on a CUDA device that is not there, by case."""
+    if torch.version.cuda is not None:
+        pytest.skip("needs a torch without CUDA, which a fake device can be put under")
+    if not (shutil.which("g++") or shutil.which("c++")):
+        pytest.skip("needs a C++ compiler")
+    script = Path(__file__).parent / "fake_cuda" / "steps.py"
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -32,7 +32,7 @@ def skip_batch(session: Session, error: NonFiniteError) -> None:
     values = {**newest.state.values, "skipped_batches": sorted({*skipped, number})}
     session.batches.close()
     session.batches = TrainingBatches(
-        session.data.reader("train", session.config), run.batch_size, values
+        session.data.reader("train", session.config), run.batch_size, values, session.trainer.device
     )
     session.trainer.load_state(newest.state)
     with written(session.run.log):

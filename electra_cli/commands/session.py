@@ -50,7 +50,7 @@ DATA_FOLDER = Path("data")
 _ENOUGH_TOKENS = {"cpu": 8_192}
 _ENOUGH_TOKENS_ON_ACCELERATORS = 65_536
 # The share of memory that an estimate may fill.
-_USABLE_MEMORY_FRACTION = 0.9
+USABLE_MEMORY_FRACTION = 0.9
 
 
 @dataclass(frozen=True)
@@ -150,6 +150,28 @@ def estimate_bytes(
     )
 
 
+def largest_micro_batch(
+    config: PretrainConfig,
+    num_parameters: int,
+    device_type: str,
+    fits: int,
+    precision: Precision,
+) -> int:
+    """Windows a forward pass, within `fits` bytes; 1 where not even two are."""
+    run = config.run
+    most = _ENOUGH_TOKENS.get(device_type, _ENOUGH_TOKENS_ON_ACCELERATORS)
+    divisors = [d for d in range(1, run.batch_size + 1) if run.batch_size % d == 0]
+    return max(
+        d
+        for d in divisors
+        if d == 1
+        or (
+            d * config.data.max_seq_length <= most
+            and estimate_bytes(config, num_parameters, d, precision) <= fits
+        )
+    )
+
+
 def fit_micro_batch(
     config: PretrainConfig, num_parameters: int, device: torch.device, precision: Precision
 ) -> PretrainConfig:
@@ -158,19 +180,9 @@ def fit_micro_batch(
     available = memory_bytes(device)
     # A checkpoint begins with a copy of weights and moments on the host.
     copied = num_parameters * 12 if device.type == "cpu" else 0
-    fits = int(available * _USABLE_MEMORY_FRACTION) - copied
+    fits = int(available * USABLE_MEMORY_FRACTION) - copied
     if run.micro_batch_size is None:
-        most = _ENOUGH_TOKENS.get(device.type, _ENOUGH_TOKENS_ON_ACCELERATORS)
-        divisors = [d for d in range(1, run.batch_size + 1) if run.batch_size % d == 0]
-        chosen = max(
-            d
-            for d in divisors
-            if d == 1
-            or (
-                d * config.data.max_seq_length <= most
-                and estimate_bytes(config, num_parameters, d, precision) <= fits
-            )
-        )
+        chosen = largest_micro_batch(config, num_parameters, device.type, fits, precision)
         config = config.model_copy(
             update={"run": run.model_copy(update={"micro_batch_size": chosen})}
         )
@@ -233,7 +245,10 @@ def open_session(
         trainer=trainer,
         checkpoints=checkpoints or open_checkpoints(run, config),
         batches=TrainingBatches(
-            data.reader("train", config), config.run.batch_size, state.values if state else {}
+            data.reader("train", config),
+            config.run.batch_size,
+            state.values if state else {},
+            device,
         ),
         evaluation=evaluation_batches(held_out, config.run.num_eval_windows, micro_batch_size),
     )

@@ -4,6 +4,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
+import torch
+
 from electra_cli.batch import Batch
 from electra_cli.data.stream import Position, Prefetcher, WindowReader, iter_batches
 
@@ -15,12 +17,24 @@ class TrainingBatches:
     batch of a step has the step's number plus how many were skipped before it.
     """
 
-    def __init__(self, reader: WindowReader, batch_size: int, state: Mapping[str, Any]) -> None:
-        """`state` is what state() gave, or holds nothing at the start of a run."""
+    def __init__(
+        self,
+        reader: WindowReader,
+        batch_size: int,
+        state: Mapping[str, Any],
+        device: torch.device,
+    ) -> None:
+        """`state` is what state() gave, or holds nothing at the start of a run.
+
+        The batches lie on the host, in pinned memory if they are for a CUDA device.
+        """
         self.position = Position(**state.get("position", {}))
         self.skipped: frozenset[int] = frozenset(state.get("skipped_batches", ()))
         self._num_read: int = state.get("batches_read", 0)
-        self._prefetcher = Prefetcher(iter_batches(reader, batch_size, self.position))
+        batches = iter_batches(reader, batch_size, self.position)
+        if device.type == "cuda":  # in the thread that reads ahead, so that no step waits for it
+            batches = ((batch.pin_memory(), position) for batch, position in batches)
+        self._prefetcher = Prefetcher(batches)
 
     def __iter__(self) -> Iterator[Batch]:
         for batch, position in self._prefetcher:

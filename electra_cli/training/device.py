@@ -52,6 +52,16 @@ def autocast(device: torch.device, precision: Precision) -> torch.autocast:
     return torch.autocast(device.type, _DTYPES[precision], enabled=precision != "fp32")
 
 
+def set_float32_products(device: torch.device, precision: Precision) -> None:
+    """Let products that stay float32 beside half precision, those of the logits, run as TF32.
+
+    Their inputs come from bf16 or fp16 products; TF32 keeps 10 bits of a mantissa where bf16 has
+    7, and an H100 multiplies so 7 times faster. With fp32, all products are exact.
+    """
+    if device.type == "cuda":
+        torch.backends.cuda.matmul.fp32_precision = "ieee" if precision == "fp32" else "tf32"
+
+
 def memory_bytes(device: torch.device) -> int:
     """Memory that a run may fill: what is free on a GPU, what is installed elsewhere."""
     if device.type == "cuda":

@@ -14,7 +14,13 @@ from electra_cli.errors import NonFiniteError
 from electra_cli.metrics import EvalMetrics, StepMetrics
 from electra_cli.model.flops import TrainingFlops
 from electra_cli.model.pretrainer import Pretrainer
-from electra_cli.training.device import Precision, autocast, get_random_state, set_random_state
+from electra_cli.training.device import (
+    Precision,
+    autocast,
+    get_random_state,
+    set_float32_products,
+    set_random_state,
+)
 from electra_cli.training.optimizer import build_optimizer, learning_rate_at
 from electra_cli.training.window import MetricWindow, area_under_curve, mean_metrics
 
@@ -44,8 +50,9 @@ class Trainer:
         self.model = model.to(device).train()
         self._config = config
         self._flops = flops
-        self._device = device
+        self.device = device
         self._precision = precision
+        set_float32_products(device, precision)
         self._optimizer = build_optimizer(model, config.optim)
         self._scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
         self._window = MetricWindow(device)
@@ -67,8 +74,8 @@ class Trainer:
         while self.step < until:
             started = time.perf_counter()
             self.train_step(next(source))
-            if self._device.type == "cpu":
-                self._stop_if_nonfinite()
+            if self.device.type == "cpu":
+                self._stop_if_nonfinite(int(self._nonfinite_step))
             self._window_seconds += time.perf_counter() - started
             yield self.step
 
@@ -79,11 +86,11 @@ class Trainer:
         for group in self._optimizer.param_groups:
             group["lr"] = rate
         self._optimizer.zero_grad(set_to_none=True)
-        finite = torch.ones((), dtype=torch.bool, device=self._device)
+        finite = torch.ones((), dtype=torch.bool, device=self.device)
         for part in batch.split(run.micro_batch_size or run.batch_size):
-            with autocast(self._device, self._precision):
+            with autocast(self.device, self._precision):
                 output = self.model(
-                    part.to(self._device), batch.num_masked, batch.num_tokens, self._backward
+                    part.to(self.device), batch.num_masked, batch.num_tokens, self._backward
                 )
             self._backward(output.loss)
             self._window.add(output.sums, part.num_tokens, part.num_masked)
@@ -101,7 +108,7 @@ class Trainer:
         self._recent_documents[self.step] = batch.document_ids
 
     def _backward(self, loss: Tensor) -> None:
-        with torch.autocast(self._device.type, enabled=False):
+        with torch.autocast(self.device.type, enabled=False):
             self._scaler.scale(loss).backward()
 
     def _update(self, finite: Tensor) -> None:
@@ -121,8 +128,8 @@ class Trainer:
             ).float()
             self._optimizer.step()
 
-    def _stop_if_nonfinite(self) -> None:
-        bad_step = int(self._nonfinite_step)
+    def _stop_if_nonfinite(self, bad_step: int) -> None:
+        """Raise NonFiniteError unless the first bad step is 0: there is none."""
         if bad_step == 0:
             return
         documents = torch.unique(self._recent_documents[bad_step]).tolist()
@@ -146,8 +153,11 @@ class Trainer:
         """
         started = time.perf_counter()
         window = self._window
-        means = mean_metrics(window.sums, window.num_tokens, window.num_masked)
-        self._stop_if_nonfinite()
+        others = torch.stack([self._grad_norm, self._nonfinite_step])
+        on_device = torch.cat([window.sums, others.to(window.sums.dtype)])
+        *sums, grad_norm, bad_step = on_device.cpu().tolist()  # one copy, so one wait
+        self._stop_if_nonfinite(int(bad_step))
+        means = mean_metrics(sums, window.num_tokens, window.num_masked)
         self._recent_documents.clear()
         self._window_seconds += time.perf_counter() - started
         self._elapsed_seconds += self._window_seconds
@@ -161,7 +171,7 @@ class Trainer:
             learning_rate=learning_rate_at(
                 self.step - 1, self._config.optim, self._config.run.num_steps
             ),
-            grad_norm=float(self._grad_norm),
+            grad_norm=grad_norm,
             tokens_per_second=window.num_tokens / self._window_seconds,
             **means,
         )
@@ -181,12 +191,12 @@ class Trainer:
     def evaluate(self, batches: Iterable[Batch], unigram_entropy: float) -> EvalMetrics:
         """Losses and the discriminator's ranking on held-out batches, without dropout."""
         self.model.eval()
-        window = MetricWindow(self._device)
+        window = MetricWindow(self.device)
         nothing = torch.empty(0)
         scores, labels, contents = [nothing], [nothing.bool()], [nothing.bool()]
         for batch in batches:
-            with autocast(self._device, self._precision):
-                output = self.model(batch.to(self._device), batch.num_masked, batch.num_tokens)
+            with autocast(self.device, self._precision):
+                output = self.model(batch.to(self.device), batch.num_masked, batch.num_tokens)
             window.add(output.sums, batch.num_tokens, batch.num_masked)
             if output.judgements is not None:
                 logits, is_replaced, positions = output.judgements
@@ -195,7 +205,7 @@ class Trainer:
                 is_content = ~batch.is_special
                 contents.append(is_content if positions is None else is_content[positions.cpu()])
         self.model.train()
-        means = mean_metrics(window.sums, window.num_tokens, window.num_masked)
+        means = mean_metrics(window.sums.tolist(), window.num_tokens, window.num_masked)
         score, label, content = torch.cat(scores), torch.cat(labels), torch.cat(contents)
         return EvalMetrics(
             loss=self._weighted_loss(means),
@@ -210,7 +220,7 @@ class Trainer:
 
         Raises NonFiniteError if an update was held back: no such state is ever saved.
         """
-        self._stop_if_nonfinite()
+        self._stop_if_nonfinite(int(self._nonfinite_step))
         moments: dict[str, Tensor] = {}
         for name, parameter in self.model.named_parameters():
             for key in ("exp_avg", "exp_avg_sq"):
@@ -219,7 +229,7 @@ class Trainer:
             tensors={
                 "model": {n: p.detach() for n, p in self.model.named_parameters()},
                 "optimizer": moments,
-                "random": get_random_state(self._device),
+                "random": get_random_state(self.device),
                 "window": {"sums": self._window.sums},
             },
             values={
@@ -242,7 +252,7 @@ class Trainer:
             for key in ("exp_avg", "exp_avg_sq"):
                 moment = state.tensors["optimizer"][f"{key}.{name}"]
                 self._optimizer.state[parameter][key].copy_(moment)
-        set_random_state(state.tensors["random"], self._device)
+        set_random_state(state.tensors["random"], self.device)
         self._window.sums.copy_(state.tensors["window"]["sums"])
         values = state.values
         self.step = values["step"]

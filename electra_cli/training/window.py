@@ -1,6 +1,7 @@
 """Sums over the steps since the last row of the log, kept on the device until it is due."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -30,12 +31,14 @@ class MetricWindow:
         self.num_tokens = self.num_masked = 0
 
 
-def mean_metrics(sums: Tensor, num_tokens: int, num_masked: int) -> dict[str, float | None]:
-    """Means by the names that StepMetrics and EvalMetrics share.
+def mean_metrics(
+    sums: Sequence[float], num_tokens: int, num_masked: int
+) -> dict[str, float | None]:
+    """Means by the names that StepMetrics and EvalMetrics share; None where the count is 0.
 
-    Brings `sums` to the host: the one sync point of training. None where the count is 0.
+    `sums` are those of MetricWindow, on the host.
     """
-    total: dict[str, float] = dict(zip(PretrainSums._fields, sums.tolist(), strict=True))
+    total: dict[str, float] = dict(zip(PretrainSums._fields, sums, strict=True))
 
     def share(value: float, count: float) -> float | None:
         return value / count if count else None

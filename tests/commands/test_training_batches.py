@@ -10,7 +10,7 @@ BATCH_SIZE = 8
 
 
 def read(count: int, state: dict) -> tuple[list[torch.Tensor], dict]:
-    batches = TrainingBatches(tiny_reader(tiny_config()), BATCH_SIZE, state)
+    batches = TrainingBatches(tiny_reader(tiny_config()), BATCH_SIZE, state, torch.device("cpu"))
     ids = [batch.input_ids for batch in islice(batches, count)]
     batches.close()
     return ids, batches.state()

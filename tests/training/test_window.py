@@ -26,7 +26,7 @@ def test_means_are_over_all_steps_of_the_window():
     )  # fmt: skip
     window.add(first, 100, 4)
     window.add(second, 50, 8)
-    means = mean_metrics(window.sums, window.num_tokens, window.num_masked)
+    means = mean_metrics(window.sums.tolist(), window.num_tokens, window.num_masked)
     assert means["mlm_loss"] == 1.0
     assert means["rtd_loss"] == pytest.approx(0.2)
     assert means["replaced_fraction"] == pytest.approx(1 / 15)
@@ -35,13 +35,13 @@ def test_means_are_over_all_steps_of_the_window():
     assert means["rtd_recall"] == 0.3
     assert means["rtd_constant_loss"] == pytest.approx(entropy(1 / 15))
     window.reset()
-    assert mean_metrics(window.sums, 0, 0) == dict.fromkeys(means)
+    assert mean_metrics(window.sums.tolist(), 0, 0) == dict.fromkeys(means)
 
 
 def test_shares_of_nothing_are_none():
     window = MetricWindow(torch.device("cpu"))
     window.add(sums(mlm_loss=1.0, predicted=1, judged=10), 10, 1)
-    means = mean_metrics(window.sums, 10, 1)
+    means = mean_metrics(window.sums.tolist(), 10, 1)
     assert means["rtd_precision"] is None  # nothing was flagged
     assert means["rtd_recall"] is None  # nothing was replaced
     assert means["rtd_constant_loss"] == 0.0
@@ -51,7 +51,7 @@ def test_shares_of_nothing_are_none():
 def test_an_objective_without_a_discriminator_has_none_of_its_figures():
     window = MetricWindow(torch.device("cpu"))
     window.add(sums(mlm_loss=1.0, predicted=2), 10, 2)
-    means = mean_metrics(window.sums, 10, 2)
+    means = mean_metrics(window.sums.tolist(), 10, 2)
     assert means["mlm_loss"] == 0.5
     assert [
         n for n, v in means.items() if n.startswith(("rtd", "replaced")) and v is not None

@@ -1,0 +1,331 @@
+"""What a training step costs on one H100, on paper: python -m benchmarks.cost_model [--write].
+
+Nothing here was measured on a GPU. FLOPs, bytes and kernels follow from the sizes and from what
+the program runs (tests/test_scaling_doc.py walks it); how much of a peak is reached is assumed.
+--write puts the tables into docs/scaling.md.
+"""
+
+# Shapes: T tokens of a micro-batch, N masked slots, L window length, H hidden size, I feed-forward
+# size, E embedding size, V vocabulary.
+
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from electra_cli.commands.session import (
+    USABLE_MEMORY_FRACTION,
+    count_model_parameters,
+    estimate_bytes,
+    largest_micro_batch,
+)
+from electra_cli.config import PretrainConfig
+from electra_cli.model.flops import training_flops
+from electra_cli.model.masked_lm import CHUNK_ELEMENTS
+from electra_cli.presets import load_preset
+
+DOCUMENT = Path(__file__).parents[1] / "docs" / "scaling.md"
+PRESETS = ("small", "small++", "base", "large")
+VOCABULARY = 30_522
+
+# H100 SXM5 (glennklockwood.com/garden/processors/h100), and shares of it: see docs/scaling.md.
+BF16_FLOPS = 989e12
+TF32_FLOPS = 495e12
+HBM_BYTES_PER_SECOND = 3.35e12
+MEMORY_BYTES = 80e9
+NVLINK_BYTES_PER_SECOND = 450e9  # one direction
+PCIE_BYTES_PER_SECOND = 64e9  # one direction, fifth generation, 16 lanes
+PRODUCT_FRACTION = 0.65
+TF32_FRACTION = 0.5
+ATTENTION_FRACTION = 0.15
+HBM_FRACTION = 0.8
+LAUNCH_SECONDS = 5e-6
+PAGEABLE_BYTES_PER_SECOND = 6e9  # device to ordinary host memory, for a checkpoint
+
+# Bytes a token and layer of what is no product, in multiples of (H, I), under bf16 autocast:
+# residuals and LayerNorm are float32, the rest bf16.
+# Forward: casts 24, dropouts 10, residual sums 20, LayerNorms 16; GELU 4 I. Backward: LayerNorms
+# 40, sums of gradients 48, casts 36, dropouts 10, bias gradients 10 + 2 I; GELU 6 I.
+EAGER_BYTES = (214, 12)
+# Fused: dropout, sum, LayerNorm and cast are one pass each way: 24 forward, 48 backward; the
+# bias gradients 10 + 2 I and GELU's 10 I stay.
+COMPILED_BYTES = (82, 12)
+# Autograd keeps, a token and layer: 8 bf16 and 2 float32 tensors H wide, 2 dropout masks, 2 bf16
+# tensors I wide.
+KEPT_BYTES = (26, 4)
+EMBEDDING_BYTES = 130  # of E, a token and network: three look-ups, sums, LayerNorm, both ways
+LOGIT_BYTES = 56  # of V, a slot: the passes over float32 logits of masked_lm.py, products included
+TABLE_BYTES = 40  # of V E, a micro-batch: dense gradients of the word table made and added up
+MICRO_BATCH_BYTES = 24  # a parameter: weight to bf16, gradient from bf16, gradient added up
+STEP_BYTES = 40  # a parameter: AdamW 28, clipping 12
+# Kernels: of a layer both ways, of the rest of a micro-batch, of a chunk of logits, of a step.
+EAGER_LAUNCHES, COMPILED_LAUNCHES = 80, 40
+OTHER_LAUNCHES, CHUNK_LAUNCHES, STEP_LAUNCHES = 200, 20, 60
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """The sizes of one network's encoder."""
+
+    width: int
+    intermediate: int
+    heads: int
+    layers: int
+    embedding: int
+
+    def linears(self) -> list[tuple[int, int]]:
+        """(inputs, outputs) of the linear layers that all tokens go through."""
+        layer = [(self.width, self.width)] * 4
+        layer += [(self.width, self.intermediate), (self.intermediate, self.width)]
+        project = [(self.embedding, self.width)] if self.embedding != self.width else []
+        return project + layer * self.layers
+
+
+def encoders(config: PretrainConfig) -> list[Encoder]:
+    """Discriminator, generator; presets alone, which all share the embeddings and train both."""
+    m = config.model
+    assert m.tie_embeddings and config.objective.name == "electra"
+    return [
+        Encoder(
+            m.hidden_size,
+            m.intermediate_size,
+            m.num_attention_heads,
+            m.num_hidden_layers,
+            m.embedding_size,
+        ),
+        Encoder(
+            m.generator_hidden_size,
+            m.generator_intermediate_size,
+            m.generator_heads,
+            m.generator_layers,
+            m.embedding_size,
+        ),
+    ]
+
+
+def product_flops(config: PretrainConfig, tokens: float, masked: float) -> dict[str, float]:
+    """Both passes' operations of a micro-batch: linear layers, attention, logits."""
+    length, embedding = config.data.max_seq_length, config.model.embedding_size
+    main, generator = encoders(config)
+    per_token = sum(i * o for e in (main, generator) for i, o in e.linears())
+    per_token += main.width * main.width + main.width  # the discriminator's head
+    attention = sum(e.layers * e.width for e in (main, generator))
+    return {
+        "products": 6 * (per_token * tokens + embedding * generator.width * masked),
+        "attention": 12 * attention * length * tokens,
+        "logits": 6 * embedding * VOCABULARY * masked,
+    }
+
+
+def kept_bytes(config: PretrainConfig, tokens: float) -> float:
+    """Of activations, from the forward to the backward pass of a micro-batch."""
+    per_token = 0
+    for e in encoders(config):
+        per_token += e.layers * (KEPT_BYTES[0] * e.width + KEPT_BYTES[1] * e.intermediate)
+    return per_token * tokens
+
+
+@dataclass(frozen=True)
+class Step:
+    """One optimizer step of a preset."""
+
+    tokens: int
+    micro_batches: int
+    windows: int  # of a micro-batch
+    parameters: int
+    model_flops: float
+    seconds: dict[str, float]  # of the device, by part
+    hbm_bytes: float
+    launches: int
+    kept_bytes: float
+    estimated_bytes: int  # by the program's own rule
+
+    @property
+    def device_seconds(self) -> float:
+        return sum(self.seconds.values())
+
+    @property
+    def launch_seconds(self) -> float:
+        return self.launches * LAUNCH_SECONDS
+
+    @property
+    def total_seconds(self) -> float:
+        """The host launches ahead of the device, so the slower of them counts."""
+        return max(self.device_seconds, self.launch_seconds)
+
+    @property
+    def bound_by(self) -> str:
+        if self.launch_seconds > self.device_seconds:
+            return "launches"
+        return max(self.seconds, key=lambda part: self.seconds[part])
+
+
+def cost(config: PretrainConfig, compiled: bool) -> Step:
+    """A step with full windows, in bf16, with dropout, through flash attention."""
+    _, parameters = count_model_parameters(config, VOCABULARY)
+    fits = int(MEMORY_BYTES * USABLE_MEMORY_FRACTION)
+    windows = largest_micro_batch(config, parameters, "cuda", fits, "bf16")
+    micro_batches = config.run.batch_size // windows
+    tokens = windows * config.data.max_seq_length
+    masked = tokens * config.objective.mask_fraction
+    hbm = HBM_BYTES_PER_SECOND * HBM_FRACTION
+    flops = product_flops(config, tokens, masked)
+
+    product_seconds = product_bytes = elementwise = attention_bytes = 0.0
+    for e in encoders(config):
+        for inputs, outputs in e.linears():
+            # The three products of a linear layer move the same three matrices, bf16.
+            moved = 2.0 * (tokens * inputs + inputs * outputs + tokens * outputs)
+            computing = 2 * tokens * inputs * outputs / (BF16_FLOPS * PRODUCT_FRACTION)
+            product_seconds += 3 * max(computing, moved / hbm)
+            product_bytes += 3 * moved
+        of_width, of_intermediate = COMPILED_BYTES if compiled else EAGER_BYTES
+        layer = of_width * e.width + of_intermediate * e.intermediate
+        elementwise += tokens * (e.layers * layer + EMBEDDING_BYTES * e.embedding)
+        # Queries, keys, values, results and their gradients, and a float32 sum of dq.
+        attention_bytes += tokens * e.layers * 34 * e.width
+    logit_bytes = LOGIT_BYTES * VOCABULARY * masked
+    # The backward kernel computes the scores again: 7 products where the count has 6.
+    attending = flops["attention"] * 7 / 6 / (BF16_FLOPS * ATTENTION_FRACTION)
+    weights = MICRO_BATCH_BYTES * parameters
+    weights += TABLE_BYTES * VOCABULARY * config.model.embedding_size
+    once = STEP_BYTES * parameters
+    seconds = {
+        "linear layers": micro_batches * product_seconds,
+        "attention": micro_batches * max(attending, attention_bytes / hbm),
+        "elementwise": micro_batches * elementwise / hbm,
+        "logits": micro_batches
+        * (flops["logits"] / (TF32_FLOPS * TF32_FRACTION) + logit_bytes / hbm),
+        "weights": (micro_batches * weights + once) / hbm,
+    }
+    of_layer = COMPILED_LAUNCHES if compiled else EAGER_LAUNCHES
+    layers = sum(e.layers for e in encoders(config))
+    chunks = -(-int(masked) // max(1, CHUNK_ELEMENTS // VOCABULARY))
+    launches = layers * of_layer + OTHER_LAUNCHES + chunks * CHUNK_LAUNCHES
+    squared_lengths = tokens * config.data.max_seq_length
+    counted = training_flops(config.model, config.objective, VOCABULARY)
+    moved = product_bytes + attention_bytes + elementwise + logit_bytes + weights
+    return Step(
+        tokens=tokens * micro_batches,
+        micro_batches=micro_batches,
+        windows=windows,
+        parameters=parameters,
+        model_flops=micro_batches * counted.count(tokens, int(masked), squared_lengths),
+        seconds=seconds,
+        hbm_bytes=micro_batches * moved + once,
+        launches=micro_batches * launches + STEP_LAUNCHES,
+        kept_bytes=kept_bytes(config, tokens),
+        estimated_bytes=estimate_bytes(config, parameters, windows, "bf16"),
+    )
+
+
+def table(head: str, rows: Iterable[Iterable[str]]) -> str:
+    """Markdown; the first column is text, the others are numbers."""
+    columns = head.split("|")
+    lines = [f"| {' | '.join(c.strip() for c in columns)} |"]
+    lines.append("|---|" + "---:|" * (len(columns) - 1))
+    return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)])
+
+
+GB = 1e9
+
+
+def size_row(preset: str) -> list[str]:
+    eager, step = (cost(load_preset(preset), compiled) for compiled in (False, True))
+    return [
+        preset,
+        f"{step.parameters / 1e6:.1f}M",
+        f"{step.tokens:,}",
+        f"{step.micro_batches} of {step.windows}",
+        f"{step.model_flops / 1e12:,.1f}",
+        f"{eager.hbm_bytes / GB:,.0f}",
+        f"{step.hbm_bytes / GB:,.0f}",
+        f"{eager.launches:,}",
+        f"{step.launches:,}",
+        f"{(16 * step.parameters + step.kept_bytes) / GB:.1f}",
+        f"{step.estimated_bytes / GB:.1f}",
+    ]
+
+
+def time_row(name: str, step: Step) -> list[str]:
+    parts = [*step.seconds.values(), step.device_seconds, step.launch_seconds]
+    return [name, *(f"{1e3 * seconds:,.1f}" for seconds in parts), step.bound_by]
+
+
+def run_row(name: str, step: Step, num_steps: int) -> list[str]:
+    return [
+        name,
+        f"{step.tokens / step.total_seconds:,.0f}",
+        f"{step.model_flops / step.total_seconds / BF16_FLOPS:.0%}",
+        f"{num_steps * step.total_seconds / 86_400:.2f}",
+    ]
+
+
+def surroundings_row(preset: str) -> list[str]:
+    config = load_preset(preset)
+    step = cost(config, True)
+    seconds = step.total_seconds
+    # Three int64 a token; two int64 and a float32 a masked slot (electra_cli/batch.py).
+    batch_bytes = step.tokens * (24 + 20 * config.objective.mask_fraction)
+    saved_bytes = 12 * step.parameters
+    saving = saved_bytes / PAGEABLE_BYTES_PER_SECOND
+    # Each of 8 sends and receives 7/8 of the float32 gradients twice.
+    reducing = 2 * 7 / 8 * 4 * step.parameters / NVLINK_BYTES_PER_SECOND
+    return [
+        preset,
+        f"{step.tokens / seconds / 1e6:.2f}M",
+        f"{batch_bytes / seconds / 1e6:.0f}",
+        f"{batch_bytes / seconds / PCIE_BYTES_PER_SECOND:.2%}",
+        f"{saved_bytes / GB:.2f}",
+        f"{saving:.2f}",
+        f"{saving / (config.run.save_every * seconds):.3%}",
+        f"{1e3 * reducing:.1f}",
+        f"{1e3 * seconds / 8:,.1f}",
+    ]
+
+
+def tables() -> str:
+    """All of docs/scaling.md that is computed."""
+    times, runs = [], []
+    for preset in PRESETS:
+        config = load_preset(preset)
+        for name, compiled in ((preset, False), (f"{preset}, compiled", True)):
+            step = cost(config, compiled)
+            times.append(time_row(name, step))
+            runs.append(run_row(name, step, config.run.num_steps))
+    parts = " | ".join(step.seconds)
+    made = {
+        "A step.": table(
+            "preset | weights | tokens | micro-batches, windows | TFLOP | GB moved | compiled "
+            "| kernels | compiled | GB held | by the program's rule",
+            map(size_row, PRESETS),
+        ),
+        "Milliseconds of a step.": table(
+            f"preset | {parts} | device in all | launches | bound by", times
+        ),
+        "A run.": table("preset | tokens/s | of the peak | days", runs),
+        "Around it, compiled.": table(
+            "preset | host makes, tokens/s | copies, MB/s | of PCIe | checkpoint, GB "
+            "| copied in, s | of the time | all-reduce of 8 GPUs, ms | their step, ms",
+            map(surroundings_row, PRESETS),
+        ),
+    }
+    return "\n\n".join(f"**{title}**\n\n{text}" for title, text in made.items())
+
+
+BEGIN = "<!-- tables: made by python -m benchmarks.cost_model --write -->"
+END = "<!-- end of tables -->"
+
+
+def main() -> None:
+    made = tables()
+    if "--write" not in sys.argv:
+        print(made)
+        return
+    before, _, rest = DOCUMENT.read_text().partition(BEGIN)
+    after = rest.partition(END)[2]
+    DOCUMENT.write_text(f"{before}{BEGIN}\n\n{made}\n\n{END}{after}")
+
+
+if __name__ == "__main__":
+    main()

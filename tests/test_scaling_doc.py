@@ -1,0 +1,59 @@
+"""docs/scaling.md equals what its script prints, and the script's model is the program's."""
+
+import pytest
+
+from benchmarks.cost_model import (
+    BEGIN,
+    DOCUMENT,
+    EAGER_BYTES,
+    EAGER_LAUNCHES,
+    END,
+    KEPT_BYTES,
+    PRESETS,
+    VOCABULARY,
+    product_flops,
+    tables,
+)
+from electra_cli.model.flops import training_flops
+from electra_cli.presets import load_preset
+
+PRODUCTS = ("mm", "addmm", "bmm")
+ATTENTION = ("_flash_attention_forward", "_flash_attention_backward")
+
+
+def test_the_document_is_what_the_script_prints():
+    written = DOCUMENT.read_text().partition(BEGIN)[2].partition(END)[0]
+    assert written.strip() == tables()
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_its_flops_are_those_the_program_counts(preset):
+    config = load_preset(preset)
+    length = config.data.max_seq_length
+    counted = training_flops(config.model, config.objective, VOCABULARY)
+    expected = counted.count(10 * length, 200, 10 * length * length)
+    assert sum(product_flops(config, 10 * length, 200).values()) == pytest.approx(expected)
+
+
+def difference(gpu_steps: dict, key: str) -> dict[str, int]:
+    """What the second layer adds, by operation."""
+    one, two = gpu_steps["one layer"][key], gpu_steps["two layers"][key]
+    return {name: count - one.get(name, 0) for name, count in two.items()}
+
+
+@pytest.mark.slow
+@pytest.mark.xfail(strict=True, reason="packed_attention does not call flash_attention yet")
+def test_a_layer_moves_keeps_and_launches_what_the_model_says(gpu_steps):
+    """LayerNorm's backward pass reads its two inputs again, for weight and bias: 16 H unseen."""
+    tokens, width = gpu_steps["two layers"]["tokens"], gpu_steps["two layers"]["width"]
+    moved = difference(gpu_steps, "moved")
+    elementwise = sum(n for name, n in moved.items() if name not in PRODUCTS + ATTENTION)
+    expected = EAGER_BYTES[0] * width + EAGER_BYTES[1] * 4 * width
+    assert elementwise / tokens + 16 * width == pytest.approx(expected, rel=0.05)
+
+    kept = gpu_steps["two layers"]["kept"] - gpu_steps["one layer"]["kept"]
+    expected = KEPT_BYTES[0] * width + KEPT_BYTES[1] * 4 * width
+    assert kept / tokens == pytest.approx(expected, rel=0.02)
+
+    # One kernel an operation, but two of a LayerNorm's backward pass and three of attention's.
+    assert sum(difference(gpu_steps, "kernels").values()) + 4 == EAGER_LAUNCHES
