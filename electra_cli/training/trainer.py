@@ -109,7 +109,7 @@ class Trainer:
 
     def _backward(self, loss: Tensor) -> None:
         with torch.autocast(self.device.type, enabled=False):
-            self._scaler.scale(loss).backward()
+            self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
 
     def _update(self, finite: Tensor) -> None:
         """Take the optimizer step unless something is not finite."""

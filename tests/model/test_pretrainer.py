@@ -4,6 +4,7 @@ import pytest
 import torch
 from conftest import VOCAB_SIZE, tiny_config, tiny_reader
 from torch import nn
+from transformers import ElectraForMaskedLM, ElectraForPreTraining
 
 from electra_cli.batch import Batch
 from electra_cli.model.attention import PackedLayout
@@ -53,7 +54,10 @@ def pad(batch: Batch) -> dict[str, torch.Tensor]:
     }
 
 
-@pytest.mark.parametrize("which", ["generator", "discriminator"])
+HUGGING_FACE = {"generator": ElectraForMaskedLM, "discriminator": ElectraForPreTraining}
+
+
+@pytest.mark.parametrize("which", HUGGING_FACE)
 @pytest.mark.parametrize("equal_lengths", [False, True])
 def test_packed_equals_hugging_face_padded(which, equal_lengths):
     batch = make_batch()
@@ -65,12 +69,15 @@ def test_packed_equals_hugging_face_padded(which, equal_lengths):
         batch = join_batches(windows[:4])
         assert all(group.is_real is None for group in PackedLayout(batch, 4).padded.groups)
     model = make_model()
-    padded = copy.deepcopy(getattr(model, which))
-    padded.config._attn_implementation = "eager"
+    packed = getattr(model, which)
+    config = copy.deepcopy(packed.config)
+    config._attn_implementation = "eager"
+    padded = HUGGING_FACE[which](config)
+    padded.load_state_dict(packed.state_dict())
+    padded.electra.embeddings.word_embeddings.padding_idx = None
 
     inputs = pad(batch)
     expected = padded(**inputs).logits[inputs["attention_mask"].bool()]
-    packed = getattr(model, which)
     found = packed(
         input_ids=batch.input_ids[None],
         token_type_ids=batch.token_type_ids[None],

@@ -33,7 +33,9 @@ class PaddedReference:
         for each in (model.generator, model.discriminator):
             each.config._attn_implementation = "eager"
 
-    def __call__(self, batch: Batch, num_masked: int, num_tokens: int) -> PretrainOutput:
+    def __call__(
+        self, batch: Batch, num_masked: int, num_tokens: int, backward: object = None
+    ) -> PretrainOutput:
         lengths = batch.cu_seqlens.diff().tolist()
         row, column = torch.nonzero(
             torch.arange(max(lengths)) < torch.tensor(lengths)[:, None], as_tuple=True
