@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from flash_kernels import flash_kernels_on_cpu
 
 from electra_cli.config import PretrainConfig
 from electra_cli.data.stream import Vocabulary, WindowReader
@@ -80,6 +81,13 @@ def tiny_disk(tmp_path) -> Iterator[Path]:
         pytest.skip(f"needs the right to mount a tmpfs: {error}")
     yield folder
     subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+@pytest.fixture
+def cpu_kernels() -> Iterator[None]:
+    """torch's flash attention operator runs on the CPU."""
+    with flash_kernels_on_cpu():
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -24,8 +24,14 @@ def can_run_flash_attention(query: Tensor) -> bool:
         and query.dtype in (torch.bfloat16, torch.float16)
         and query.shape[-1] % 8 == 0
         and query.shape[-1] <= _LARGEST_HEAD
-        and torch.cuda.get_device_capability(query.device) >= _FIRST_CAPABILITY
+        and _capability(query.device) >= _FIRST_CAPABILITY
     )
+
+
+# torch.compile would break its graph at the question to the driver.
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def _capability(device: torch.device) -> tuple[int, int]:
+    return torch.cuda.get_device_capability(device)
 
 
 def flash_attention(

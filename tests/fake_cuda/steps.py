@@ -68,7 +68,8 @@ def run_step(
         in_step, ops = list(mode.syncs), dict(mode.ops)
         mode.syncs.clear()
         trainer.flush(epoch=0.0)
-    return {"step": in_step, "flush": mode.syncs, "ops": ops}
+    products = torch.backends.cuda.matmul.fp32_precision
+    return {"step": in_step, "flush": mode.syncs, "ops": ops, "float32 products": products}
 
 
 def read_a_number(pretrainer: Any) -> None:

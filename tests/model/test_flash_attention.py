@@ -1,81 +1,16 @@
-"""The operator's gradient, over a CPU kernel in obvious code that draws dropout as the GPU's."""
-
-from collections.abc import Iterator
-from itertools import pairwise
+"""The operator's gradient and its dropout, over a CPU kernel in obvious code."""
 
 import pytest
 import torch
+from flash_kernels import attend
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from electra_cli.model import flash_attention as flash_attention_module
 from electra_cli.model.flash_attention import can_run_flash_attention, flash_attention
 
 LENGTHS = (5, 1, 7)
 SCALE = 0.3
-
-
-def weights_of(query: Tensor, key: Tensor, scale: float) -> Tensor:
-    return (query.transpose(0, 1) @ key.permute(1, 2, 0) * scale).softmax(-1)  # [A, n, n]
-
-
-def kept(shape: tuple[int, ...], dropout: float, draw: torch.Generator) -> Tensor:
-    return (torch.rand(shape, generator=draw) >= dropout) / (1 - dropout)
-
-
-def attend(
-    query: Tensor, key: Tensor, value: Tensor, bounds: Tensor, dropout: float, scale: float, seed
-) -> Tensor:
-    """Every sequence by itself; what is dropped follows from the seed."""
-    draw = torch.Generator().manual_seed(int(seed))
-    parts = []
-    for begin, end in pairwise(bounds.tolist()):
-        weights = weights_of(query[begin:end], key[begin:end], scale)
-        weights = weights * kept(weights.shape, dropout, draw)
-        parts.append((weights @ value[begin:end].transpose(0, 1)).transpose(0, 1))
-    return torch.cat(parts)
-
-
-def forward_kernel(
-    query, key, value, bounds, bounds_k, longest, longest_k, dropout, causal, debug, **options
-):
-    """The seed comes from the device's generator, as the GPU's Philox offset does."""
-    assert longest == longest_k == int(bounds.diff().max())
-    assert not causal and not debug
-    seed = torch.randint(2**31, ()) if dropout else torch.zeros((), dtype=torch.int64)
-    out = attend(query, key, value, bounds, dropout, options["scale"], seed)
-    state = torch.stack([seed, torch.zeros_like(seed)]).to(torch.uint64)
-    sums = query.new_zeros(query.shape[1], query.shape[0])
-    return out, sums, state, state.new_empty(()), query.new_empty(0)
-
-
-def backward_kernel(
-    grad, query, key, value, out, sums, bounds, bounds_k, longest, longest_k, dropout, causal,
-    state, unused, **options,
-):  # fmt: skip
-    """By hand, since nothing is recorded inside of a kernel."""
-    draw = torch.Generator().manual_seed(int(state[0]))
-    grads: list[list[Tensor]] = [[], [], []]
-    for begin, end in pairwise(bounds.tolist()):
-        q, k, v, g = (x[begin:end].transpose(0, 1) for x in (query, key, value, grad))
-        weights = weights_of(query[begin:end], key[begin:end], options["scale"])
-        mask = kept(weights.shape, dropout, draw)
-        of_weights = (g @ v.mT) * mask
-        scores = weights * (of_weights - (of_weights * weights).sum(-1, keepdim=True))
-        scores = scores * options["scale"]
-        for parts, part in zip(
-            grads, (scores @ k, scores.mT @ q, (weights * mask).mT @ g), strict=True
-        ):
-            parts.append(part.transpose(0, 1))
-    return tuple(torch.cat(parts) for parts in grads)
-
-
-@pytest.fixture
-def cpu_kernels() -> Iterator[None]:
-    library = torch.library.Library("aten", "IMPL")
-    library.impl("_flash_attention_forward", forward_kernel, "CPU")
-    library.impl("_flash_attention_backward", backward_kernel, "CPU")
-    yield
-    library._destroy()
 
 
 def make_inputs() -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -130,3 +65,13 @@ def test_two_calls_drop_different_weights(cpu_kernels):
 
 def test_tensors_on_the_host_are_not_for_it():
     assert not can_run_flash_attention(torch.zeros(4, 2, 64, dtype=torch.bfloat16))
+
+
+def test_to_ask_for_the_capability_breaks_no_compiled_graph(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
+
+    @torch.compile(fullgraph=True, backend="eager")
+    def shift(tensor: Tensor) -> Tensor:
+        return tensor + flash_attention_module._capability(tensor.device)[0]
+
+    assert shift(torch.zeros(1)).item() == 9

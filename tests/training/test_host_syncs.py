@@ -51,6 +51,11 @@ def test_fp16_scales_its_gradients_on_the_device(gpu_steps):
     assert scaled not in gpu_steps["electra"]["ops"]
 
 
+def test_products_that_stay_float32_are_exact_only_where_all_are(gpu_steps):
+    found = {case: gpu_steps[case]["float32 products"] for case in ("fp32", "fp16", "electra")}
+    assert found == {"fp32": "ieee", "fp16": "tf32", "electra": "tf32"}
+
+
 def test_the_flash_kernel_takes_what_it_can(gpu_steps):
     takes = gpu_steps["flash attention"]["takes"]
     assert takes["bf16, head 64"] and takes["fp16, head 8"] and takes["bf16, head 256"]

@@ -1,0 +1,76 @@
+"""The flash attention operator of torch for the CPU, in obvious code.
+
+So that what stands above the kernel can be tested without a GPU: torch's derivative of the
+operator, dropout under checkpointing, compilation.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+
+def weights_of(query: Tensor, key: Tensor, scale: float) -> Tensor:
+    return (query.transpose(0, 1) @ key.permute(1, 2, 0) * scale).softmax(-1)  # [A, n, n]
+
+
+def kept(shape: tuple[int, ...], dropout: float, draw: torch.Generator) -> Tensor:
+    return (torch.rand(shape, generator=draw) >= dropout) / (1 - dropout)
+
+
+def attend(
+    query: Tensor, key: Tensor, value: Tensor, bounds: Tensor, dropout: float, scale: float, seed
+) -> Tensor:
+    """Every sequence by itself; what is dropped follows from the seed."""
+    draw = torch.Generator().manual_seed(int(seed))
+    parts = []
+    for begin, end in pairwise(bounds.tolist()):
+        weights = weights_of(query[begin:end], key[begin:end], scale)
+        weights = weights * kept(weights.shape, dropout, draw)
+        parts.append((weights @ value[begin:end].transpose(0, 1)).transpose(0, 1))
+    return torch.cat(parts)
+
+
+def forward_kernel(
+    query, key, value, bounds, bounds_k, longest, longest_k, dropout, causal, debug, **options
+):
+    """The seed comes from the device's generator, as the GPU's Philox offset does."""
+    assert longest == longest_k == int(bounds.diff().max())
+    assert not causal and not debug
+    seed = torch.randint(2**31, ()) if dropout else torch.zeros((), dtype=torch.int64)
+    out = attend(query, key, value, bounds, dropout, options["scale"], seed)
+    state = torch.stack([seed, torch.zeros_like(seed)]).to(torch.uint64)
+    sums = query.new_zeros(query.shape[1], query.shape[0])
+    return out, sums, state, state.new_empty(()), query.new_empty(0)
+
+
+def backward_kernel(
+    grad, query, key, value, out, sums, bounds, bounds_k, longest, longest_k, dropout, causal,
+    state, unused, **options,
+):  # fmt: skip
+    """By hand, since nothing is recorded inside of a kernel."""
+    draw = torch.Generator().manual_seed(int(state[0]))
+    grads: list[list[Tensor]] = [[], [], []]
+    for begin, end in pairwise(bounds.tolist()):
+        q, k, v, g = (x[begin:end].transpose(0, 1) for x in (query, key, value, grad))
+        weights = weights_of(query[begin:end], key[begin:end], options["scale"])
+        mask = kept(weights.shape, dropout, draw)
+        of_weights = (g @ v.mT) * mask
+        scores = weights * (of_weights - (of_weights * weights).sum(-1, keepdim=True))
+        scores = scores * options["scale"]
+        for parts, part in zip(
+            grads, (scores @ k, scores.mT @ q, (weights * mask).mT @ g), strict=True
+        ):
+            parts.append(part.transpose(0, 1))
+    return tuple(torch.cat(parts) for parts in grads)
+
+
+@contextmanager
+def flash_kernels_on_cpu() -> Iterator[None]:
+    library = torch.library.Library("aten", "IMPL")
+    library.impl("_flash_attention_forward", forward_kernel, "CPU")
+    library.impl("_flash_attention_backward", backward_kernel, "CPU")
+    yield
+    library._destroy()
