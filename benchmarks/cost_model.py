@@ -21,7 +21,7 @@ from electra_cli.commands.session import (
 )
 from electra_cli.config import PretrainConfig
 from electra_cli.model.flops import training_flops
-from electra_cli.model.masked_lm import CHUNK_ELEMENTS
+from electra_cli.model.masked_lm import GPU_CHUNK_ELEMENTS
 from electra_cli.presets import load_preset
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "scaling.md"
@@ -200,7 +200,7 @@ def cost(config: PretrainConfig, compiled: bool) -> Step:
     }
     of_layer = COMPILED_LAUNCHES if compiled else EAGER_LAUNCHES
     layers = sum(e.layers for e in encoders(config))
-    chunks = -(-int(masked) // max(1, CHUNK_ELEMENTS // VOCABULARY))
+    chunks = -(-int(masked) // max(1, GPU_CHUNK_ELEMENTS // VOCABULARY))
     launches = layers * of_layer + OTHER_LAUNCHES + chunks * CHUNK_LAUNCHES
     squared_lengths = tokens * config.data.max_seq_length
     counted = training_flops(config.model, config.objective, VOCABULARY)

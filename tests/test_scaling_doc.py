@@ -42,7 +42,6 @@ def difference(gpu_steps: dict, key: str) -> dict[str, int]:
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(strict=True, reason="packed_attention does not call flash_attention yet")
 def test_a_layer_moves_keeps_and_launches_what_the_model_says(gpu_steps):
     """LayerNorm's backward pass reads its two inputs again, for weight and bias: 16 H unseen."""
     tokens, width = gpu_steps["two layers"]["tokens"], gpu_steps["two layers"]["width"]

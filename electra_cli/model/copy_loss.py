@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
-from electra_cli.model.masked_lm import CHUNK_ELEMENTS
+from electra_cli.model.masked_lm import rows_of_chunk
 
 
 def copy_loss(
@@ -28,7 +28,7 @@ def copy_loss(
     Returns the summed cross entropy [] and whether the most probable word is the target [T], in
     float32 whatever the precision of the rest.
     """
-    rows = max(1, CHUNK_ELEMENTS // weight.shape[0])
+    rows = rows_of_chunk(weight)
     loss, correct = hidden.new_zeros((), dtype=torch.float32), []
     with torch.autocast(hidden.device.type, enabled=False):
         for first in range(0, len(hidden), rows):

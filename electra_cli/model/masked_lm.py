@@ -12,10 +12,12 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-# Rows times V float32 of a chunk: 16 MB, enough for the products to run at full speed, and less
-# than the 32 MB from which malloc gives memory back, to be mapped again page by page. A chunk has
-# two such tensors, logits and probabilities, and a third for the sums that samples need.
-CHUNK_ELEMENTS = 2**22
+# Rows times V float32 of a chunk, which has two such tensors, logits and probabilities, and a third
+# for the sums that samples need. On a CPU 16 MB: enough for the products to run at full speed, and
+# less than the 32 MB from which malloc gives memory back, to be mapped again page by page. On a
+# GPU 256 MB: few kernels, and rows enough for all its processors.
+CPU_CHUNK_ELEMENTS = 2**22
+GPU_CHUNK_ELEMENTS = 2**26
 
 
 class MaskedLMOutput(NamedTuple):
@@ -55,6 +57,12 @@ def masked_lm(
     return MaskedLMOutput(*output)
 
 
+def rows_of_chunk(weight: Tensor) -> int:
+    """How many rows may have logits at a time; weight [V, E]."""
+    elements = CPU_CHUNK_ELEMENTS if weight.device.type == "cpu" else GPU_CHUNK_ELEMENTS
+    return max(1, elements // weight.shape[0])
+
+
 def _sample(probabilities: Tensor, noise: Tensor) -> Tensor:
     """Unnormalised probabilities [n, V] and noise [n] -> ids [n]; of probability 0 never."""
     cumulative = probabilities.cumsum(1)
@@ -78,7 +86,7 @@ class _SampledCrossEntropy(torch.autograd.Function):
         is_training: bool,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         needs_gradient = is_training and any(ctx.needs_input_grad)
-        rows = max(1, CHUNK_ELEMENTS // weight.shape[0])
+        rows = rows_of_chunk(weight)
         grad_hidden = torch.empty_like(hidden) if needs_gradient else None
         grad_weight = torch.empty_like(weight) if needs_gradient else None
         grad_bias = torch.zeros_like(bias) if needs_gradient else None

@@ -97,7 +97,7 @@ def encode(network: Network, input_ids: Tensor, batch: Batch) -> Tensor:
         position_ids=batch.position_ids[None],
         layout=PackedLayout(batch, network.config.num_attention_heads),
     )
-    hidden: Tensor = output.last_hidden_state[0]
+    hidden: Tensor = output.last_hidden_state.squeeze(0)
     return hidden
 
 

@@ -119,7 +119,6 @@ def run_layers(num_layers: int, num_tokens: int = 4096, width: int = 64) -> dict
 
     from electra_cli.batch import Batch
     from electra_cli.config import ModelConfig
-    from electra_cli.model.attention import PackedLayout
     from electra_cli.model.networks import build_electra_configs, encode
 
     model = ModelConfig(
@@ -145,14 +144,13 @@ def run_layers(num_layers: int, num_tokens: int = 4096, width: int = 64) -> dict
         ids = torch.zeros(num_tokens, dtype=torch.int64)
         bounds = torch.arange(0, num_tokens + 1, 128, dtype=torch.int32)
         batch = Batch(ids, ids, ids, bounds, ids, ids, ids.float(), ids[:32], 128).to(device)
-        layout = PackedLayout.of(batch)
         mode.kernels.clear()
         mode.moved.clear()
         with (
             torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
             torch.autocast("cuda", torch.bfloat16),
         ):
-            hidden = encode(network, batch.input_ids, batch, layout)
+            hidden = encode(network, batch.input_ids, batch)
         hidden.sum().backward()
     return {
         "kernels": dict(mode.kernels),

@@ -34,7 +34,6 @@ def loss_and_gradient(model: Pretrainer, batch: Batch) -> tuple[float, torch.Ten
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(strict=True, reason="packed_attention does not call flash_attention yet")
 def test_two_networks_are_two_graphs_each_whatever_the_lengths(cpu_kernels, monkeypatch):
     """One for training, one for evaluation; beyond 8 torch would quietly stop compiling."""
     monkeypatch.setattr(attention, "can_run_flash_attention", lambda query: True, raising=False)

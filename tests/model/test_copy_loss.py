@@ -2,14 +2,14 @@ import pytest
 import torch
 from torch.nn import functional
 
-from electra_cli.model import copy_loss as module
+from electra_cli.model import masked_lm
 from electra_cli.model.copy_loss import copy_loss
 
 
 @pytest.mark.parametrize("rows_per_chunk", [1, 4, 100])
 def test_it_equals_the_mixture_written_out(monkeypatch, rows_per_chunk):
     tokens, size, vocab = 11, 6, 30
-    monkeypatch.setattr(module, "CHUNK_ELEMENTS", rows_per_chunk * vocab)
+    monkeypatch.setattr(masked_lm, "CPU_CHUNK_ELEMENTS", rows_per_chunk * vocab)
     draw = torch.Generator().manual_seed(0)
     hidden = torch.randn(tokens, size, generator=draw).requires_grad_()
     weight = torch.randn(vocab, size, generator=draw).requires_grad_()

@@ -19,7 +19,7 @@ def make_inputs(slots: int, size: int, vocab: int, seed: int = 0) -> list[torch.
 @pytest.mark.parametrize("rows_per_chunk", [1, 7, 1000])
 def test_loss_and_gradients_equal_cross_entropy(monkeypatch, rows_per_chunk):
     hidden, weight, bias, target, noise = make_inputs(23, 8, 50)
-    monkeypatch.setattr(module, "CHUNK_ELEMENTS", rows_per_chunk * 50)
+    monkeypatch.setattr(module, "CPU_CHUNK_ELEMENTS", rows_per_chunk * 50)
     output = masked_lm(hidden, weight, bias, target, noise)
     (output.loss_sum * 0.7).backward()
     found = [tensor.grad.clone() for tensor in (hidden, weight, bias)]

@@ -71,7 +71,6 @@ def test_flash_attention_is_one_operator_each_way(gpu_steps):
     assert found["ops"]["_flash_attention_backward"] == 1
 
 
-@pytest.mark.xfail(strict=True, reason="packed_attention does not call flash_attention yet")
 @pytest.mark.parametrize("case", ["electra", "no dropout", "fp16"])
 def test_half_precision_attention_is_never_padded(gpu_steps, case):
     ops = gpu_steps[case]["ops"]
