@@ -1,75 +1,80 @@
-"""Peak resident memory of a training step, each in a process of its own.
+"""Peak resident memory of a training step, and what gradient checkpointing saves of it.
 
     python -m benchmarks.training_memory
 
-A child process makes one contestant, runs three steps, and prints the largest resident size that
-the kernel saw. What the tokens take is the difference to a batch of one short window.
+For peaks a child process makes one contestant, runs three steps, and prints the largest resident
+size that the kernel saw. Activations are the tensors that torch's profiler saw made in a forward
+pass and still alive after it, gradients left out.
 """
 
 import resource
 import subprocess
 import sys
 
+from torch import Tensor
+from torch.profiler import ProfilerActivity, profile
+
 from benchmarks.baselines import PaddedBatch, PlainStep
 from benchmarks.batches import Shape, make_batch, make_trainer
 from benchmarks.turns import report
 
 STEPS = 3
-SHORTEST = 8
+SMALL, BASE = Shape("small", 16, 128), Shape("base", 2, 512)
 
 
 def main() -> None:
     if len(sys.argv) > 1:
-        contestant, preset, sequences, length, dropout = sys.argv[1:]
-        run(contestant, Shape(preset, int(sequences), int(length)), float(dropout))
+        print(peak_bytes(sys.argv[1], float(sys.argv[2])))
         return
     for dropout in (0.0, 0.1):
-        ours = peak_megabytes("ours", "small", 16, 128, dropout)
-        plain = peak_megabytes("plain", "small", 16, 128, dropout)
-        report(f"small, 16 x 128, dropout {dropout:g}: ours", f"{ours:,.0f} MB")
-        report("  Hugging Face's step", f"{plain:,.0f} MB")
+        ours, plain = (peak_of_child(name, dropout) for name in ("ours", "plain"))
+        report(f"small, 16 x 128, dropout {dropout:g}: ours", f"{ours / 2**20:,.0f} MB")
+        report("  Hugging Face's step", f"{plain / 2**20:,.0f} MB")
         report("  ours to theirs", f"{ours / plain:.2f}", "<= 0.60")
-    kept = tokens_megabytes("ours", "base", 2, 512, 0.1)
-    again = tokens_megabytes("checkpointing", "base", 2, 512, 0.1)
-    report("base, 2 x 512, dropout 0.1: what the tokens take", f"{kept:,.0f} MB")
-    report("  with gradient checkpointing", f"{again:,.0f} MB")
-    report("  that to all of it", f"{again / kept:.2f}", "<= 0.50")
+    kept, again = (activation_bytes(checkpointing) for checkpointing in (False, True))
+    report("base, 2 x 512, dropout 0.1: activations", f"{kept / 2**20:,.0f} MB")
+    report("  with gradient checkpointing", f"{again / 2**20:,.0f} MB")
+    report("  those to all", f"{again / kept:.2f}", "<= 0.50")
 
 
-def tokens_megabytes(
-    contestant: str, preset: str, sequences: int, length: int, dropout: float
-) -> float:
-    whole = peak_megabytes(contestant, preset, sequences, length, dropout)
-    return whole - peak_megabytes(contestant, preset, 1, SHORTEST, dropout)
+def peak_of_child(contestant: str, dropout: float) -> int:
+    command = [sys.executable, "-m", "benchmarks.training_memory", contestant, str(dropout)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    return int(done.stdout.splitlines()[-1])
 
 
-def peak_megabytes(
-    contestant: str, preset: str, sequences: int, length: int, dropout: float
-) -> float:
-    arguments = [contestant, preset, str(sequences), str(length), str(dropout)]
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.training_memory", *arguments],
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    return float(done.stdout.splitlines()[-1])
-
-
-def run(contestant: str, shape: Shape, dropout: float) -> None:
-    config = shape.config(dropout)
-    batch = make_batch(config, shape.lengths(mixed=False))
+def peak_bytes(contestant: str, dropout: float) -> int:
+    config = SMALL.config(dropout)
+    batch = make_batch(config, SMALL.lengths(mixed=False))
     if contestant == "plain":
         plain, padded = PlainStep(config), PaddedBatch.of(batch)
         for _ in range(STEPS):
             plain.train(padded)
     else:
         trainer = make_trainer(config)
-        if contestant == "checkpointing":
-            trainer.model.enable_gradient_checkpointing()
         for _ in range(STEPS):
             trainer.train_step(batch)
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def activation_bytes(checkpointing: bool) -> int:
+    config = BASE.config(dropout=0.1)
+    model = make_trainer(config).model
+    if checkpointing:
+        model.enable_gradient_checkpointing()
+    batch = make_batch(config, BASE.lengths(mixed=False))
+
+    def backward(loss: Tensor) -> None:
+        loss.backward()
+
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+        output = model(batch, batch.num_masked, batch.num_tokens, backward)
+    assert profiler.profiler is not None
+    events = profiler.profiler.kineto_results.events()
+    alive = sum(event.nbytes() for event in events if event.name() == "[memory]")
+    assert output.loss.requires_grad  # and so holds the activations
+    gradients = [p.grad for p in model.parameters() if p.grad is not None]
+    return alive - sum(gradient.nbytes for gradient in gradients)
 
 
 if __name__ == "__main__":

@@ -96,6 +96,7 @@ def encode(network: Network, input_ids: Tensor, batch: Batch) -> Tensor:
         token_type_ids=batch.token_type_ids[None],
         position_ids=batch.position_ids[None],
         layout=PackedLayout(batch, network.config.num_attention_heads),
+        use_cache=False,  # or transformers warns of it under gradient checkpointing
     )
     hidden: Tensor = output.last_hidden_state.squeeze(0)
     return hidden
