@@ -14,7 +14,7 @@ from electra_cli.model.attention import PackedLayout, packed_attention
 HEADS, SIZE, SCALE = 2, 32, 0.3
 
 
-@pytest.fixture(params=[2**18, 2**11, 1], ids=["one group", "a few groups", "one sequence a group"])
+@pytest.fixture(params=[2**19, 2**11, 1], ids=["one group", "a few groups", "one sequence a group"])
 def batch(request, monkeypatch) -> Batch:
     """Sequences of many lengths, in groups of several sizes."""
     monkeypatch.setattr(padded_attention, "_GROUP_SCORES", request.param)
