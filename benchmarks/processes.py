@@ -1,6 +1,5 @@
 """Whole commands, as a user starts them: `electra ...` in a process of its own, from outside."""
 
-import os
 import subprocess
 import sys
 import time
@@ -50,8 +49,14 @@ def train_to_first_step(folder: Path, name: str, *arguments: object) -> Ended:
                 sys.exit(f"{' '.join(command)}:\n{(folder / _TALK).read_text()}")
             time.sleep(_LOOK_EVERY_SECONDS)
         seconds = time.perf_counter() - started
+        peak_bytes = _peak_bytes(process.pid)
         process.kill()
-        _, status, used = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-    unit = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss
-    return Ended(seconds, used.ru_maxrss * unit)
+        process.wait()
+    return Ended(seconds, peak_bytes)
+
+
+def _peak_bytes(process_id: int) -> int:
+    """Linux's own figure; getrusage would count the parent before the new program began."""
+    status = Path(f"/proc/{process_id}/status").read_text()
+    (line,) = (line for line in status.splitlines() if line.startswith("VmHWM:"))
+    return int(line.split()[1]) * 1024
