@@ -43,7 +43,7 @@ from electra_cli.run_directory import RunDirectory
 
 VOCAB_SIZE = 512  # tiny's own; the stream does not depend on it, larger ones make steps slower
 STREAM_TOKENS = 4_000_000  # a turn
-STEPS = {"tiny": 20, "small": 2}  # a turn
+STEPS = {"tiny": 60, "small": 2}  # a turn
 SMALL_BATCH = 16
 START_REPETITIONS = 3
 MEDIAN_DOCUMENT_TOKENS = 400

@@ -150,8 +150,9 @@ def check_same_ids(ours: Path, theirs: Path) -> None:
     lengths = np.diff(rows.offsets.to_numpy())
     is_kept = lengths >= MIN_DOCUMENT_TOKENS
     ids = rows.flatten().to_numpy()[np.repeat(is_kept, lengths)]
-    same = np.array_equal(np.diff(shards.offsets), lengths[is_kept]) and np.array_equal(
-        shards.gather(np.array([0]), np.array([shards.num_tokens])), ids
+    ours_lengths = np.diff(shards.offsets)
+    same = np.array_equal(ours_lengths, lengths[is_kept]) and np.array_equal(
+        shards.gather(shards.offsets[:-1], ours_lengths), ids
     )
     if not same:
         sys.exit("prepare and datasets.map gave different ids")
