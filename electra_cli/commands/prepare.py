@@ -156,14 +156,17 @@ def _prepare(
 
 
 def _checked_encoder(source: Source, tokenizer: Tokenizer) -> TextEncoder:
-    """An encoder that agreed with Hugging Face's on the first documents of the source."""
+    """An encoder that agrees with Hugging Face's on the first documents of the source."""
     encoder = TextEncoder(tokenizer)
-    sample = next(group_texts(source.documents(), CHECKED_CHARS), [])
-    if encoder.is_fast and not encoder.check(sample):
-        console.warn(
-            "the fast engine's ids differ from Hugging Face's on the first documents",
-            hint="nothing is to be done: Hugging Face's engine is used, some 20 times slower",
-        )
+    problem = "the fast engine cannot read this tokenizer"
+    if encoder.is_fast:
+        sample = next(group_texts(source.documents(), CHECKED_CHARS), [])
+        problem = "the fast engine's ids differ from Hugging Face's on the first documents"
+        if encoder.check(sample):
+            return encoder
+    console.warn(
+        problem, hint="nothing is to be done: Hugging Face's engine is used, some 20 times slower"
+    )
     return encoder
 
 

@@ -4,7 +4,7 @@ import hashlib
 import json
 import platform
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 
@@ -61,6 +61,7 @@ class PreparedData:
     manifest: ShardManifest
     vocabulary: Vocabulary
     pad_id: int
+    _readers: dict[Split, tuple[object, WindowReader]] = field(default_factory=dict, repr=False)
 
     @property
     def tokenizer_directory(self) -> Path:
@@ -74,11 +75,17 @@ class PreparedData:
         return hashlib.sha256(json.dumps(checksums).encode()).hexdigest()
 
     def reader(self, split: Split, config: PretrainConfig) -> WindowReader:
-        """Windows of one split, cut as `config` says."""
-        shards = open_shards(self.directory, self.manifest, split)
-        return WindowReader(
-            shards, self.vocabulary, config.data, config.objective.mask_fraction, config.run.seed
-        )
+        """Windows of one split, cut as `config` says.
+
+        The same settings again give the same reader: to cut a billion tokens takes seconds.
+        """
+        settings = (config.data, config.objective.mask_fraction, config.run.seed)
+        known, reader = self._readers.get(split, (None, None))
+        if reader is None or known != settings:
+            shards = open_shards(self.directory, self.manifest, split)
+            reader = WindowReader(shards, self.vocabulary, *settings)
+            self._readers[split] = (settings, reader)
+        return reader
 
 
 def prepared_folders() -> list[Path]:

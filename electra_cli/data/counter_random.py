@@ -5,14 +5,17 @@ Flood 2014, https://doi.org/10.1145/2714064.2660195), which passes BigCrush on p
 """
 
 from enum import IntEnum
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
-Counters = NDArray[np.int64] | int
 Words = NDArray[np.uint64]
+Counters = NDArray[np.int64] | Words | int
 
 _GAMMA = np.uint64(0x9E3779B97F4A7C15)
+_SHIFTS = (np.uint64(30), np.uint64(27), np.uint64(31))
+_FACTORS = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
 _FEISTEL_ROUNDS = 4
 
 
@@ -30,17 +33,30 @@ class Purpose(IntEnum):
 
 
 def _mix(words: Words) -> Words:
-    words = words + _GAMMA
-    words = (words ^ (words >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    words = (words ^ (words >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return words ^ (words >> np.uint64(31))
+    mixed = words + _GAMMA
+    mixed ^= mixed >> _SHIFTS[0]
+    mixed *= _FACTORS[0]
+    mixed ^= mixed >> _SHIFTS[1]
+    mixed *= _FACTORS[1]
+    mixed ^= mixed >> _SHIFTS[2]
+    return mixed
+
+
+@lru_cache(maxsize=256)
+def _key(*numbers: int) -> Words:
+    """[1]: the state after plain numbers, which are the same in call after call."""
+    words = np.zeros(1, dtype=np.uint64)
+    for number in numbers:
+        words = _mix(words ^ np.uint64(number % 2**64))
+    return words
 
 
 def hash_words(seed: int, purpose: Purpose, *counters: Counters) -> Words:
-    """64 random bits for each of the broadcast counters."""
-    words = _mix(np.array([seed % 2**64], dtype=np.uint64))
-    for counter in (int(purpose), *counters):
-        words = _mix(words ^ np.asarray(counter, dtype=np.int64).astype(np.uint64))
+    """64 random bits for each of the broadcast counters: plain numbers first, then arrays."""
+    plain = [counter for counter in counters if isinstance(counter, int)]
+    words = _key(seed, purpose, *plain)
+    for counter in counters[len(plain) :]:
+        words = _mix(words ^ np.asarray(counter).astype(np.uint64, copy=False))
     return words
 
 
@@ -63,7 +79,7 @@ def permute(indices: NDArray[np.int64], size: int, seed: int, epoch: int) -> NDA
     while outside.any():
         left, right = result[outside] >> half_bits, result[outside] & mask
         for round_number in range(_FEISTEL_ROUNDS):
-            key = hash_words(seed, Purpose.ORDER, epoch, round_number, right.astype(np.int64))
+            key = hash_words(seed, Purpose.ORDER, epoch, round_number, right)
             left, right = right, left ^ (key & mask)
         result[outside] = (left << half_bits) | right
         outside = result >= np.uint64(size)

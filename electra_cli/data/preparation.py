@@ -6,14 +6,17 @@ settings alone: a run that goes on after a kill writes the same bytes as one nev
 """
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from electra_cli.data.duplicates import SeenHashes, hash_texts
-from electra_cli.data.encoder import TextEncoder
+from electra_cli.data.encoder import TextEncoder, TokenIds
 from electra_cli.data.report import Tally
 from electra_cli.data.shards import (
     FORMAT_VERSION,
@@ -23,6 +26,7 @@ from electra_cli.data.shards import (
     ShardWriter,
     Split,
 )
+from electra_cli.data.text_input import utf8_bytes
 from electra_cli.data.text_pieces import CHUNK_CHARS, group_texts
 from electra_cli.disk import replace_file
 from electra_cli.errors import DataError
@@ -63,6 +67,15 @@ def load_progress(directory: Path) -> Progress | None:
         ) from error
 
 
+class _Batch(NamedTuple):
+    """Documents on their way; `encoding` is of the new ones among them."""
+
+    texts: list[str]
+    hashes: NDArray[np.uint64]
+    is_new: NDArray[np.bool_]
+    encoding: Future[tuple[TokenIds, NDArray[np.int64]]]
+
+
 class ShardPreparation:
     """Writes the rounds that are still missing of an unfinished folder."""
 
@@ -93,19 +106,33 @@ class ShardPreparation:
         for texts in group_texts(islice(documents, self._tally.documents), batch_chars):
             self._seen.add(hash_texts(texts))
             on_batch()
-        for texts in group_texts(documents, batch_chars):
-            self._add(texts)
+        for batch in self._encode(group_texts(documents, batch_chars)):
+            self._add(batch)
             if self._writers[0].num_tokens >= shard_tokens:
                 self._write_round()
             on_batch()
         self._write_round()
         return self._progress
 
-    def _add(self, texts: list[str]) -> None:
-        hashes = hash_texts(texts)
-        sizes = np.array([len(text.encode()) for text in texts], dtype=np.int64)
-        is_new = self._seen.add(hashes)
-        ids, lengths = self._encoder.encode([texts[i] for i in np.flatnonzero(is_new)])
+    def _encode(self, batches: Iterator[list[str]]) -> Iterator[_Batch]:
+        """Encodes each batch in a thread, while the next one is read and hashed."""
+        before: _Batch | None = None
+        with ThreadPoolExecutor(1) as thread:
+            for texts in batches:
+                hashes = hash_texts(texts)
+                is_new = self._seen.add(hashes)
+                fresh = [texts[i] for i in np.flatnonzero(is_new)]
+                encoding = thread.submit(self._encoder.encode, fresh)
+                if before is not None:
+                    yield before
+                before = _Batch(texts, hashes, is_new, encoding)
+            if before is not None:
+                yield before
+
+    def _add(self, batch: _Batch) -> None:
+        texts, hashes, is_new = batch.texts, batch.hashes, batch.is_new
+        sizes = np.array([utf8_bytes(text) for text in texts], dtype=np.int64)
+        ids, lengths = batch.encoding.result()
         is_kept = lengths >= MIN_DOCUMENT_TOKENS
 
         self._tally.documents += len(texts)

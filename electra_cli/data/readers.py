@@ -7,9 +7,10 @@ and what is counted over all of them sources.py's.
 import csv
 import io
 import json
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from electra_cli.data.files import PLAIN_ENDINGS, TABLE_ENDINGS, ending_of
 from electra_cli.data.text_input import (
@@ -17,7 +18,7 @@ from electra_cli.data.text_input import (
     MAX_RECORD_BYTES,
     Decoder,
     Record,
-    lines_of,
+    cut_position,
     opened,
     unreadable,
     whole_lines_of,
@@ -29,7 +30,14 @@ if TYPE_CHECKING:
 
 END_MARK = b"\xff\xff\xff\xff\0\0\0\0"  # of an Arrow stream; before version 0.15 its second half
 TABLE_ROWS = 64  # taken out of Arrow's memory at a time; a row may be a whole book
-ASCII_WHITE_SPACE = b" \t\n\r\v\f\x1c\x1d\x1e\x1f"  # as str.isspace has it; bytes.isspace has less
+# Lines of nothing but white space, up to U+3000, the last such character; and the line end before.
+_SPACES = b"|".join(
+    re.escape(chr(point).encode())
+    for point in range(0x3001)
+    if chr(point).isspace() and point != 10
+)
+_BLANK_LINES = re.compile(rb"\n(?=[\t-\r\x1c-\x20\x80-\xff])(?:(?:" + _SPACES + rb")*+\n)+")
+_CHUNK_BYTES = 1 << 19  # of a text file, searched for blank lines at a time
 
 BOM = "\ufeff"
 JSON_HINT = "a .jsonl file has one object a line; jq -c '.[]' FILE makes them from a list"
@@ -83,45 +91,56 @@ def not_text(where: str, column: str, kind: str) -> DataError:
 
 def _plain_records(stream: io.BufferedReader, raw: io.FileIO, decoder: Decoder) -> Iterator[Record]:
     """Blank lines stand between documents."""
-    for block in _blocks(stream):
+    number = 1  # of the block's first line
+    for content, is_cut in _blocks(stream):
         # Decoding whole documents, not lines, makes short lines twice as fast.
-        text = decoder.decode(block.content, block.number).replace("\r\n", "\n")
-        if block.number == 1:
+        text = decoder.decode(content, number)
+        has_text = bool(text) and not text.isspace()
+        if "\r" in text:
+            text = text.replace("\r\n", "\n")
+        if number == 1:
             text = text.removeprefix(BOM)
-        yield decoder.record(text if block.has_text else None, raw.tell(), block.is_cut)
+        yield decoder.record(text if has_text else None, raw.tell(), is_cut and has_text)
+        number += content.count(b"\n")
 
 
-class _Block(NamedTuple):
-    """Lines up to and with the blank ones after them."""
+def _blocks(stream: io.BufferedReader) -> Iterator[tuple[bytes, bool]]:
+    """Documents with the blank lines after them, and whether one goes on in the next block.
 
-    number: int  # of the first line
-    content: bytes
-    has_text: bool
-    is_cut: bool  # for its size, in the middle of a document
+    One is cut where it is longer than MAX_DOCUMENT_BYTES, which bounds what is held.
+    """
+    data = b""
+    searched = 0  # no blank line begins in these bytes of data
+    at_end = False
+    while not at_end:
+        chunk = stream.read(_CHUNK_BYTES)
+        at_end = not chunk
+        data += chunk or b"\n"  # so that the last line has an end; it is taken off again below
+        begin = 0
+        last_line = data.rfind(b"\n") + 1
+        next_search = max(last_line - 1, 0)
+        for blank in _BLANK_LINES.finditer(data, searched):
+            if blank.end() >= last_line:  # what follows may turn out to be blank, too
+                next_search = blank.start()
+                break
+            yield from _cut_block(data[begin : blank.end()])
+            begin = blank.end()
+        while len(data) - begin > MAX_DOCUMENT_BYTES + _CHUNK_BYTES:
+            size = cut_position(data[begin : begin + MAX_DOCUMENT_BYTES + 1], MAX_DOCUMENT_BYTES)
+            yield data[begin : begin + size], True
+            begin += size
+        data = data[begin:]
+        searched = max(next_search - begin, 0)
+    yield from _cut_block(data[:-1])
 
 
-def _blocks(stream: io.BufferedReader) -> Iterator[_Block]:
-    lines: list[bytes] = []
-    first = 1
-    size = 0
-    has_text = was_blank = False
-    for number, line in lines_of(stream, MAX_DOCUMENT_BYTES):
-        is_blank = _is_blank(line)
-        is_full = size + len(line) > MAX_DOCUMENT_BYTES
-        if is_full or (has_text and was_blank and not is_blank):
-            yield _Block(first, b"".join(lines), has_text, has_text and not (was_blank or is_blank))
-            lines, first, size, has_text = [], number, 0, False
-        lines.append(line)
-        size += len(line)
-        has_text = has_text or not is_blank
-        was_blank = is_blank
-    yield _Block(first, b"".join(lines), has_text, is_cut=False)
-
-
-def _is_blank(line: bytes) -> bool:
-    if line.isascii():
-        return not line.strip(ASCII_WHITE_SPACE)
-    return line.decode("utf-8", errors="replace").isspace()  # such as U+3000
+def _cut_block(block: bytes) -> Iterator[tuple[bytes, bool]]:
+    while len(block) > MAX_DOCUMENT_BYTES:
+        position = cut_position(block, MAX_DOCUMENT_BYTES)
+        yield block[:position], not block[position:].isspace()
+        block = block[position:]
+    if block:
+        yield block, False
 
 
 def _json_texts(

@@ -16,7 +16,13 @@ from typing import Any
 from electra_cli.data import builtin
 from electra_cli.data.files import closest_path, find_files, looks_like_path, name_of
 from electra_cli.data.readers import check_file, no_column, not_text, read_records
-from electra_cli.data.text_input import MAX_DOCUMENT_BYTES, Decoder, Record, cut_position
+from electra_cli.data.text_input import (
+    MAX_DOCUMENT_BYTES,
+    Decoder,
+    Record,
+    cut_position,
+    utf8_bytes,
+)
 from electra_cli.errors import DataError
 
 BUILTIN_NAME = "python-docs"
@@ -85,17 +91,18 @@ class Source(ABC):
             was_cut = record.is_cut
             if record.text is None:
                 continue
-            whole = record.text.strip().encode()
-            counts.empty_documents += not whole
+            text = record.text.strip()
+            whole_bytes = utf8_bytes(text)
+            counts.empty_documents += not text
             remaining = max_bytes - counts.text_bytes
-            for index, portion in enumerate(_portions(whole, remaining)):
-                size = len(portion.encode())
+            for index, portion in enumerate(_portions(text, whole_bytes, remaining)):
+                size = utf8_bytes(portion)
                 counts.documents += 1
                 counts.split_documents += index == 1
                 counts.text_bytes += size
                 counts.separator_bytes -= size
                 yield portion
-            if len(whole) >= remaining:
+            if whole_bytes >= remaining:
                 break
         if counts.documents == 0:
             raise DataError(f"no document in {self.name}", hint="name files that hold some text")
@@ -253,8 +260,12 @@ def _plain_name(name: str) -> str:
     return shown.lstrip(".") or "text"
 
 
-def _portions(text: bytes, max_bytes: int) -> Iterator[str]:
+def _portions(whole: str, num_bytes: int, max_bytes: int) -> Iterator[str]:
     """A document in parts of MAX_DOCUMENT_BYTES; what is beyond max_bytes is left out."""
+    if 0 < num_bytes <= min(MAX_DOCUMENT_BYTES, max_bytes):
+        yield whole
+        return
+    text = whole.encode()
     while text and max_bytes > 0:
         limit = min(MAX_DOCUMENT_BYTES, max_bytes)
         position = cut_position(text, limit)

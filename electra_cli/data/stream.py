@@ -16,9 +16,11 @@ from electra_cli.batch import Batch
 from electra_cli.config import DataConfig
 from electra_cli.data.counter_random import Purpose, permute, uniform
 from electra_cli.data.masking import choose_masked, count_masked, sample_noise, shows_mask
-from electra_cli.data.windows import cut_segments, cut_windows, is_single_segment
+from electra_cli.data.windows import WindowTable, cut_segments, is_single_segment
 
 PREFETCHED_BATCHES = 4
+# The order of so many windows is drawn at once: a few cost as much as hundreds.
+_ORDERED_WINDOWS = 4_096
 
 
 class Tokens(Protocol):
@@ -55,7 +57,7 @@ class Position:
 
 
 class WindowReader:
-    """Turns windows of one split into Batches; holds the window starts of one epoch."""
+    """Turns windows of one split into Batches; holds the window table of one epoch."""
 
     def __init__(
         self,
@@ -70,25 +72,32 @@ class WindowReader:
         self._data = data
         self._mask_fraction = mask_fraction
         self._seed = seed
-        self._epoch = -1
-        self._starts: NDArray[np.int64] = np.zeros(1, dtype=np.int64)
+        self._table: tuple[int, WindowTable] | None = None  # of an epoch; set at once, for threads
 
     def num_windows(self, epoch: int) -> int:
         """Windows of that epoch."""
-        return len(self._starts_of(epoch)) - 1
+        return len(self._table_of(epoch))
 
-    def _starts_of(self, epoch: int) -> NDArray[np.int64]:
-        if epoch != self._epoch:
-            self._starts = cut_windows(self._tokens.offsets, self._data, self._seed, epoch)
-            self._epoch = epoch
-        return self._starts
+    def _table_of(self, epoch: int) -> WindowTable:
+        table = self._table
+        if table is None or table[0] != epoch:
+            offsets = self._tokens.offsets
+            table = self._table = (epoch, WindowTable(offsets, self._data, self._seed, epoch))
+        return table[1]
+
+    def order(self, epoch: int, first: int, stop: int) -> NDArray[np.int64]:
+        """The windows at places first to stop of the epoch's order, or to its end."""
+        num_windows = self.num_windows(epoch)
+        places = np.arange(first, min(stop, num_windows))
+        return permute(places, num_windows, self._seed, epoch)
 
     def read(self, epoch: int, first: int, stop: int) -> Batch:
         """The windows at places first to stop of the epoch's order."""
-        all_starts = self._starts_of(epoch)
-        windows = permute(np.arange(first, stop), len(all_starts) - 1, self._seed, epoch)
-        starts = all_starts[windows]
-        return self._pack(epoch, starts, all_starts[windows + 1] - starts)
+        return self.read_windows(epoch, self.order(epoch, first, stop))
+
+    def read_windows(self, epoch: int, windows: NDArray[np.int64]) -> Batch:
+        """These windows of the epoch, by their numbers [B]."""
+        return self._pack(epoch, *self._table_of(epoch).starts_and_lengths(windows))
 
     def _pack(self, epoch: int, starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> Batch:
         """Windows by start and content length [B] -> [CLS] A [SEP] B [SEP], one after another."""
@@ -164,26 +173,30 @@ def iter_batches(
     Every batch has `batch_size` windows: at an epoch's end the next epoch fills it up.
     """
     epoch, index = position.epoch, position.index
+    ahead = max(1, _ORDERED_WINDOWS // batch_size) * batch_size
+    order = np.zeros(0, dtype=np.int64)  # the windows from place `index` on
     while True:
         parts: list[Batch] = []
         missing = batch_size
         while missing:
-            stop = min(index + missing, reader.num_windows(epoch))
-            if stop > index:
-                parts.append(reader.read(epoch, index, stop))
-                missing -= stop - index
-            index = stop
-            if missing:
+            if not order.size:
+                order = reader.order(epoch, index, index + ahead)
+            windows, order = order[:missing], order[missing:]
+            if windows.size:
+                parts.append(reader.read_windows(epoch, windows))
+                index += windows.size
+                missing -= windows.size
+            else:
                 epoch, index = epoch + 1, 0
         yield join_batches(parts), Position(epoch, index, reader.num_windows(epoch))
 
 
 def evaluation_batches(reader: WindowReader, num_windows: int, batch_size: int) -> list[Batch]:
     """The first `num_windows` windows of epoch 0, or all there are: always the same ones."""
-    total = min(num_windows, reader.num_windows(0))
+    order = reader.order(0, 0, num_windows)
     return [
-        reader.read(0, first, min(first + batch_size, total))
-        for first in range(0, total, batch_size)
+        reader.read_windows(0, order[first : first + batch_size])
+        for first in range(0, len(order), batch_size)
     ]
 
 

@@ -122,24 +122,6 @@ def opened(path: Path, compression: str) -> Iterator[tuple[io.BufferedReader, io
         raise unreadable(path, error) from None
 
 
-def lines_of(stream: BinaryIO, limit: int) -> Iterator[tuple[int, bytes]]:
-    """(number, line with its end); a line longer than `limit` comes in several parts."""
-    number = 1
-    rest = b""
-    while line := stream.readline(limit - len(rest)):
-        line = rest + line
-        if line.endswith(b"\n") or len(line) < limit:
-            rest = b""
-            yield number, line
-            number += 1
-        else:
-            position = cut_position(line, limit - 1)
-            rest = line[position:]
-            yield number, line[:position]
-    if rest:
-        yield number, rest
-
-
 def whole_lines_of(stream: BinaryIO, path: Path) -> Iterator[tuple[int, bytes]]:
     """(number, line with its end). Raises DataError for a line that no memory should hold."""
     for number, line in enumerate(iter(lambda: stream.readline(MAX_RECORD_BYTES), b""), start=1):
@@ -167,6 +149,11 @@ def cut_position(data: bytes, limit: int) -> int:
     # Bytes 10xxxxxx go on with a character; three of them at most, if it is UTF-8 at all.
     back = next((back for back in range(4) if data[limit - back] & 0xC0 != 0x80), 0)
     return max(limit - back, 0)
+
+
+def utf8_bytes(text: str) -> int:
+    """How long a text is in UTF-8; Python knows of each string whether it is ASCII."""
+    return len(text) if text.isascii() else len(text.encode())
 
 
 def unreadable(path: Path, error: Exception) -> DataError:

@@ -64,7 +64,7 @@ def train_tokenizer(texts: Sequence[str], vocab_size: int, cased: bool) -> Token
     The same texts give the same vocabulary, whatever the number of threads. The special tokens
     have ids 0 to 4, characters follow, then longer pieces by the order in which they were merged.
     """
-    from transformers import BertTokenizer  # loads torch
+    from transformers import BertTokenizer
 
     blank = BertTokenizer(do_lower_case=not cased).backend_tokenizer
     alphabet, continuing = _choose_alphabet(texts, blank, vocab_size)
@@ -171,6 +171,10 @@ def load_tokenizer(name: str | Path) -> Tokenizer:
 
 def _open_tokenizer(name: str) -> Tokenizer:
     """Open it without ever running code that came with it, nor asking whether to."""
+    if _is_plain_bert(Path(name)):
+        from transformers import BertTokenizer
+
+        return BertTokenizer.from_pretrained(name, local_files_only=True)
     from transformers import AutoTokenizer  # loads torch
 
     try:
@@ -183,6 +187,23 @@ def _open_tokenizer(name: str) -> Tokenizer:
     # Where there is no network this fails at once; from_pretrained would try for a minute.
     HfApi().model_info(name, timeout=HUB_TIMEOUT_SECONDS)
     return AutoTokenizer.from_pretrained(name, trust_remote_code=False)
+
+
+def _is_plain_bert(folder: Path) -> bool:
+    """Whether a folder names BertTokenizer, as save_tokenizer writes it, and holds no model.
+
+    AutoTokenizer would open the same, but load torch before: more than a second.
+    """
+    try:
+        settings = json.loads((folder / "tokenizer_config.json").read_bytes())
+    except (OSError, ValueError):
+        return False
+    return (
+        isinstance(settings, dict)
+        and settings.get("tokenizer_class") == "BertTokenizer"
+        and "auto_map" not in settings
+        and not (folder / "config.json").exists()
+    )
 
 
 def save_tokenizer(tokenizer: Tokenizer, directory: Path) -> None:

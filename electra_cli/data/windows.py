@@ -1,10 +1,13 @@
 """Cut documents into windows of at most max_seq_length tokens.
 
 Pure: no files, no tokenizer, no global randomness. Storage is shards.py's work. Windows tile the
-tokens of a split without gap or overlap, so their starts alone describe them.
+tokens of a split without gap or overlap, so their starts, or their lengths, alone describe them.
 """
 
 # Shapes: D documents, W windows of an epoch, B windows of a batch, C tokens of their contents.
+
+import os
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +17,11 @@ from electra_cli.data.counter_random import Purpose, uniform
 
 # A tail shorter than this teaches little; the window before it is cut in half instead.
 SHORTEST_TAIL = 8
+# Where so few documents are left that a turn cuts fewer tokens, its overhead is what it costs.
+_TOKENS_OF_A_TURN = 1_000
+_WALKED_TOKENS = 1 << 14
+_BLOCK_TOKENS = 1 << 24
+_ANCHOR_EVERY = 16
 
 
 def is_single_segment(
@@ -34,29 +42,101 @@ def cut_windows(
 
     Window i holds tokens starts[i] to starts[i + 1] of one document. 5% are cut shorter than they
     could be, as the authors do (build_pretraining_dataset.py:66-71), but what is cut off begins
-    the next window instead of being dropped. Costs 8 bytes a window.
+    the next window instead of being dropped.
     """
     positions, ends = offsets[:-1], offsets[1:]
     found = []
-    while positions.size:  # one turn cuts the next window of every document that has tokens left
+    # One turn cuts the next window of every document that has tokens left.
+    while positions.size * config.max_seq_length >= _TOKENS_OF_A_TURN:
         found.append(positions)
-        remaining = ends - positions
-        # [CLS] A [SEP] B [SEP], or [CLS] A [SEP]
-        single = is_single_segment(positions, config, seed, epoch)
-        capacity = config.max_seq_length - 3 + single
-        tail = np.minimum(SHORTEST_TAIL, capacity // 2)
-        short = uniform(seed, Purpose.SHORT_WINDOW, epoch, positions) < config.short_window_fraction
-        drawn = uniform(seed, Purpose.SHORT_LENGTH, epoch, positions)
-        shorter = tail + (drawn * (capacity - tail)).astype(np.int64)
-        length = np.minimum(np.where(short, shorter, capacity), remaining)
-        leaves_crumb = (remaining > length) & (remaining - length < tail)
-        whole_or_half = np.where(remaining <= capacity, remaining, remaining // 2)
-        positions = positions + np.where(leaves_crumb, whole_or_half, length)
+        positions = _next_starts(positions, ends, config, seed, epoch)
         unfinished = positions < ends
         positions, ends = positions[unfinished], ends[unfinished]
+    for position, end in zip(positions.tolist(), ends.tolist(), strict=True):
+        found.append(np.array(_walk(position, end, config, seed, epoch)))
     starts = np.concatenate([*found, offsets[-1:]])
     starts.sort()
     return starts
+
+
+def _next_starts(
+    positions: NDArray[np.int64],
+    ends: NDArray[np.int64] | int,
+    config: DataConfig,
+    seed: int,
+    epoch: int,
+) -> NDArray[np.int64]:
+    """Where the windows that begin at `positions` end, in documents that end at `ends`."""
+    remaining = ends - positions
+    # [CLS] A [SEP] B [SEP], or [CLS] A [SEP]
+    single = is_single_segment(positions, config, seed, epoch)
+    capacity = config.max_seq_length - 3 + single
+    tail = np.minimum(SHORTEST_TAIL, capacity // 2)
+    short = uniform(seed, Purpose.SHORT_WINDOW, epoch, positions) < config.short_window_fraction
+    drawn = uniform(seed, Purpose.SHORT_LENGTH, epoch, positions)
+    shorter = tail + (drawn * (capacity - tail)).astype(np.int64)
+    length = np.minimum(np.where(short, shorter, capacity), remaining)
+    leaves_crumb = (remaining > length) & (remaining - length < tail)
+    whole_or_half = np.where(remaining <= capacity, remaining, remaining // 2)
+    return positions + np.where(leaves_crumb, whole_or_half, length)
+
+
+def _walk(position: int, end: int, config: DataConfig, seed: int, epoch: int) -> list[int]:
+    """The starts of one document's windows from `position` on.
+
+    Each depends on the one before; but a start for every token at once, of which most are never
+    looked up, comes sooner than one window at a time.
+    """
+    starts = []
+    for first in range(position, end, _WALKED_TOKENS):
+        stop = min(first + _WALKED_TOKENS, end)
+        following = _next_starts(np.arange(first, stop), end, config, seed, epoch).tolist()
+        while position < stop:
+            starts.append(position)
+            position = following[position - first]
+    return starts
+
+
+class WindowTable:
+    """The windows of one epoch, by number; one or two bytes each.
+
+    Their lengths, and every so many windows a start: a billion tokens in windows of 20 are 60
+    million windows.
+    """
+
+    def __init__(
+        self, offsets: NDArray[np.int64], config: DataConfig, seed: int, epoch: int
+    ) -> None:
+        """offsets [D + 1] as cut_windows takes them."""
+        length_type = np.min_scalar_type(config.max_seq_length)
+
+        def cut(first: int, stop: int) -> NDArray[np.unsignedinteger]:
+            starts = cut_windows(offsets[first : stop + 1], config, seed, epoch)
+            return np.diff(starts).astype(length_type)
+
+        # Documents are cut independently, so in blocks that keep what is held meanwhile small.
+        blocks = np.searchsorted(offsets, np.arange(offsets[0], offsets[-1], _BLOCK_TOKENS))
+        bounds = np.append(np.unique(blocks), len(offsets) - 1).tolist()
+        with ThreadPoolExecutor(os.cpu_count()) as threads:
+            lengths = list(threads.map(cut, bounds[:-1], bounds[1:]))
+        self._lengths = np.concatenate([np.zeros(0, dtype=length_type), *lengths])
+        whole = len(self._lengths) // _ANCHOR_EVERY * _ANCHOR_EVERY
+        sums = self._lengths[:whole].reshape(-1, _ANCHOR_EVERY).sum(axis=1, dtype=np.int64)
+        self._anchors = offsets[0] + np.concatenate([[0], np.cumsum(sums)])
+
+    def __len__(self) -> int:
+        return len(self._lengths)
+
+    def starts_and_lengths(
+        self, windows: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Numbers of windows [B] -> the first token of each [B], and how many it has [B]."""
+        anchor = windows // _ANCHOR_EVERY
+        before = anchor[:, None] * _ANCHOR_EVERY + np.arange(_ANCHOR_EVERY)
+        is_before = before < windows[:, None]
+        between = self._lengths[np.where(is_before, before, 0)] * is_before
+        starts = self._anchors[anchor] + between.sum(axis=1, dtype=np.int64)
+        return starts, self._lengths[windows].astype(np.int64)
 
 
 def cut_segments(

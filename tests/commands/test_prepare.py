@@ -13,10 +13,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from command_line import run_electra
-from transformers import AutoTokenizer
+from nanotoken import Tokenizer as FastEngine
+from tokenizers import Tokenizer, models
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from electra_cli.commands import prepare as command
 from electra_cli.commands.prepare import PrepareOptions, run
+from electra_cli.data import encoder
 from electra_cli.data.duplicates import hash_texts
 from electra_cli.data.shards import (
     PROGRESS_NAME,
@@ -452,3 +455,46 @@ def test_memory_stays_bounded(tmp_path: Path):
         check=True,
     )
     assert int(done.stdout.splitlines()[-1]) / 2**10 < 1_500
+
+
+class WrongEngine:
+    """The fast engine, but for one word."""
+
+    def __init__(self, right: FastEngine) -> None:
+        self._right = right
+
+    def encode_batch(self, texts: list[str], **options: object):
+        return self._right.encode_batch([f"wrong {text}" for text in texts], **options)
+
+
+def ids_of(folder: Path) -> list[int]:
+    shards = split_of(folder, "train")
+    return shards.gather(np.array([0]), np.array([shards.num_tokens])).tolist()
+
+
+def test_a_fast_engine_that_differs_is_replaced_with_a_warning(
+    corpus, tmp_path, monkeypatch, capsys
+):
+    right = ids_of(prepare(corpus, tmp_path / "right", validation_fraction=0))
+    assert "fast engine" not in capsys.readouterr().err
+    read = FastEngine.from_json
+
+    class Misled:
+        @staticmethod
+        def from_json(content: str) -> WrongEngine:
+            return WrongEngine(read(content))
+
+    monkeypatch.setattr(encoder, "FastEngine", Misled)
+    folder = prepare(corpus, tmp_path / "out", validation_fraction=0)
+    assert "fast engine's ids differ" in capsys.readouterr().err
+    assert ids_of(folder) == right
+
+
+def test_a_tokenizer_that_the_fast_engine_cannot_read_is_used_with_a_warning(
+    corpus, tmp_path, capsys
+):
+    engine = Tokenizer(models.BPE({"a": 0, "b": 1, "[UNK]": 2}, [], unk_token="[UNK]"))
+    special = {"pad_token": "a", "cls_token": "a", "sep_token": "a", "mask_token": "a"}
+    PreTrainedTokenizerFast(tokenizer_object=engine, **special).save_pretrained(tmp_path / "bpe")
+    prepare(corpus, tmp_path / "out", tokenizer=str(tmp_path / "bpe"), vocab_size=None)
+    assert "the fast engine cannot read this tokenizer" in capsys.readouterr().err

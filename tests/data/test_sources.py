@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from electra_cli.data import text_input
+from electra_cli.data import readers, text_input
 from electra_cli.data.sources import Source, SourceOptions, open_source
 from electra_cli.data.text_input import cut_position
 from electra_cli.errors import DataError
@@ -192,6 +192,45 @@ def test_white_space_lines_separate_documents_and_count_as_separators(tmp_path):
     assert list(source.documents()) == ["One.", "Two."]
     assert source.counts.separator_bytes == path.stat().st_size - len("One.Two.")
     assert source.counts.empty_documents == 0
+
+
+def slow_documents(text: str) -> list[str]:
+    """Line by line: lines of white space alone stand between documents."""
+    documents: list[list[str]] = [[]]
+    for line in text.split("\n"):
+        if line.strip():
+            documents[-1].append(line)
+        else:
+            documents.append([])
+    return ["\n".join(lines).strip() for lines in documents if lines]
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(st.sampled_from(["a", "é", "\n", "\n\n", " ", "\t", "\u3000", "\x85"]), min_size=1),
+    st.integers(1, 9),
+)
+def test_documents_are_found_wherever_reading_stops(tmp_path_factory, parts, chunk_bytes):
+    text = "".join(parts)
+    path = write(tmp_path_factory.mktemp("text") / "a.txt", text)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(readers, "_CHUNK_BYTES", chunk_bytes)
+        source = source_of(path)
+        if not slow_documents(text):
+            with pytest.raises(DataError, match="no document"):
+                list(source.documents())
+            return
+        assert list(source.documents()) == slow_documents(text)
+    assert source.counts.empty_documents == source.counts.split_documents == 0
+    assert source.counts.bytes_read == path.stat().st_size
+    assert_all_bytes_are_accounted_for(source)
+
+
+def test_every_character_of_white_space_makes_a_blank_line(tmp_path):
+    spaces = [c for c in map(chr, range(sys.maxunicode + 1)) if c.isspace() and c not in "\n\r"]
+    assert len(spaces) > 20
+    path = write(tmp_path / "a.txt", "".join(f"a\n{space}\n" for space in spaces))
+    assert read(path) == ["a"] * len(spaces)
 
 
 def test_folders_are_read_in_the_order_of_their_names(tmp_path):

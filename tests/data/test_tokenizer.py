@@ -384,3 +384,19 @@ def test_a_tokenizer_the_fast_engine_cannot_read_is_encoded_by_the_other(tmp_pat
     encoder = TextEncoder(fast_tokenizer(engine, **special))
     assert not encoder.is_fast
     assert encoder.encode(["aa"])[1].tolist() == [2]
+
+
+def test_a_folder_of_ours_opens_as_with_autotokenizer_but_without_torch(trained, tmp_path):
+    save_tokenizer(trained, tmp_path / "saved")
+    ours, theirs = (
+        load_tokenizer(tmp_path / "saved"),
+        AutoTokenizer.from_pretrained(tmp_path / "saved"),
+    )
+    assert type(ours) is type(theirs)
+    assert fingerprint(ours) == fingerprint(theirs) == fingerprint(trained)
+    assert ours.special_tokens_map == theirs.special_tokens_map
+    code = (
+        "import sys; from electra_cli.data.tokenizer import load_tokenizer;"
+        "load_tokenizer(sys.argv[1]); sys.exit('torch' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "saved")], check=True)

@@ -1,9 +1,20 @@
+import itertools
+
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from electra_cli.config import DataConfig
-from electra_cli.data.windows import SHORTEST_TAIL, cut_segments, cut_windows, is_single_segment
+from electra_cli.data import windows
+from electra_cli.data.counter_random import Purpose, uniform
+from electra_cli.data.windows import (
+    SHORTEST_TAIL,
+    WindowTable,
+    cut_segments,
+    cut_windows,
+    is_single_segment,
+)
 
 document_lengths = st.lists(st.integers(4, 400), min_size=1, max_size=30)
 
@@ -26,6 +37,67 @@ def test_every_token_of_every_document_is_in_exactly_one_window(lengths, longest
     # With its special tokens none is longer than allowed.
     single = is_single_segment(starts[:-1], config, seed, epoch)
     assert (np.diff(starts) + 3 - single <= longest).all()
+
+
+def slow_starts(offsets: np.ndarray, config: DataConfig, seed: int, epoch: int) -> list[int]:
+    """One window after the other."""
+
+    def drawn(purpose: Purpose, position: int) -> float:
+        return float(uniform(seed, purpose, epoch, np.array([position]))[0])
+
+    starts = []
+    for begin, end in itertools.pairwise(offsets.tolist()):
+        position = begin
+        while position < end:
+            starts.append(position)
+            remaining = end - position
+            capacity = config.max_seq_length - 3
+            if drawn(Purpose.SINGLE_SEGMENT, position) < config.single_segment_fraction:
+                capacity += 1
+            tail = min(SHORTEST_TAIL, capacity // 2)
+            length = capacity
+            if drawn(Purpose.SHORT_WINDOW, position) < config.short_window_fraction:
+                length = tail + int(drawn(Purpose.SHORT_LENGTH, position) * (capacity - tail))
+            if 0 < remaining - length < tail:
+                length = remaining if remaining <= capacity else remaining // 2
+            position += min(length, remaining)
+    return [*starts, offsets[-1]]
+
+
+@given(
+    st.lists(st.integers(4, 400), min_size=1, max_size=60),
+    st.integers(8, 200),
+    st.floats(0, 1),
+    st.sampled_from([1, 1_000, 100_000]),
+    st.integers(1, 500),
+)
+def test_windows_are_those_of_slow_obvious_code(lengths, longest, short, tokens_of_a_turn, walked):
+    offsets = np.cumsum([3, *lengths])  # as of documents in the middle of a split
+    config = data_config(longest, short_window_fraction=short)
+    with pytest.MonkeyPatch.context() as patch:  # both ways to cut, however few the documents
+        patch.setattr(windows, "_TOKENS_OF_A_TURN", tokens_of_a_turn)
+        patch.setattr(windows, "_WALKED_TOKENS", walked)
+        starts = cut_windows(offsets, config, 5, 2)
+    assert starts.tolist() == slow_starts(offsets, config, 5, 2)
+
+
+@given(document_lengths, st.sampled_from([8, 20, 200, 256, 300]), st.integers(1, 2_000))
+def test_the_table_holds_the_windows_that_were_cut(lengths, longest, block_tokens):
+    offsets = np.cumsum([0, *lengths])
+    config = data_config(longest)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(windows, "_BLOCK_TOKENS", block_tokens)
+        table = WindowTable(offsets, config, 5, 2)
+    cut = cut_windows(offsets, config, 5, 2)
+    assert len(table) == len(cut) - 1
+    chosen = np.random.default_rng(0).permutation(len(table))
+    starts, sizes = table.starts_and_lengths(chosen)
+    assert starts.tolist() == cut[chosen].tolist()
+    assert sizes.tolist() == np.diff(cut)[chosen].tolist()
+
+
+def test_a_split_without_documents_has_no_windows():
+    assert len(WindowTable(np.array([0]), data_config(128), 0, 0)) == 0
 
 
 @given(document_lengths, st.integers(24, 100), st.integers(0, 9))

@@ -1,0 +1,220 @@
+"""How fast batches come, what they cost a step, and how a run over a billion tokens starts.
+
+    python -m benchmarks.input_stream [--text FILE...] [--repetitions 5] [--tokens 1000000000]
+
+The stream is training's own: TrainingBatches, with its thread, over shards that `electra prepare`
+wrote; a step is the Trainer's. The long corpus takes 2 bytes a token of the disk for temporary
+files.
+"""
+
+import argparse
+import shutil
+import tempfile
+from collections.abc import Callable
+from functools import partial
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.processes import electra, train_to_first_step
+from benchmarks.turns import Spread, report, take_turns
+from electra_cli.batch import Batch
+from electra_cli.commands.session import (
+    PreparedData,
+    open_data,
+    open_session,
+    select_arithmetic,
+)
+from electra_cli.commands.training_batches import TrainingBatches
+from electra_cli.config import PretrainConfig
+from electra_cli.data.shards import (
+    SHARD_TOKENS,
+    ShardRecord,
+    ShardWriter,
+    Split,
+    count_split,
+    load_manifest,
+    save_manifest,
+)
+from electra_cli.data.stream import Position, WindowReader, iter_batches
+from electra_cli.presets import load_preset
+from electra_cli.run_directory import RunDirectory
+
+VOCAB_SIZE = 512  # tiny's own; the stream does not depend on it, larger ones make steps slower
+STREAM_TOKENS = 4_000_000  # a turn
+STEPS = {"tiny": 60, "small": 2}  # a turn
+SMALL_BATCH = 16
+START_REPETITIONS = 3
+MEDIAN_DOCUMENT_TOKENS = 400
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--text", type=Path, nargs="+", default=[], help="default: the built-in")
+    parser.add_argument("--repetitions", type=int, default=5)
+    parser.add_argument("--tokens", type=int, default=1_000_000_000, help="of the long corpus")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        texts = [path.resolve() for path in arguments.text]
+        electra("prepare", *texts, "--vocab-size", VOCAB_SIZE, "--out", "data/text", cwd=folder)
+        measure_stream(folder, arguments.repetitions)
+        measure_start(folder, arguments.tokens)
+
+
+def measure_stream(folder: Path, repetitions: int) -> None:
+    data = open_data(folder / "data" / "text")
+    presets = {"20": "tiny", "128": "small", "512": "base"}  # by the tokens of their windows
+    streams = {tokens: load_preset(preset) for tokens, preset in presets.items()}
+    trainings = {
+        "tiny": Training(data, load_preset("tiny"), STEPS["tiny"]),
+        "small": Training(
+            data, load_preset("small", {"run.batch_size": SMALL_BATCH}), STEPS["small"]
+        ),
+    }
+    contestants: dict[str, Callable[[], object]] = {}
+    for tokens, config in streams.items():
+        contestants[tokens] = partial(read_ahead, data.reader("train", config), config)
+    for name, training in trainings.items():
+        contestants[f"make {name}"] = training.make
+        contestants[f"step {name}"] = training.step
+        contestants[f"step {name} streamed"] = training.step_streamed
+    turns = take_turns(contestants, repetitions)
+
+    for tokens in streams:
+        rates = Spread.of([STREAM_TOKENS / seconds / 1e6 for seconds in turns.seconds[tokens]])
+        report(f"stream, windows of {tokens}: million tokens/s", rates, "bar: 2")
+    weight = STREAM_TOKENS / trainings["tiny"].num_tokens
+    report(
+        "stream, times as fast as tiny trains", turns.ratio("step tiny", "20", weight), "bar: 20"
+    )
+    for name in trainings:
+        share = turns.ratio(f"make {name}", f"step {name}", 100)
+        report(f"{name}: making a batch, % of its step", share, "bar: under 2")
+        streamed = turns.ratio(f"step {name} streamed", f"step {name}")
+        report(f"{name}: a step with the stream / on batches made before", streamed)
+
+
+def read_ahead(reader: WindowReader, config: PretrainConfig) -> None:
+    """Take STREAM_TOKENS from a stream that begins now; the windows are cut in the first turn."""
+    batches = TrainingBatches(reader, config.run.batch_size, {})
+    num_tokens = 0
+    for batch in batches:
+        num_tokens += batch.num_tokens
+        if num_tokens >= STREAM_TOKENS:
+            break
+    batches.close()
+
+
+class Training:
+    """The same few steps of a preset, by where their batches come from."""
+
+    def __init__(self, data: PreparedData, config: PretrainConfig, num_steps: int) -> None:
+        self._config = config
+        self._num_steps = num_steps
+        self._reader = data.reader("train", config)
+        device, precision = select_arithmetic(config)
+        with tempfile.TemporaryDirectory() as run:
+            session = open_session(RunDirectory(Path(run)), config, data, device, precision)
+            session.close()
+        self._trainer = session.trainer
+        self._made = self.make()
+        self.num_tokens = sum(batch.num_tokens for batch in self._made)
+
+    def make(self) -> list[Batch]:
+        """The batches alone, in this thread."""
+        batches = iter_batches(self._reader, self._config.run.batch_size, Position())
+        return [batch for batch, _ in islice(batches, self._num_steps)]
+
+    def step(self) -> None:
+        for _ in self._trainer.steps(self._made, self._trainer.step + self._num_steps):
+            pass
+        self._trainer.flush(0)  # awaits the device
+
+    def step_streamed(self) -> None:
+        batches = TrainingBatches(self._reader, self._config.run.batch_size, {})
+        for _ in self._trainer.steps(batches, self._trainer.step + self._num_steps):
+            pass
+        self._trainer.flush(0)
+        batches.close()
+
+
+def measure_start(folder: Path, num_tokens: int) -> None:
+    write_corpus(folder / "data" / "text", folder / "data" / "long", num_tokens)
+    peaks: dict[str, list[int]] = {}
+
+    def start(preset: str, data: str) -> None:
+        options = ("--preset", preset, "--data", f"data/{data}", "--batch-size", SMALL_BATCH)
+        ended = train_to_first_step(folder, "timed", *options)
+        shutil.rmtree(folder / "runs" / "timed")
+        peaks.setdefault(f"{preset} {data}", []).append(ended.peak_bytes)
+
+    turns = take_turns(
+        {
+            f"{preset} {data}": partial(start, preset, data)
+            for preset in ("tiny", "small")
+            for data in ("text", "long")
+        },
+        START_REPETITIONS,
+        warm_up=0,
+    )
+    for preset in ("tiny", "small"):
+        short, long = f"{preset} text", f"{preset} long"
+        label = f"{preset}, {num_tokens / 1e6:,.0f} million tokens"
+        seconds = zip(turns.seconds[short], turns.seconds[long], strict=True)
+        memory = list(zip(peaks[short], peaks[long], strict=True))
+        report(f"{label}: to the first step, seconds", Spread.of(turns.seconds[long]), "bar: 10")
+        beyond = Spread.of([large - small for small, large in seconds])
+        report("  beyond the short corpus, seconds", beyond)
+        report("  peak memory, MB", Spread.of([large / 1e6 for _, large in memory]))
+        beyond = Spread.of([(large - small) / 1e6 for small, large in memory])
+        report("  beyond the short corpus, MB", beyond, "bar: 500")
+
+
+def write_corpus(model: Path, folder: Path, num_tokens: int) -> None:
+    """A prepared folder like `model`, of random tokens and documents of many lengths."""
+    manifest = load_manifest(model)
+    folder.mkdir()
+    shutil.copytree(model / "tokenizer", folder / "tokenizer")
+    draw = np.random.default_rng(0)
+    train = ShardWriter(folder, "train", 0)
+    shards: list[ShardRecord] = []
+
+    def write(writer: ShardWriter, num_wanted: int) -> None:
+        count = 1 + num_wanted // MEDIAN_DOCUMENT_TOKENS
+        drawn = draw.lognormal(np.log(MEDIAN_DOCUMENT_TOKENS), 1, count).astype(np.int64)
+        lengths = drawn[: 1 + np.searchsorted(drawn.cumsum(), num_wanted)] + 4
+        ids = draw.integers(5, manifest.vocab_size, int(lengths.sum()), dtype=np.uint16)
+        writer.add(ids, lengths, draw.integers(2**63, size=len(lengths), dtype=np.uint64))
+        record = writer.write()
+        assert record is not None
+        shards.append(record)
+
+    for first in range(0, num_tokens, SHARD_TOKENS):
+        write(train, min(SHARD_TOKENS, num_tokens - first))
+    write(ShardWriter(folder, "validation", 0), SHARD_TOKENS // 100)
+
+    def counts(split: Split) -> tuple[int, int]:
+        return count_split(shards, split)
+
+    (documents, tokens), (held_out_documents, held_out_tokens) = (
+        counts("train"),
+        counts("validation"),
+    )
+    save_manifest(
+        folder,
+        manifest.model_copy(
+            update={
+                "num_documents": documents,
+                "num_tokens": tokens,
+                "num_validation_documents": held_out_documents,
+                "num_validation_tokens": held_out_tokens,
+                "shards": tuple(shards),
+            }
+        ),
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,162 @@
+"""`electra prepare` against the usual datasets.map pipeline and against its bare encoder.
+
+    python -m benchmarks.preparation [--text FILE...] [--repetitions 3]
+
+Whole processes, from a .txt file to finished folders on the disk, with the same ready tokenizer.
+The same on a text of many MB, the documents of the first one several times, each time with a
+running number: where a process needs seconds to start, a small text shows little else.
+"""
+
+import argparse
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from datasets import load_from_disk
+
+from benchmarks.processes import electra, run
+from benchmarks.turns import Spread, report, take_turns
+from electra_cli.data.encoder import TextEncoder
+from electra_cli.data.preparation import MIN_DOCUMENT_TOKENS
+from electra_cli.data.shards import load_manifest, open_shards
+from electra_cli.data.sources import SourceOptions, open_source
+from electra_cli.data.text_pieces import CHUNK_CHARS, group_texts
+from electra_cli.data.tokenizer import load_tokenizer
+
+VOCAB_SIZE = 30_522
+LONG_BYTES = 200_000_000
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--text", nargs="+", default=[], help="default: the built-in corpus")
+    parser.add_argument("--repetitions", type=int, default=3)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        documents = [
+            "\n".join(line for line in text.splitlines() if line.strip())
+            for text in open_source(SourceOptions(tuple(arguments.text))).documents()
+        ]
+        write_text(folder / "short.txt", documents)
+        write_text(folder / "long.txt", numbered(documents, LONG_BYTES))
+        learning = ("--vocab-size", VOCAB_SIZE, "--out", "given")
+        electra("prepare", "short.txt", *learning, cwd=folder)
+        measure(folder, arguments.repetitions)
+
+
+def numbered(documents: list[str], num_bytes: int) -> list[str]:
+    """The documents again and again, each with its number, at least `num_bytes` together."""
+    copies = -(-num_bytes // sum(len(text.encode()) for text in documents))
+    return [f"{number} {text}" for number, text in enumerate(documents * copies)]
+
+
+def write_text(path: Path, documents: Iterable[str]) -> None:
+    path.write_text("".join(f"{text}\n\n" for text in documents), "utf-8", newline="\n")
+
+
+def measure(folder: Path, repetitions: int) -> None:
+    tokenizer = load_tokenizer(folder / "given" / "tokenizer")
+
+    def prepare(text: str, out: str, *options: object) -> None:
+        shutil.rmtree(folder / out, ignore_errors=True)
+        whole = ("--validation-fraction", 0, "--out", out)
+        electra("prepare", f"{text}.txt", *whole, *options, cwd=folder)
+
+    def use_datasets(text: str) -> None:
+        shutil.rmtree(folder / f"{text}-datasets", ignore_errors=True)
+        module = (sys.executable, "-m", "benchmarks.datasets_map")
+        run(
+            *module,
+            folder / f"{text}.txt",
+            folder / "given" / "tokenizer",
+            f"{folder}/{text}-datasets",
+            cwd=Path.cwd(),
+        )
+
+    def encode(groups: list[list[str]]) -> None:
+        encoder = TextEncoder(tokenizer)  # a new one: it remembers the words that it has seen
+        assert encoder.is_fast
+        for group in groups:
+            encoder.encode(group)
+
+    contestants: dict[str, Callable[[], object]] = {}
+    for text in ("short", "long"):
+        source = open_source(SourceOptions((str(folder / f"{text}.txt"),)))
+        groups = list(group_texts(source.documents(), CHUNK_CHARS))
+        contestants[f"{text} prepare"] = partial(
+            prepare, text, text, "--tokenizer", "given/tokenizer"
+        )
+        contestants[f"{text} learn"] = partial(
+            prepare, text, f"{text}-learned", "--vocab-size", VOCAB_SIZE
+        )
+        contestants[f"{text} datasets"] = partial(use_datasets, text)
+        contestants[f"{text} encoder"] = partial(encode, groups)
+    turns = take_turns(contestants, repetitions, warm_up=0)
+    check_same_ids(folder / "long", folder / "long-datasets" / "saved")
+
+    for text in ("short", "long"):
+        num_bytes = (folder / f"{text}.txt").stat().st_size
+        num_tokens = load_manifest(folder / text).num_tokens
+        print(f"  {text} text: {num_bytes / 1e6:,.0f} MB, {num_tokens / 1e6:,.1f} million tokens")
+        ours = f"{text} prepare"
+        report("prepare, seconds", Spread.of(turns.seconds[ours]))
+        report("prepare, million tokens/s", f"{turns.rate(ours, num_tokens / 1e6):.2f}")
+        report(
+            "prepare with learning a vocabulary, seconds", Spread.of(turns.seconds[f"{text} learn"])
+        )
+        report(
+            "datasets.map, million tokens/s",
+            f"{turns.rate(f'{text} datasets', num_tokens / 1e6):.2f}",
+        )
+        report(
+            "prepare, times as fast as datasets.map",
+            turns.ratio(f"{text} datasets", ours),
+            "bar: 25",
+        )
+        report(
+            "bare encoder, million tokens/s",
+            f"{turns.rate(f'{text} encoder', num_tokens / 1e6):.2f}",
+        )
+        report(
+            "prepare, share of the bare encoder's speed",
+            turns.ratio(f"{text} encoder", ours),
+            "bar: 0.5",
+        )
+    beyond = {
+        name: [
+            long - short
+            for short, long in zip(
+                turns.seconds[f"short {name}"], turns.seconds[f"long {name}"], strict=True
+            )
+        ]
+        for name in ("prepare", "datasets", "encoder")
+    }
+    print("  what the long text takes beyond the short one, so without the start of a process")
+    shares = zip(beyond["encoder"], beyond["prepare"], strict=True)
+    report("prepare, share of the bare encoder's speed", Spread.of([a / b for a, b in shares]))
+    ratios = zip(beyond["datasets"], beyond["prepare"], strict=True)
+    report("prepare, times as fast as datasets.map", Spread.of([a / b for a, b in ratios]))
+
+
+def check_same_ids(ours: Path, theirs: Path) -> None:
+    """Stop with an error unless both hold the same documents, id by id."""
+    shards = open_shards(ours, load_manifest(ours), "train")
+    rows = load_from_disk(str(theirs)).data.column("input_ids").combine_chunks()
+    lengths = np.diff(rows.offsets.to_numpy())
+    is_kept = lengths >= MIN_DOCUMENT_TOKENS
+    ids = rows.flatten().to_numpy()[np.repeat(is_kept, lengths)]
+    ours_lengths = np.diff(shards.offsets)
+    same = np.array_equal(ours_lengths, lengths[is_kept]) and np.array_equal(
+        shards.gather(shards.offsets[:-1], ours_lengths), ids
+    )
+    if not same:
+        sys.exit("prepare and datasets.map gave different ids")
+
+
+if __name__ == "__main__":
+    main()
