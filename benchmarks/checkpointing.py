@@ -1,6 +1,6 @@
 """What checkpointing costs: the training loop with a checkpoint every 30 s, and without, by turns.
 
-    python benchmarks/checkpointing.py [--preset small] [--seconds 30] [--pairs 4]
+    python -m benchmarks.checkpointing [--preset small] [--seconds 30] [--pairs 4]
 
 The loop is `electra train`'s own. Each time it saves, this script lets the save happen or leaves it
 out, by turns, so that both kinds of interval meet the same machine; every interval has the same

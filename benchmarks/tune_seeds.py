@@ -1,6 +1,6 @@
 """Does a search beat its preset? Both trained again with seeds that the search has not seen.
 
-    python benchmarks/tune_seeds.py tune/NAME [--seeds 3]
+    python -m benchmarks.tune_seeds tune/NAME [--seeds 3]
 
 A trial is one run of one seed, and the best of many is partly the luckiest. So the preset and the
 best trial are trained anew, each for its own number of steps (the same training FLOPs), with

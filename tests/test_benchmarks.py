@@ -1,0 +1,48 @@
+"""What the benchmarks hold against us is what it says it is."""
+
+import pytest
+import torch
+
+from benchmarks.baselines import PaddedBatch, PlainStep
+from benchmarks.batches import VOCAB_SIZE, Shape, make_batch, make_trainer
+from benchmarks.matrix_products import products_of
+from benchmarks.training_step import copy_weights
+from electra_cli.model.flops import training_flops
+from electra_cli.model.generator import corrupt
+
+SHAPE = Shape("tiny", 5, 32)
+
+
+@pytest.mark.parametrize("mixed", [False, True])
+def test_the_plain_step_has_our_losses_and_gradients(mixed):
+    config = SHAPE.config(dropout=0.0)
+    # Encoders of their own, as the plain step has them.
+    options = {"tie_encoders": False, "generator_width": 0.5}
+    config = config.model_copy(update={"model": config.model.model_copy(update=options)})
+    batch, trainer = make_batch(config, SHAPE.lengths(mixed)), make_trainer(config)
+    plain = PlainStep(config)
+    copy_weights(trainer, plain)
+    model = trainer.model
+    output = model(batch, batch.num_masked, batch.num_tokens)
+    output.loss.backward()
+    padded = PaddedBatch.of(batch)
+    corrupted_ids = padded.input_ids.clone()
+    with torch.no_grad():
+        corrupted = corrupt(model.generator, batch, model.objective, VOCAB_SIZE).input_ids
+    corrupted_ids[padded.attention_mask.bool()] = corrupted
+    losses = plain.losses(padded, corrupted_ids)
+    loss = losses.mlm + config.objective.discriminator_loss_weight * losses.rtd
+    loss.backward()
+    torch.testing.assert_close(loss, output.loss, rtol=1e-5, atol=0)
+    ours = dict(model.discriminator.named_parameters())
+    for name, parameter in plain.discriminator.named_parameters():
+        torch.testing.assert_close(parameter.grad, ours[name].grad, rtol=1e-3, atol=1e-5, msg=name)
+
+
+def test_the_products_are_those_of_the_step():
+    config = SHAPE.config(dropout=0.1)
+    batch, trainer = make_batch(config, SHAPE.lengths(mixed=False)), make_trainer(config)
+    multiply, flops = products_of(lambda: trainer.train_step(batch))
+    counted = training_flops(config.model, config.objective, VOCAB_SIZE)
+    assert flops == counted.count(batch.num_tokens, batch.num_masked, 5 * 32 * 32)
+    multiply()
