@@ -1,6 +1,5 @@
 """Speed and memory, as ratios of things measured side by side: see README.md beside this file."""
 
-import os
+from electra_cli.cli import let_threads_sleep
 
-# As `electra` sets it before torch loads (electra_cli/cli.py).
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+let_threads_sleep()
