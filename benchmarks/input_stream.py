@@ -10,6 +10,7 @@ files.
 import argparse
 import shutil
 import tempfile
+import time
 from collections.abc import Callable
 from functools import partial
 from itertools import islice
@@ -17,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.processes import electra, train_to_first_step
+from benchmarks.processes import Ended, electra, train_to_first_step
 from benchmarks.turns import Spread, report, take_turns
 from electra_cli.batch import Batch
 from electra_cli.commands.session import (
@@ -142,34 +143,49 @@ class Training:
 
 def measure_start(folder: Path, num_tokens: int) -> None:
     write_corpus(folder / "data" / "text", folder / "data" / "long", num_tokens)
-    peaks: dict[str, list[int]] = {}
-
-    def start(preset: str, data: str) -> None:
-        options = ("--preset", preset, "--data", f"data/{data}", "--batch-size", SMALL_BATCH)
-        ended = train_to_first_step(folder, "timed", *options)
-        shutil.rmtree(folder / "runs" / "timed")
-        peaks.setdefault(f"{preset} {data}", []).append(ended.peak_bytes)
-
-    turns = take_turns(
-        {
-            f"{preset} {data}": partial(start, preset, data)
-            for preset in ("tiny", "small")
-            for data in ("text", "long")
-        },
-        START_REPETITIONS,
-        warm_up=0,
-    )
+    ended: dict[tuple[str, str], list[Ended]] = {}
+    read_bytes_per_second = []
+    for _ in range(START_REPETITIONS):
+        for preset in ("tiny", "small"):
+            for data in ("text", "long"):
+                rate = read_files(folder / "data" / data)
+                if data == "long":
+                    read_bytes_per_second.append(rate)
+                options = (
+                    "--preset",
+                    preset,
+                    "--data",
+                    f"data/{data}",
+                    "--batch-size",
+                    SMALL_BATCH,
+                )
+                one = train_to_first_step(folder, "timed", *options)
+                ended.setdefault((preset, data), []).append(one)
+                shutil.rmtree(folder / "runs" / "timed")
     for preset in ("tiny", "small"):
-        short, long = f"{preset} text", f"{preset} long"
+        long = ended[preset, "long"]
+        pairs = list(zip(ended[preset, "text"], long, strict=True))
+        seconds = Spread.of([one.seconds for one in long])
         label = f"{preset}, {num_tokens / 1e6:,.0f} million tokens"
-        seconds = zip(turns.seconds[short], turns.seconds[long], strict=True)
-        memory = list(zip(peaks[short], peaks[long], strict=True))
-        report(f"{label}: to the first step, seconds", Spread.of(turns.seconds[long]), "bar: 10")
-        beyond = Spread.of([large - small for small, large in seconds])
+        report(f"{label}: to the first step, seconds", seconds, "bar: 10")
+        beyond = Spread.of([large.seconds - small.seconds for small, large in pairs])
         report("  beyond the short corpus, seconds", beyond)
-        report("  peak memory, MB", Spread.of([large / 1e6 for _, large in memory]))
-        beyond = Spread.of([(large - small) / 1e6 for small, large in memory])
+        report("  peak memory, MB", Spread.of([one.peak_bytes / 1e6 for one in long]))
+        beyond = Spread.of([(large.peak_bytes - small.peak_bytes) / 1e6 for small, large in pairs])
         report("  beyond the short corpus, MB", beyond, "bar: 500")
+    rates = Spread.of([rate / 1e6 for rate in read_bytes_per_second])
+    report("the shards had been read before each start at MB/s", rates)
+
+
+def read_files(folder: Path) -> float:
+    """Read them all, so that the start does not wait for the disk -> bytes/s."""
+    num_bytes = 0
+    started = time.perf_counter()
+    for path in sorted(folder.glob("*.arrow")):
+        with path.open("rb", buffering=0) as file:
+            while chunk := file.read(1 << 20):
+                num_bytes += len(chunk)
+    return num_bytes / (time.perf_counter() - started)
 
 
 def write_corpus(model: Path, folder: Path, num_tokens: int) -> None:
