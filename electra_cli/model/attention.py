@@ -8,6 +8,7 @@ Batch without padding: everything but attention itself works token by token.
 
 from functools import cached_property
 
+import torch
 from torch import Tensor, nn
 from transformers import AttentionInterface
 from transformers.masking_utils import AttentionMaskInterface
@@ -57,8 +58,16 @@ def packed_attention(
             query, key, value, layout.cu_seqlens, layout.max_length, dropout, scaling
         )
     else:
-        mixed = padded_attention(query, key, value, layout.padded, scaling, dropout)
+        mixed = _pad_and_attend(query, key, value, layout, scaling, dropout)
     return mixed[None], None
+
+
+# Groups differ from batch to batch, so compiled graphs would, too; the layers around are compiled.
+@torch.compiler.disable  # type: ignore[untyped-decorator]
+def _pad_and_attend(
+    query: Tensor, key: Tensor, value: Tensor, layout: PackedLayout, scale: float, dropout: float
+) -> Tensor:
+    return padded_attention(query, key, value, layout.padded, scale, dropout)
 
 
 AttentionInterface.register(PACKED, packed_attention)
