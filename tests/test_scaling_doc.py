@@ -4,11 +4,13 @@ import pytest
 
 from benchmarks.cost_model import (
     BEGIN,
+    CHUNK_LAUNCHES,
     DOCUMENT,
     EAGER_BYTES,
     EAGER_LAUNCHES,
     END,
     KEPT_BYTES,
+    LOGIT_BYTES,
     PRESETS,
     VOCABULARY,
     product_flops,
@@ -35,9 +37,9 @@ def test_its_flops_are_those_the_program_counts(preset):
     assert sum(product_flops(config, 10 * length, 200).values()) == pytest.approx(expected)
 
 
-def difference(gpu_steps: dict, key: str) -> dict[str, int]:
-    """What the second layer adds, by operation."""
-    one, two = gpu_steps["one layer"][key], gpu_steps["two layers"][key]
+def difference(gpu_steps: dict, key: str, of: str = "layer") -> dict[str, int]:
+    """What the second layer or chunk adds, by operation."""
+    one, two = gpu_steps[f"one {of}"][key], gpu_steps[f"two {of}s"][key]
     return {name: count - one.get(name, 0) for name, count in two.items()}
 
 
@@ -56,3 +58,17 @@ def test_a_layer_moves_keeps_and_launches_what_the_model_says(gpu_steps):
 
     # One kernel an operation, but two of a LayerNorm's backward pass and three of attention's.
     assert sum(difference(gpu_steps, "kernels").values()) + 4 == EAGER_LAUNCHES
+
+
+@pytest.mark.slow
+def test_a_chunk_of_logits_moves_and_launches_what_the_model_says(gpu_steps):
+    """These read a few elements of a row, not all that their tensors have."""
+    few = ("gather", "scatter_add_", "searchsorted")
+    moved = difference(gpu_steps, "moved", "chunk")
+    moved_by_passes = sum(count for name, count in moved.items() if name not in few)
+    assert moved_by_passes / gpu_steps["two chunks"]["logits"] == pytest.approx(
+        LOGIT_BYTES, rel=0.03
+    )
+    made = ("empty_like", "new_empty")
+    kernels = difference(gpu_steps, "kernels", "chunk")
+    assert sum(count for name, count in kernels.items() if name not in made) == CHUNK_LAUNCHES

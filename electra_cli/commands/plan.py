@@ -6,7 +6,12 @@ from dataclasses import dataclass
 import torch
 
 from electra_cli import console
-from electra_cli.commands.session import PreparedData, count_model_parameters, estimate_bytes
+from electra_cli.commands.session import (
+    PreparedData,
+    count_model_parameters,
+    estimate_bytes,
+    runs_flash_attention,
+)
 from electra_cli.config import PretrainConfig
 from electra_cli.errors import DataError
 from electra_cli.model.flops import authors_training_flops, training_flops
@@ -27,12 +32,9 @@ class RunSize:
     num_epochs: float | None  # None without data
     total_flops: float
     authors_flops: float  # of replaced token detection with a generator
-    memory_bytes: int
 
 
-def measure_run(
-    config: PretrainConfig, vocab_size: int, data: PreparedData | None, precision: Precision
-) -> RunSize:
+def measure_run(config: PretrainConfig, vocab_size: int, data: PreparedData | None) -> RunSize:
     """Sizes of a run on this data, or on windows of full length where there is none.
 
     Raises DataError if the training documents do not fill one batch.
@@ -66,9 +68,6 @@ def measure_run(
         num_epochs=num_epochs,
         total_flops=flops * run.num_steps,
         authors_flops=authors_training_flops(config, vocab_size),
-        memory_bytes=estimate_bytes(
-            config, total, config.run.micro_batch_size or run.batch_size, precision
-        ),
     )
 
 
@@ -101,6 +100,14 @@ def show_plan(
     seconds = size.total_flops / (rate * _USUAL_UTILISATION)
     epochs = "no data yet" if size.num_epochs is None else f"{size.num_epochs:,.2f}"
     micro_batch_size = run.micro_batch_size or run.batch_size
+    needed = estimate_bytes(
+        config,
+        size.total_parameters,
+        micro_batch_size,
+        device.type,
+        precision,
+        runs_flash_attention(config, device, precision),
+    )
     flops = f"{size.total_flops:.4g}"
     if config.objective.name == "electra" and config.objective.trains_generator:
         flops += f" ({size.authors_flops:.4g} as the authors count)"
@@ -118,7 +125,7 @@ def show_plan(
             ("training FLOPs", flops),
             (
                 "memory",
-                f"about {size.memory_bytes / 2**30:.1f} of {memory_bytes(device) / 2**30:.1f} GB",
+                f"about {needed / 2**30:.1f} of {memory_bytes(device) / 2**30:.1f} GB",
             ),
             ("device", f"{device}, {precision}, products at {rate / 1e9:,.0f} GFLOP/s"),
             ("time", f"about {format_duration(seconds)}"),

@@ -70,7 +70,7 @@ def train(options: TrainOptions) -> None:
     vocab_size = _USUAL_VOCABULARY if data is None else data.manifest.vocab_size
     _, num_parameters = count_model_parameters(config, vocab_size)
     config = fit_micro_batch(config, num_parameters, device, precision)
-    size = measure_run(config, vocab_size, data, precision)
+    size = measure_run(config, vocab_size, data)
     show_plan(config, size, device, precision)
     unknown = None if data is None else data.manifest.report.unknown_fraction
     warnings = warnings_before(config, size.num_epochs, unknown)

@@ -148,8 +148,7 @@ def tune(options: TuneOptions) -> None:
 def _introduce(search: Search, storage: str) -> None:
     """What is searched, from where, and what it may cost."""
     preset, data = search.preset, search.data
-    _, precision = select_arithmetic(preset)
-    size = measure_run(preset, data.manifest.vocab_size, data, precision)
+    size = measure_run(preset, data.manifest.vocab_size, data)
     rows = [(p.name, _shown(value_of(preset, p.name)), str(p)) for p in search.space.parameters]
     console.table("search space", ("parameter", "preset", "from"), rows)
     for name, reason in search.space.left_out.items():

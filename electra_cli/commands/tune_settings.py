@@ -8,18 +8,15 @@ from electra_cli.commands.session import PreparedData
 from electra_cli.commands.tune_study import NUM_SHARES
 from electra_cli.config import PretrainConfig
 from electra_cli.presets import with_options
-from electra_cli.training.device import Precision
 
 _ROWS_A_SHARE = 10
 
 
-def equal_flops_steps(
-    preset: PretrainConfig, draft: PretrainConfig, data: PreparedData, precision: Precision
-) -> int:
+def equal_flops_steps(preset: PretrainConfig, draft: PretrainConfig, data: PreparedData) -> int:
     """Steps after which a trial has spent the training FLOPs of the preset, both networks'."""
     vocab_size = data.manifest.vocab_size
-    budget = measure_run(preset, vocab_size, data, precision).total_flops
-    flops_a_step = measure_run(draft, vocab_size, data, precision).total_flops / draft.run.num_steps
+    budget = measure_run(preset, vocab_size, data).total_flops
+    flops_a_step = measure_run(draft, vocab_size, data).total_flops / draft.run.num_steps
     return max(1, round(budget / flops_a_step))
 
 

@@ -128,7 +128,7 @@ def _open(search: Search, trial: optuna.Trial, values: dict[str, Any]) -> Sessio
     device, precision = select_arithmetic(draft)
     _, num_parameters = count_model_parameters(draft, data.manifest.vocab_size)
     try:
-        num_steps = equal_flops_steps(search.preset, draft, data, precision)
+        num_steps = equal_flops_steps(search.preset, draft, data)
         config = trial_config(search.preset, values, num_steps)
         config = fit_micro_batch(config, num_parameters, device, precision)
     except (RunError, DataError) as error:

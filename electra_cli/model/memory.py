@@ -1,50 +1,86 @@
 """Bytes that a training step needs, estimated from the sizes of what autograd keeps."""
 
-from electra_cli.config import ModelConfig
+from electra_cli.config import ModelConfig, ObjectiveConfig
+from electra_cli.model.masked_lm import CPU_CHUNK_ELEMENTS, GPU_CHUNK_ELEMENTS
 
 # Weight, gradient and AdamW's two moments, float32 each.
 _BYTES_PER_PARAMETER = 16
 # What the program and torch take before any tensor of the model exists.
-_BASE_BYTES = 600 * 2**20
+_BASE_BYTES = 400 * 2**20
 
 
 def training_bytes(
     model: ModelConfig,
-    trains_generator: bool,
+    objective: ObjectiveConfig,
     num_parameters: int,
     num_tokens: int,
     max_seq_length: int,
-    bytes_per_activation: int,
+    is_on_cpu: bool,
+    is_half_precision: bool,
+    runs_flash_attention: bool,
     gradient_checkpointing: bool,
 ) -> int:
     """Peak memory of a micro-batch of num_tokens tokens.
 
-    Only one encoder's activations live at a time to speak of, but both backward passes come
-    after both forward passes, so both are counted.
+    The generator's backward pass is over before the main network runs (Pretrainer._generator_loss),
+    so the larger of the two needs counts. On a CPU, malloc's heap has holes besides: of small with
+    4,096 tokens a process held 14% more than this, and 70% more with gradient checkpointing.
     """
-    encoders = [
+    # Logits, probabilities and the sums that samples need (masked_lm.py).
+    chunk = 3 * 4 * (CPU_CHUNK_ELEMENTS if is_on_cpu else GPU_CHUNK_ELEMENTS)
+    networks = [
         (
             model.hidden_size,
             model.intermediate_size,
             model.num_attention_heads,
             model.num_hidden_layers,
+            0 if objective.name.startswith("electra") else chunk,
         )
     ]
-    if trains_generator:
+    if objective.trains_generator:
         generator = (
             model.generator_hidden_size,
             model.generator_intermediate_size,
             model.generator_heads,
             model.generator_layers,
+            chunk,
         )
-        encoders.append(generator)
-    activations = 0
-    for width, intermediate, heads, layers in encoders:
-        # A layer keeps ten tensors of its width (the inputs of its products and LayerNorms,
-        # queries, keys, values, the mixed values) and two of the feed-forward width.
-        layer = 10 * width + 2 * intermediate
-        if model.attention_probs_dropout_prob > 0:
-            layer += 2 * heads * max_seq_length  # probabilities and their dropout mask
-        kept = layers * width + layer if gradient_checkpointing else layers * layer
-        activations += kept * bytes_per_activation
-    return _BASE_BYTES + num_parameters * _BYTES_PER_PARAMETER + num_tokens * activations
+        networks.append(generator)
+    needs = []
+    for width, intermediate, heads, layers, logits in networks:
+        scores = 0 if runs_flash_attention else heads * max_seq_length
+        kept = layer_bytes(width, intermediate, scores, model, is_half_precision)
+        # Embeddings and head keep about four tensors. A layer's backward pass makes three of the
+        # feed-forward width and two of its own, or three of all scores: a CPU goes by groups.
+        all_scores = 0 if is_on_cpu else 3 * 4 * scores
+        beside = 4 * 4 * width + max(4 * (3 * intermediate + 2 * width), all_scores)
+        if gradient_checkpointing:
+            per_token = layers * 4 * width + kept + beside
+        else:
+            per_token = layers * kept + beside
+        needs.append(num_tokens * per_token + logits)
+    # Autocast's copies of the weights live until the backward pass.
+    per_parameter = _BYTES_PER_PARAMETER + 2 * is_half_precision
+    return _BASE_BYTES + num_parameters * per_parameter + max(needs)
+
+
+def layer_bytes(
+    width: int, intermediate: int, scores: int, model: ModelConfig, is_half_precision: bool
+) -> int:
+    """What a layer keeps of a token until its backward pass; tests/model/test_memory.py counts it.
+
+    `scores` is heads times length where attention keeps its probabilities, else 0.
+    """
+    # Float32: the input of both LayerNorms. In the precision of the products: the inputs of six
+    # products, of which queries, keys and values share one only where autocast copies nothing.
+    if is_half_precision:
+        kept = 2 * 4 * width + 5 * 2 * width + 2 * intermediate
+    else:
+        kept = 5 * 4 * width + 4 * intermediate
+    # Queries, keys, values: padded attention works in float32.
+    kept += 3 * width * (2 if scores == 0 else 4)
+    kept += 4 * scores
+    # Masks have a byte an element.
+    kept += 2 * width * (model.hidden_dropout_prob > 0)
+    kept += scores * (model.attention_probs_dropout_prob > 0)
+    return kept

@@ -10,7 +10,8 @@ from electra_cli.errors import RunError
 
 Precision = Literal["fp32", "bf16", "fp16"]
 
-_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+# What matrix products run in.
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def select_device(name: str) -> torch.device:
@@ -49,7 +50,7 @@ def select_precision(requested: str, device: torch.device) -> Precision:
 
 def autocast(device: torch.device, precision: Precision) -> torch.autocast:
     """The context in which matrix products run in `precision`."""
-    return torch.autocast(device.type, _DTYPES[precision], enabled=precision != "fp32")
+    return torch.autocast(device.type, DTYPES[precision], enabled=precision != "fp32")
 
 
 def set_float32_products(device: torch.device, precision: Precision) -> None:

@@ -119,7 +119,7 @@ def run_layers(num_layers: int, num_tokens: int = 4096, width: int = 64) -> dict
 
     from electra_cli.batch import Batch
     from electra_cli.config import ModelConfig
-    from electra_cli.model.networks import build_electra_configs, encode
+    from electra_cli.model.networks import build_electra_configs, encode, set_initial_weights
 
     model = ModelConfig(
         num_hidden_layers=num_layers,
@@ -141,6 +141,7 @@ def run_layers(num_layers: int, num_tokens: int = 4096, width: int = 64) -> dict
     with make_mode() as mode:
         with device:
             network = ElectraForPreTraining(config).train()
+            set_initial_weights(network, [network], model)
         ids = torch.zeros(num_tokens, dtype=torch.int64)
         bounds = torch.arange(0, num_tokens + 1, 128, dtype=torch.int32)
         batch = Batch(ids, ids, ids, bounds, ids, ids, ids.float(), ids[:32], 128).to(device)
@@ -161,6 +162,31 @@ def run_layers(num_layers: int, num_tokens: int = 4096, width: int = 64) -> dict
     }
 
 
+def run_chunks(num_chunks: int, vocab_size: int = 30_522, width: int = 64) -> dict[str, Any]:
+    """The loss and samples of as many slots as fill so many chunks of logits."""
+    import torch
+
+    from electra_cli.model.masked_lm import masked_lm, rows_of_chunk
+
+    device = torch.device("cuda:0")
+    with make_mode() as mode:
+        weight = torch.empty(vocab_size, width, device=device, requires_grad=True)
+        bias = torch.empty(vocab_size, device=device, requires_grad=True)
+        rows = rows_of_chunk(weight)
+        slots = num_chunks * rows
+        hidden = torch.empty(slots, width, device=device, requires_grad=True)
+        target_ids = torch.empty(slots, dtype=torch.int64, device=device)
+        noise = torch.empty(slots, device=device)
+        mode.kernels.clear()
+        mode.moved.clear()
+        masked_lm(hidden, weight, bias, target_ids, noise)
+    return {
+        "kernels": dict(mode.kernels),
+        "moved": dict(mode.moved),
+        "logits": rows * vocab_size,
+    }
+
+
 def main() -> None:
     import torch
 
@@ -176,6 +202,7 @@ def main() -> None:
     results["reads a number"] = run_step(electra, "bf16", spoil=read_a_number)
     results["copies a number"] = run_step(electra, "bf16", spoil=copy_a_number)
     results["one layer"], results["two layers"] = run_layers(1), run_layers(2)
+    results["one chunk"], results["two chunks"] = run_chunks(1), run_chunks(2)
     results["flash attention"] = run_flash_attention()
     json.dump(results, sys.stdout)
     sys.stdout.flush()
