@@ -5,7 +5,7 @@ import torch
 from transformers import ElectraForPreTraining
 
 from benchmarks.batches import VOCAB_SIZE, Shape
-from benchmarks.training_memory import peak_megabytes
+from benchmarks.training_memory import peak_of_child
 from electra_cli.batch import Batch
 from electra_cli.commands.session import count_model_parameters, estimate_bytes
 from electra_cli.config import ModelConfig
@@ -71,7 +71,7 @@ def peak_and_estimate(contestant: str, num_windows: int, dropout: float) -> tupl
     config = config.model_copy(update={"run": run})
     _, num_parameters = count_model_parameters(config, VOCAB_SIZE)
     estimated = estimate_bytes(config, num_parameters, num_windows, "cpu", "fp32", False)
-    return peak_megabytes(contestant, "small", num_windows, 128, dropout), estimated / 2**20
+    return peak_of_child(contestant, num_windows, dropout) / 2**20, estimated / 2**20
 
 
 @pytest.mark.slow
