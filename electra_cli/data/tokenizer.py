@@ -1,7 +1,7 @@
 """Train, load and fingerprint a tokenizer.
 
 Which documents are read, and where ids are stored, is not this module's work.
-transformers is loaded when it is first used: a source that is not there is said before that.
+transformers is loaded only for tokenizers of another kind than `electra prepare` makes.
 """
 
 import hashlib
@@ -21,15 +21,21 @@ from tokenizers.pre_tokenizers import Sequence as PreTokenizers
 from tokenizers.pre_tokenizers import Split
 from tokenizers.trainers import WordPieceTrainer
 
+from electra_cli.data.bert_tokenizer import (
+    MODEL_MAX_LENGTH,
+    SPECIAL_TOKENS,
+    BertTokenizer,
+    bert_settings,
+    open_bert_tokenizer,
+)
 from electra_cli.data.text_pieces import CHUNK_CHARS, cut_text, group_texts
 from electra_cli.disk import as_os_error
 from electra_cli.errors import DataError
 
-Tokenizer: TypeAlias = Any  # a fast tokenizer of transformers, which carries no types
+# A BertTokenizer, or a fast tokenizer of transformers, which carries no types.
+Tokenizer: TypeAlias = Any
 
-SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 HUB_TIMEOUT_SECONDS = 10.0
-MODEL_MAX_LENGTH = 512  # positions of every published ELECTRA
 MAX_WORD_CHARS = 100  # BERT's: a longer "word" is one [UNK]
 MIN_FREQUENCY = 2  # a piece seen once says nothing about the language
 # A character earns a piece of its own by one occurrence in (this many times the vocabulary)
@@ -64,9 +70,8 @@ def train_tokenizer(texts: Sequence[str], vocab_size: int, cased: bool) -> Token
     The same texts give the same vocabulary, whatever the number of threads. The special tokens
     have ids 0 to 4, characters follow, then longer pieces by the order in which they were merged.
     """
-    from transformers import BertTokenizer
-
-    blank = BertTokenizer(do_lower_case=not cased).backend_tokenizer
+    settings = bert_settings(cased)
+    blank = BertTokenizer({}, settings).backend_tokenizer
     alphabet, continuing = _choose_alphabet(texts, blank, vocab_size)
     # WordPieceTrainer numbers "##x" in the order of a randomly seeded hash table and breaks ties
     # between merges by these numbers. Naming every one-character piece beforehand fixes them.
@@ -86,9 +91,7 @@ def train_tokenizer(texts: Sequence[str], vocab_size: int, cased: bool) -> Token
     too_long = Split(Regex(rf"^.{{{MAX_WORD_CHARS + 1},}}$"), behavior="removed")
     learner.pre_tokenizer = PreTokenizers([blank.pre_tokenizer, too_long])
     learner.train_from_iterator(texts, trainer)
-    return BertTokenizer(
-        vocab=learner.get_vocab(), do_lower_case=not cased, model_max_length=MODEL_MAX_LENGTH
-    )
+    return BertTokenizer(learner.get_vocab(), settings)
 
 
 def _choose_alphabet(
@@ -141,8 +144,10 @@ def load_tokenizer(name: str | Path) -> Tokenizer:
 
     Raises DataError when there is none, it is damaged, or it does not suit ELECTRA.
     """
+    if (bert := open_bert_tokenizer(Path(name))) is not None:
+        return bert
     try:
-        tokenizer = _open_tokenizer(str(name))
+        tokenizer = _open_with_transformers(str(name))
     # The libraries below raise OSError, ValueError, KeyError and bare Exception for what is
     # missing or damaged in a file that the user chose.
     except Exception as error:
@@ -169,12 +174,8 @@ def load_tokenizer(name: str | Path) -> Tokenizer:
     return tokenizer
 
 
-def _open_tokenizer(name: str) -> Tokenizer:
+def _open_with_transformers(name: str) -> Tokenizer:
     """Open it without ever running code that came with it, nor asking whether to."""
-    if _is_plain_bert(Path(name)):
-        from transformers import BertTokenizer
-
-        return BertTokenizer.from_pretrained(name, local_files_only=True)
     from transformers import AutoTokenizer  # loads torch
 
     try:
@@ -187,23 +188,6 @@ def _open_tokenizer(name: str) -> Tokenizer:
     # Where there is no network this fails at once; from_pretrained would try for a minute.
     HfApi().model_info(name, timeout=HUB_TIMEOUT_SECONDS)
     return AutoTokenizer.from_pretrained(name, trust_remote_code=False)
-
-
-def _is_plain_bert(folder: Path) -> bool:
-    """Whether a folder names BertTokenizer, as save_tokenizer writes it, and holds no model.
-
-    AutoTokenizer would open the same, but load torch before: more than a second.
-    """
-    try:
-        settings = json.loads((folder / "tokenizer_config.json").read_bytes())
-    except (OSError, ValueError):
-        return False
-    return (
-        isinstance(settings, dict)
-        and settings.get("tokenizer_class") == "BertTokenizer"
-        and "auto_map" not in settings
-        and not (folder / "config.json").exists()
-    )
 
 
 def save_tokenizer(tokenizer: Tokenizer, directory: Path) -> None:

@@ -131,7 +131,7 @@ def test_the_manifest_says_what_is_there(corpus: Path, tmp_path: Path):
     verify_shards(folder, manifest)
     tokenizer = load_tokenizer(folder / "tokenizer")
     assert manifest.tokenizer_sha256 == fingerprint(tokenizer)
-    assert manifest.vocab_size == len(tokenizer) == 300
+    assert manifest.vocab_size == len(tokenizer.get_vocab()) == 300
     assert manifest.num_documents + manifest.num_validation_documents == 400
     assert manifest.source_name == "corpus"
     tokens = np.concatenate([shards._tokens[0] for shards in [split_of(folder, "train")]])

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import random
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -55,6 +56,11 @@ def folder(trained, tmp_path_factory) -> Path:
     return directory
 
 
+@pytest.fixture(scope="module")
+def theirs(folder):
+    return AutoTokenizer.from_pretrained(folder)
+
+
 def encode(tokenizer, texts: list[str]) -> list[list[int]]:
     ids, lengths = TextEncoder(tokenizer).encode(texts)
     assert ids.dtype == np.uint16
@@ -74,16 +80,16 @@ def test_the_ids_are_those_of_autotokenizer_on_the_saved_folder(trained, folder)
 
 @given(st.lists(st.text(max_size=60), max_size=4))
 @settings(max_examples=60, deadline=None)
-def test_any_unicode_has_the_ids_of_autotokenizer(trained, texts):
+def test_any_unicode_has_the_ids_of_autotokenizer(trained, theirs, texts):
     ids, lengths = TextEncoder(trained).encode(texts)
-    expected = [reference(trained, text) for text in texts]
+    expected = [reference(theirs, text) for text in texts]
     assert lengths.tolist() == [len(one) for one in expected]
     assert ids.tolist() == [index for one in expected for index in one]
 
 
 def test_a_saved_folder_has_the_fingerprint_of_what_was_saved(trained, folder):
-    opened = load_tokenizer(folder)
-    assert fingerprint(opened) == fingerprint(trained)
+    assert fingerprint(load_tokenizer(folder)) == fingerprint(trained)
+    opened = AutoTokenizer.from_pretrained(folder)
     opened("a call that pads and cuts", padding="max_length", truncation=True, max_length=4)
     assert fingerprint(opened) == fingerprint(trained)
 
@@ -203,7 +209,7 @@ def long_text(kind: str) -> str:
 
 
 @pytest.mark.parametrize("kind", ["spaces", "lines", "chinese", "no blanks"])
-def test_long_texts_are_cut_without_changing_their_ids(trained, kind: str):
+def test_long_texts_are_cut_without_changing_their_ids(trained, theirs, kind: str):
     text = long_text(kind)
     pieces = list(cut_text(text))
     assert len(pieces) >= 3
@@ -211,7 +217,7 @@ def test_long_texts_are_cut_without_changing_their_ids(trained, kind: str):
     assert max(map(len, pieces)) <= module.PIECE_CHARS
     short = "before and after"
     assert encode(trained, [short, text, short]) == [
-        reference(trained, one) for one in (short, text, short)
+        reference(theirs, one) for one in (short, text, short)
     ]
 
 
@@ -226,7 +232,7 @@ def test_a_word_of_a_million_letters_is_cut_anywhere(trained):
 
 @given(st.text(alphabet="ab ,\n天\u0301", max_size=300))
 @settings(max_examples=200, deadline=None)
-def test_every_cut_keeps_the_ids(trained, text):
+def test_every_cut_keeps_the_ids(trained, theirs, text):
     saved = module.PIECE_CHARS, module._CUT_SEARCH_CHARS
     module.PIECE_CHARS, module._CUT_SEARCH_CHARS = 40, 30
     try:
@@ -236,8 +242,8 @@ def test_every_cut_keeps_the_ids(trained, text):
     assert "".join(pieces) == text
     # Thirty letters in a row leave no good place; elsewhere the ids stay the same.
     if all(len(word) < 30 for word in text.replace(",", " ").replace("天", " ").split()):
-        joined = [index for piece in pieces for index in reference(trained, piece)]
-        assert joined == reference(trained, text)
+        joined = [index for piece in pieces for index in reference(theirs, piece)]
+        assert joined == reference(theirs, text)
 
 
 def test_nothing_to_encode_is_no_tokens(trained):
@@ -386,17 +392,64 @@ def test_a_tokenizer_the_fast_engine_cannot_read_is_encoded_by_the_other(tmp_pat
     assert encoder.encode(["aa"])[1].tolist() == [2]
 
 
-def test_a_folder_of_ours_opens_as_with_autotokenizer_but_without_torch(trained, tmp_path):
-    save_tokenizer(trained, tmp_path / "saved")
-    ours, theirs = (
-        load_tokenizer(tmp_path / "saved"),
-        AutoTokenizer.from_pretrained(tmp_path / "saved"),
-    )
-    assert type(ours) is type(theirs)
-    assert fingerprint(ours) == fingerprint(theirs) == fingerprint(trained)
-    assert ours.special_tokens_map == theirs.special_tokens_map
+@pytest.mark.parametrize("cased", [False, True])
+def test_a_bert_tokenizer_is_that_of_transformers_file_by_file(cased: bool, tmp_path: Path):
+    ours = train_tokenizer(TEXTS, vocab_size=400, cased=cased)
+    vocab = ours.get_vocab()
+    theirs = BertTokenizer(vocab=vocab, do_lower_case=not cased, model_max_length=512)
+    for name, tokenizer in (("ours", ours), ("theirs", theirs)):
+        save_tokenizer(tokenizer, tmp_path / name)
+    again = AutoTokenizer.from_pretrained(tmp_path / "ours")
+    save_tokenizer(again, tmp_path / "again")  # names two settings more, which mean nothing
+    files = [
+        {path.name: path.read_bytes() for path in (tmp_path / name).iterdir()}
+        for name in ("ours", "theirs")
+    ]
+    assert files[0] == files[1]
+    assert type(again) is BertTokenizer
+    for name in ("ours", "theirs", "again"):
+        opened = load_tokenizer(tmp_path / name)
+        assert type(opened) is type(ours)
+        assert fingerprint(opened) == fingerprint(theirs)
+        assert opened.get_vocab() == theirs.get_vocab()
+        assert sorted(opened.all_special_ids) == sorted(theirs.all_special_ids)
+        for role in ("pad", "unk", "cls", "sep", "mask"):
+            assert getattr(opened, f"{role}_token_id") == getattr(theirs, f"{role}_token_id")
+        assert opened.convert_ids_to_tokens(range(99)) == theirs.convert_ids_to_tokens(range(99))
+
+
+def _set(path: Path, **changes: object) -> None:
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+@pytest.mark.parametrize("what", ["settings", "engine", "added", "more settings", "more files"])
+def test_a_folder_that_says_more_or_two_things_is_opened_as_transformers_does(
+    what: str, folder: Path, tmp_path: Path
+):
+    changed = tmp_path / "changed"
+    shutil.copytree(folder, changed)
+    engine, config = changed / "tokenizer.json", changed / "tokenizer_config.json"
+    if what == "settings":
+        _set(config, do_lower_case=False)
+    elif what == "engine":
+        _set(engine, normalizer=None)
+    elif what == "added":
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+        tokenizer.add_tokens(["quick brown"])
+        tokenizer.save_pretrained(changed)
+    elif what == "more settings":
+        _set(config, extra_special_tokens=["[X]"])
+    else:
+        (changed / "special_tokens_map.json").write_text('{"mask_token": "[UNK]"}')
+    opened, theirs = load_tokenizer(changed), AutoTokenizer.from_pretrained(changed)
+    assert type(opened) is type(theirs) is BertTokenizer
+    assert fingerprint(opened) == fingerprint(theirs)
+    assert opened.special_tokens_map == theirs.special_tokens_map
+
+
+def test_a_folder_of_ours_opens_without_transformers(folder):
     code = (
         "import sys; from electra_cli.data.tokenizer import load_tokenizer;"
-        "load_tokenizer(sys.argv[1]); sys.exit('torch' in sys.modules)"
+        "load_tokenizer(sys.argv[1]); sys.exit('transformers' in sys.modules)"
     )
-    subprocess.run([sys.executable, "-c", code, str(tmp_path / "saved")], check=True)
+    subprocess.run([sys.executable, "-c", code, str(folder)], check=True)
