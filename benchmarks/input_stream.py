@@ -17,6 +17,7 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from benchmarks.processes import Ended, electra, train_to_first_step
 from benchmarks.turns import Spread, report, take_turns
@@ -99,7 +100,7 @@ def measure_stream(folder: Path, repetitions: int) -> None:
 
 def read_ahead(reader: WindowReader, config: PretrainConfig) -> None:
     """Take STREAM_TOKENS from a stream that begins now; the windows are cut in the first turn."""
-    batches = TrainingBatches(reader, config.run.batch_size, {})
+    batches = TrainingBatches(reader, config.run.batch_size, {}, torch.device("cpu"))
     num_tokens = 0
     for batch in batches:
         num_tokens += batch.num_tokens
@@ -134,7 +135,9 @@ class Training:
         self._trainer.flush(0)  # awaits the device
 
     def step_streamed(self) -> None:
-        batches = TrainingBatches(self._reader, self._config.run.batch_size, {})
+        batches = TrainingBatches(
+            self._reader, self._config.run.batch_size, {}, self._trainer.device
+        )
         for _ in self._trainer.steps(batches, self._trainer.step + self._num_steps):
             pass
         self._trainer.flush(0)
