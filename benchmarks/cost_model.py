@@ -13,12 +13,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from electra_cli.commands.session import (
+from electra_cli.commands.micro_batch import (
     USABLE_MEMORY_FRACTION,
-    count_model_parameters,
     estimate_bytes,
     largest_micro_batch,
 )
+from electra_cli.commands.session import count_model_parameters
 from electra_cli.config import PretrainConfig
 from electra_cli.model.flops import training_flops
 from electra_cli.model.masked_lm import GPU_CHUNK_ELEMENTS

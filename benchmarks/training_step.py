@@ -66,14 +66,14 @@ def compare(shape: Shape, mixed: bool, dropout: float, repetitions: int) -> None
     case = f"{shape.preset}, {lengths}, dropout {dropout:g}"
     report(f"{case}: ours", f"{turns.rate('ours', batch.num_tokens):,.0f} tokens/s")
     against_plain, against_package = BARS[mixed, dropout]
-    report("  times Hugging Face's step", turns.ratio("plain", "ours"), f">= {against_plain}")
-    bar = f">= {against_package}" if against_package else ""
+    report("  times Hugging Face's step", turns.ratio("plain", "ours"), f"bar: {against_plain}")
+    bar = f"bar: {against_package}" if against_package else ""
     report("  times electra-pytorch's step", turns.ratio("package", "ours"), bar)
     if flops:
         rate = f"{turns.rate('products', flops) / 1e9:,.0f} GFLOP/s"
         report("  its matrix products alone", rate)
         share = turns.ratio("products", "ours")
-        report("  share of that rate", share, f">= {PRODUCT_BARS[dropout]}")
+        report("  share of that rate", share, f"bar: {PRODUCT_BARS[dropout]}")
 
 
 def copy_weights(trainer: Trainer, baseline: PlainStep) -> None:

@@ -8,13 +8,13 @@ import torch
 
 from electra_cli import console
 from electra_cli.commands.interruption import interruptible
+from electra_cli.commands.micro_batch import fit_micro_batch
 from electra_cli.commands.records import note, written
 from electra_cli.commands.run_lock import locked
 from electra_cli.commands.session import (
     PreparedData,
     Session,
     count_model_parameters,
-    fit_micro_batch,
     open_checkpoints,
     open_data,
     open_session,

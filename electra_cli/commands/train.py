@@ -14,6 +14,7 @@ from electra_cli import console
 from electra_cli.commands.finish import draw_curves, export_models
 from electra_cli.commands.health import HealthMonitor, HealthWarning, warnings_before
 from electra_cli.commands.interruption import Interruption, interruptible
+from electra_cli.commands.micro_batch import fit_micro_batch
 from electra_cli.commands.plan import measure_run, show_plan
 from electra_cli.commands.records import RunRecords, note, written
 from electra_cli.commands.rollback import skip_batch
@@ -22,7 +23,6 @@ from electra_cli.commands.session import (
     Session,
     count_model_parameters,
     find_data,
-    fit_micro_batch,
     open_data,
     open_session,
     prepared_folders,

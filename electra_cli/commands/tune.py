@@ -10,6 +10,7 @@ from pathlib import Path
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from electra_cli import console
+from electra_cli.commands.micro_batch import fit_micro_batch
 from electra_cli.commands.plan import format_duration, measure_run
 from electra_cli.commands.search_space import (
     WARMUP_FRACTION,
@@ -20,7 +21,6 @@ from electra_cli.commands.search_space import (
 from electra_cli.commands.session import (
     count_model_parameters,
     find_data,
-    fit_micro_batch,
     open_data,
     select_arithmetic,
 )

@@ -11,11 +11,11 @@ import optuna
 import torch
 
 from electra_cli import console
+from electra_cli.commands.micro_batch import fit_micro_batch
 from electra_cli.commands.search_space import Parameter, apply_values
 from electra_cli.commands.session import (
     Session,
     count_model_parameters,
-    fit_micro_batch,
     open_session,
     select_arithmetic,
     write_environment,

@@ -114,8 +114,7 @@ class _SampledCrossEntropy(torch.autograd.Function):
                 assert grad_weight is not None
                 assert grad_bias is not None
                 # d loss / d logits = softmax - one-hot of the target
-                ones = torch.ones_like(highest)
-                gradient = probabilities.scatter_add_(1, targets, -ones)
+                gradient = probabilities.scatter_add_(1, targets, torch.full_like(highest, -1.0))
                 grad_hidden[chunk] = gradient @ weight
                 grad_weight.addmm_(gradient.t(), hidden[chunk], beta=int(first > 0))
                 grad_bias += gradient.sum(0)

@@ -165,8 +165,9 @@ def _gather(x: Tensor, group: _Group) -> Tensor:
 def _empty_rows(like: Tensor, layout: PaddedLayout) -> tuple[Tensor, list[Tensor]]:
     """(the rows [places, D] of all groups, views [b * A, l, D] of each group's); like [T, A, D]."""
     size = like.shape[2]
-    rows = like.new_empty(sum(group.rows.numel() for group in layout.groups), size)
-    parts = torch.split(rows, [group.rows.numel() for group in layout.groups])
+    counts = [group.rows.numel() for group in layout.groups]
+    rows = like.new_empty(sum(counts), size)
+    parts = torch.split(rows, counts)
     views = [
         part.view(-1, group.rows.shape[2], size)
         for part, group in zip(parts, layout.groups, strict=True)

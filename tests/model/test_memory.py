@@ -7,7 +7,8 @@ from transformers import ElectraForPreTraining
 from benchmarks.batches import VOCAB_SIZE, Shape
 from benchmarks.training_memory import peak_of_child
 from electra_cli.batch import Batch
-from electra_cli.commands.session import count_model_parameters, estimate_bytes
+from electra_cli.commands.micro_batch import estimate_bytes
+from electra_cli.commands.session import count_model_parameters
 from electra_cli.config import ModelConfig
 from electra_cli.model.memory import layer_bytes
 from electra_cli.model.networks import build_electra_configs, encode, set_initial_weights
