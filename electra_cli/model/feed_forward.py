@@ -49,4 +49,7 @@ def fuse_gelu(module: nn.Module) -> None:
         if isinstance(layer, ElectraLayer):
             dense = layer.output.dense
             layer.intermediate.intermediate_act_fn = nn.Identity()
-            layer.output.dense = GeluLinear(dense.in_features, dense.out_features)
+            with torch.device("meta"):  # no memory, and no random numbers of the run's seed
+                fused = GeluLinear(dense.in_features, dense.out_features)
+            fused.weight, fused.bias = dense.weight, dense.bias
+            layer.output.dense = fused
