@@ -49,14 +49,14 @@ def train_to_first_step(folder: Path, name: str, *arguments: object) -> Ended:
                 sys.exit(f"{' '.join(command)}:\n{(folder / _TALK).read_text()}")
             time.sleep(_LOOK_EVERY_SECONDS)
         seconds = time.perf_counter() - started
-        peak_bytes = _peak_bytes(process.pid)
+        peak = peak_bytes(process.pid)
         process.kill()
         process.wait()
-    return Ended(seconds, peak_bytes)
+    return Ended(seconds, peak)
 
 
-def _peak_bytes(process_id: int) -> int:
-    """Linux's own figure; getrusage would count the parent before the new program began."""
+def peak_bytes(process_id: int) -> int:
+    """Of resident memory, by Linux; getrusage counts the parent before the program began, too."""
     status = Path(f"/proc/{process_id}/status").read_text()
     (line,) = (line for line in status.splitlines() if line.startswith("VmHWM:"))
     return int(line.split()[1]) * 1024

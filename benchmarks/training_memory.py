@@ -7,7 +7,7 @@ size that the kernel saw. Activations are the tensors that torch's profiler saw 
 pass and still alive after it, gradients left out.
 """
 
-import resource
+import os
 import subprocess
 import sys
 
@@ -16,6 +16,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.baselines import PaddedBatch, PlainStep
 from benchmarks.batches import Shape, make_batch, make_trainer
+from benchmarks.processes import peak_bytes
 from benchmarks.turns import report
 
 STEPS = 3
@@ -25,7 +26,8 @@ BASE = Shape("base", 2, 512)
 def main() -> None:
     if len(sys.argv) > 1:
         contestant, num_windows, dropout = sys.argv[1:]
-        print(peak_bytes(contestant, int(num_windows), float(dropout)))
+        take_steps(contestant, int(num_windows), float(dropout))
+        print(peak_bytes(os.getpid()))
         return
     for dropout in (0.0, 0.1):
         ours, plain = (peak_of_child(name, 16, dropout) for name in ("ours", "plain"))
@@ -46,7 +48,7 @@ def peak_of_child(contestant: str, num_windows: int, dropout: float) -> int:
     return int(done.stdout.splitlines()[-1])
 
 
-def peak_bytes(contestant: str, num_windows: int, dropout: float) -> int:
+def take_steps(contestant: str, num_windows: int, dropout: float) -> None:
     shape = Shape("small", num_windows, 128)
     config = shape.config(dropout)
     batch = make_batch(config, shape.lengths(mixed=False))
@@ -60,7 +62,6 @@ def peak_bytes(contestant: str, num_windows: int, dropout: float) -> int:
             trainer.model.enable_gradient_checkpointing()
         for _ in range(STEPS):
             trainer.train_step(batch)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def activation_bytes(checkpointing: bool) -> int:
