@@ -197,7 +197,6 @@ def write_corpus(model: Path, folder: Path, num_tokens: int) -> None:
     folder.mkdir()
     shutil.copytree(model / "tokenizer", folder / "tokenizer")
     draw = np.random.default_rng(0)
-    train = ShardWriter(folder, "train", 0)
     shards: list[ShardRecord] = []
 
     def write(writer: ShardWriter, num_wanted: int) -> None:
@@ -210,8 +209,8 @@ def write_corpus(model: Path, folder: Path, num_tokens: int) -> None:
         assert record is not None
         shards.append(record)
 
-    for first in range(0, num_tokens, SHARD_TOKENS):
-        write(train, min(SHARD_TOKENS, num_tokens - first))
+    for index, first in enumerate(range(0, num_tokens, SHARD_TOKENS)):
+        write(ShardWriter(folder, "train", index), min(SHARD_TOKENS, num_tokens - first))
     write(ShardWriter(folder, "validation", 0), SHARD_TOKENS // 100)
 
     def counts(split: Split) -> tuple[int, int]:

@@ -3,7 +3,7 @@
     python -m benchmarks.preparation [--text FILE...] [--repetitions 3]
 
 Whole processes, from a .txt file to finished folders on the disk, with the same ready tokenizer.
-The same on a text of many MB, the documents of the first one several times, each time with a
+The same on a text of 1 GB, the documents of the first one several times, each time with a
 running number: where a process needs seconds to start, a small text shows little else.
 """
 
@@ -11,8 +11,9 @@ import argparse
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
+from itertools import chain, repeat
 from pathlib import Path
 
 import numpy as np
@@ -21,14 +22,14 @@ from datasets import load_from_disk
 from benchmarks.processes import electra, run
 from benchmarks.turns import Spread, report, take_turns
 from electra_cli.data.encoder import TextEncoder
-from electra_cli.data.preparation import MIN_DOCUMENT_TOKENS
+from electra_cli.data.preparation import BATCH_BYTES, MIN_DOCUMENT_TOKENS
 from electra_cli.data.shards import load_manifest, open_shards
 from electra_cli.data.sources import SourceOptions, open_source
-from electra_cli.data.text_pieces import CHUNK_CHARS, group_texts
+from electra_cli.data.text_pieces import group_texts
 from electra_cli.data.tokenizer import load_tokenizer
 
 VOCAB_SIZE = 30_522
-LONG_BYTES = 200_000_000
+LONG_BYTES = 1_000_000_000
 
 
 def main() -> None:
@@ -39,7 +40,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         documents = [
-            "\n".join(line for line in text.splitlines() if line.strip())
+            b"\n".join(line for line in text.splitlines() if line.strip())
             for text in open_source(SourceOptions(tuple(arguments.text))).documents()
         ]
         write_text(folder / "short.txt", documents)
@@ -49,14 +50,15 @@ def main() -> None:
         measure(folder, arguments.repetitions)
 
 
-def numbered(documents: list[str], num_bytes: int) -> list[str]:
+def numbered(documents: list[bytes], num_bytes: int) -> Iterator[bytes]:
     """The documents again and again, each with its number, at least `num_bytes` together."""
-    copies = -(-num_bytes // sum(len(text.encode()) for text in documents))
-    return [f"{number} {text}" for number, text in enumerate(documents * copies)]
+    copies = -(-num_bytes // sum(map(len, documents)))
+    return (b"%d %s" % numbered for numbered in enumerate(chain(*repeat(documents, copies))))
 
 
-def write_text(path: Path, documents: Iterable[str]) -> None:
-    path.write_text("".join(f"{text}\n\n" for text in documents), "utf-8", newline="\n")
+def write_text(path: Path, documents: Iterable[bytes]) -> None:
+    with path.open("wb") as file:
+        file.writelines(b"%s\n\n" % text for text in documents)
 
 
 def measure(folder: Path, repetitions: int) -> None:
@@ -78,7 +80,7 @@ def measure(folder: Path, repetitions: int) -> None:
             cwd=Path.cwd(),
         )
 
-    def encode(groups: list[list[str]]) -> None:
+    def encode(groups: list[list[bytes]]) -> None:
         encoder = TextEncoder(tokenizer)  # a new one: it remembers the words that it has seen
         assert encoder.is_fast
         for group in groups:
@@ -87,7 +89,7 @@ def measure(folder: Path, repetitions: int) -> None:
     contestants: dict[str, Callable[[], object]] = {}
     for text in ("short", "long"):
         source = open_source(SourceOptions((str(folder / f"{text}.txt"),)))
-        groups = list(group_texts(source.documents(), CHUNK_CHARS))
+        groups = list(group_texts(source.documents(), BATCH_BYTES))
         contestants[f"{text} prepare"] = partial(
             prepare, text, text, "--tokenizer", "given/tokenizer"
         )

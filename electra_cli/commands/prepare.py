@@ -8,8 +8,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from electra_cli import console
 from electra_cli.commands.interruption import Interruption, interruptible
 from electra_cli.commands.preparation_report import show_report
@@ -17,8 +15,8 @@ from electra_cli.commands.prepared_folder import begin, claim, explained_stops, 
 from electra_cli.commands.waiting import wait_for
 from electra_cli.data.duplicates import MAX_REMEMBERED
 from electra_cli.data.encoder import TextEncoder
-from electra_cli.data.preparation import Progress, ShardPreparation
-from electra_cli.data.report import TokenCounts, build_report, unigram_entropy
+from electra_cli.data.preparation import BATCH_BYTES, Progress, ShardPreparation
+from electra_cli.data.report import build_report, unigram_entropy
 from electra_cli.data.shards import (
     FORMAT_VERSION,
     PROGRESS_NAME,
@@ -27,14 +25,12 @@ from electra_cli.data.shards import (
     PrepareSettings,
     ShardManifest,
     count_split,
-    map_shards,
     save_manifest,
 )
 from electra_cli.data.sources import Source, SourceOptions, open_source
-from electra_cli.data.text_pieces import CHUNK_CHARS, group_texts
+from electra_cli.data.text_pieces import group_texts
 from electra_cli.data.tokenizer import (
     Tokenizer,
-    count_ids,
     fingerprint,
     load_tokenizer,
     sample_texts,
@@ -48,7 +44,7 @@ VOCAB_SIZE = 30_522  # BERT's and ELECTRA's
 # entropy only if every piece is a masked target often, so its vocabulary must be small and dense.
 BUILTIN_VOCAB_SIZE = 512
 SAMPLE_CHARS = 64_000_000  # text that a tokenizer is learned from
-CHECKED_CHARS = 300_000  # both engines encode so much text of every source, and must agree
+CHECKED_BYTES = 300_000  # both engines encode so much text of every source, and must agree
 SAMPLED_RANGE_BYTES = 1_000_000_000  # taken evenly from so much: no large corpus is read twice
 
 
@@ -144,7 +140,7 @@ def _prepare(
             "held out",
             hint="name more text, or hold out less with --validation-fraction",
         )
-    manifest = _build_manifest(source, tokenizer, directory, progress)
+    manifest = _build_manifest(source, tokenizer, preparation, progress)
     save_manifest(directory, manifest)
     (directory / PROGRESS_NAME).unlink()
     show_report(directory, manifest, tokenizer, source.passed_over)
@@ -160,7 +156,7 @@ def _checked_encoder(source: Source, tokenizer: Tokenizer) -> TextEncoder:
     encoder = TextEncoder(tokenizer)
     problem = "the fast engine cannot read this tokenizer"
     if encoder.is_fast:
-        sample = next(group_texts(source.documents(), CHECKED_CHARS), [])
+        sample = next(group_texts(source.documents(), CHECKED_BYTES), [])
         problem = "the fast engine's ids differ from Hugging Face's on the first documents"
         if encoder.check(sample):
             return encoder
@@ -188,8 +184,8 @@ def _train_tokenizer(
 
 def _first_documents(source: Source, num_bytes: int, on_batch: Callable[[], None]) -> Iterator[str]:
     """The documents in about the first `num_bytes` of text."""
-    for texts in group_texts(source.documents(), CHUNK_CHARS):
-        yield from texts
+    for texts in group_texts(source.documents(), BATCH_BYTES):
+        yield from (text.decode() for text in texts)
         on_batch()
         if source.counts.text_bytes >= num_bytes:
             return
@@ -215,34 +211,26 @@ def _progress_of(
 
 
 def _build_manifest(
-    source: Source, tokenizer: Tokenizer, directory: Path, progress: Progress
+    source: Source, tokenizer: Tokenizer, preparation: ShardPreparation, progress: Progress
 ) -> ShardManifest:
-    """Read the shards once more for what is known only when all are there."""
-    vocab_size = count_ids(tokenizer)
-    train, both = TokenCounts(vocab_size), TokenCounts(vocab_size)
-    for shard in progress.shards:
-        part = map_shards(directory, [shard], shard.split)
-        id_counts, lengths = part.count_ids(vocab_size), np.diff(part.offsets)
-        for counts in (both, train) if shard.split == "train" else (both,):
-            counts.add(id_counts, lengths)
     num_documents, num_tokens = count_split(progress.shards, "train")
     num_validation_documents, num_validation_tokens = count_split(progress.shards, "validation")
     return ShardManifest(
         format_version=FORMAT_VERSION,
         tokenizer_sha256=fingerprint(tokenizer),
-        vocab_size=vocab_size,
+        vocab_size=len(preparation.counts.ids),
         num_documents=num_documents,
         num_tokens=num_tokens,
         num_validation_documents=num_validation_documents,
         num_validation_tokens=num_validation_tokens,
-        unigram_entropy=unigram_entropy(train.ids),
+        unigram_entropy=unigram_entropy(preparation.train_counts.ids),
         source_name=source.name,
         settings=progress.settings,
         shards=progress.shards,
         report=build_report(
             source.counts,
             progress.tally,
-            both,
+            preparation.counts,
             unknown_id=tokenizer.unk_token_id,
             begins_word=word_starts(tokenizer),
         ),

@@ -25,9 +25,9 @@ TokenIds: TypeAlias = NDArray[np.unsignedinteger]
 class TextEncoder:
     """Texts to ids, in batches: no special tokens are added, and none arises from text.
 
-    `dtype` is the smallest that holds every id. AutoTokenizer gives the same ids with
-    add_special_tokens=False and split_special_tokens=True. `is_fast` says whether nanotoken
-    encodes; it reads word pieces only.
+    AutoTokenizer gives the same ids with add_special_tokens=False and split_special_tokens=True.
+    `dtype` is the smallest that holds every id, `vocab_size` one more than the largest. `is_fast`
+    says whether nanotoken encodes; it reads word pieces only.
     """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
@@ -44,14 +44,15 @@ class TextEncoder:
             self._fast_engine = FastEngine.from_json(json.dumps(plain))
         except UnsupportedTokenizerError:
             self._fast_engine = None
-        self.dtype = np.dtype(np.uint16 if count_ids(tokenizer) <= 2**16 else np.uint32)
+        self.vocab_size = count_ids(tokenizer)
+        self.dtype = np.dtype(np.uint16 if self.vocab_size <= 2**16 else np.uint32)
 
     @property
     def is_fast(self) -> bool:
         """Whether the fast engine encodes."""
         return self._fast_engine is not None
 
-    def check(self, texts: Sequence[str]) -> bool:
+    def check(self, texts: Sequence[bytes]) -> bool:
         """Whether both engines agree on these texts; from a difference on, only the slow one is
         used.
         """
@@ -62,19 +63,19 @@ class TextEncoder:
             self._fast_engine = None
         return is_same
 
-    def encode(self, texts: Sequence[str]) -> tuple[TokenIds, NDArray[np.int64]]:
-        """The ids of all texts one after the other, and the number of ids of each text."""
+    def encode(self, texts: Sequence[bytes]) -> tuple[TokenIds, NDArray[np.int64]]:
+        """The ids of all texts (UTF-8) one after the other, and the number of ids of each text."""
         if self._fast_engine is None:
             return self._encode_slowly(texts)
         encoded = self._fast_engine.encode_batch(list(texts), add_special_tokens=False)
         return encoded.ids.astype(self.dtype), np.diff(encoded.offsets).astype(np.int64)
 
-    def _encode_slowly(self, texts: Sequence[str]) -> tuple[TokenIds, NDArray[np.int64]]:
+    def _encode_slowly(self, texts: Sequence[bytes]) -> tuple[TokenIds, NDArray[np.int64]]:
         """encode with Hugging Face's own engine: some 2 MB a second on two cores."""
         counts = [0]
         pieces: list[str] = []
         for text in texts:
-            pieces.extend(cut_text(text))
+            pieces.extend(cut_text(text.decode()))
             counts.append(len(pieces))
         encoded = [self._encode_pieces(chunk) for chunk in group_texts(pieces, CHUNK_CHARS)]
         if not encoded:

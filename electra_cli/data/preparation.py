@@ -1,23 +1,24 @@
 """Turn documents into shards, round by round, so that a kill loses one round at the most.
 
 A round ends when it has enough train tokens; then its train and its validation documents are
-written, and the progress file after them. What is written is a function of the documents and the
-settings alone: a run that goes on after a kill writes the same bytes as one never stopped.
+written, and the progress file after them, while the next one begins. What is written is a function
+of the documents and the settings alone: a run that goes on after a kill writes the same bytes as
+one never stopped.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from electra_cli.data.duplicates import SeenHashes, hash_texts
-from electra_cli.data.encoder import TextEncoder, TokenIds
-from electra_cli.data.report import Tally
+from electra_cli.data.encoder import TextEncoder
+from electra_cli.data.report import Tally, TokenCounts
 from electra_cli.data.shards import (
     FORMAT_VERSION,
     PROGRESS_NAME,
@@ -25,13 +26,14 @@ from electra_cli.data.shards import (
     ShardRecord,
     ShardWriter,
     Split,
+    map_shards,
 )
-from electra_cli.data.text_input import utf8_bytes
-from electra_cli.data.text_pieces import CHUNK_CHARS, group_texts
+from electra_cli.data.text_pieces import group_texts
 from electra_cli.disk import replace_file
 from electra_cli.errors import DataError
 
 MIN_DOCUMENT_TOKENS = 4  # less has no context to learn from
+BATCH_BYTES = 16_000_000  # of text encoded in one call
 
 
 class Progress(BaseModel):
@@ -67,27 +69,21 @@ def load_progress(directory: Path) -> Progress | None:
         ) from error
 
 
-class _Batch(NamedTuple):
-    """Documents on their way; `encoding` is of the new ones among them."""
-
-    texts: list[str]
-    hashes: NDArray[np.uint64]
-    is_new: NDArray[np.bool_]
-    encoding: Future[tuple[TokenIds, NDArray[np.int64]]]
-
-
 class ShardPreparation:
     """Writes the rounds that are still missing of an unfinished folder."""
 
     def __init__(self, directory: Path, encoder: TextEncoder, progress: Progress) -> None:
+        self.counts = TokenCounts(encoder.vocab_size)  # of all that is written
+        self.train_counts = TokenCounts(encoder.vocab_size)
         self._directory = directory
         self._encoder = encoder
         self._progress = progress
         self._tally = progress.tally.model_copy()
         self._seen = SeenHashes()
+        self._count(progress.shards)
         # A document is held out by its own hash, so adding others never moves it.
         self._held_out_below = int(progress.settings.validation_fraction * 2**64)
-        self._writers = [self._writer("train"), self._writer("validation")]
+        self._train, self._validation = self._writer("train"), self._writer("validation")
 
     def _writer(self, split: Split) -> ShardWriter:
         written = sum(shard.split == split for shard in self._progress.shards)
@@ -98,41 +94,39 @@ class ShardPreparation:
         """False when there were more documents than are remembered."""
         return not self._seen.is_full
 
-    def run(self, documents: Iterator[str], on_batch: Callable[[], None]) -> Progress:
-        """Write all rounds, and call `on_batch` after every few MB of text."""
-        shard_tokens = self._progress.settings.shard_tokens
+    def run(self, documents: Iterator[bytes], on_batch: Callable[[], None]) -> Progress:
+        """Write all rounds, and call `on_batch` after every few MB of text.
+
+        This thread reads and finds copies, a second one encodes, a third one writes. Each may be
+        one batch, or one round, behind the one before it.
+        """
         # Rounds end with a batch, so a batch is no larger than a shard, however small that is.
-        batch_chars = min(CHUNK_CHARS, shard_tokens)
-        for texts in group_texts(islice(documents, self._tally.documents), batch_chars):
+        batch_bytes = min(BATCH_BYTES, self._progress.settings.shard_tokens)
+        for texts in group_texts(islice(documents, self._tally.documents), batch_bytes):
             self._seen.add(hash_texts(texts))
             on_batch()
-        for batch in self._encode(group_texts(documents, batch_chars)):
-            self._add(batch)
-            if self._writers[0].num_tokens >= shard_tokens:
-                self._write_round()
-            on_batch()
-        self._write_round()
-        return self._progress
-
-    def _encode(self, batches: Iterator[list[str]]) -> Iterator[_Batch]:
-        """Encodes each batch in a thread, while the next one is read and hashed."""
-        before: _Batch | None = None
-        with ThreadPoolExecutor(1) as thread:
-            for texts in batches:
+        with ThreadPoolExecutor(1) as writing, ThreadPoolExecutor(1) as encoding:
+            rounds = _OneAtATime(writing)
+            batches = _OneAtATime(encoding)
+            for texts in group_texts(documents, batch_bytes):
                 hashes = hash_texts(texts)
                 is_new = self._seen.add(hashes)
-                fresh = [texts[i] for i in np.flatnonzero(is_new)]
-                encoding = thread.submit(self._encoder.encode, fresh)
-                if before is not None:
-                    yield before
-                before = _Batch(texts, hashes, is_new, encoding)
-            if before is not None:
-                yield before
+                batches.submit(partial(self._add, texts, hashes, is_new, rounds))
+                on_batch()
+            batches.wait()
+            self._end_round(rounds)
+            rounds.wait()
+        return self._progress
 
-    def _add(self, batch: _Batch) -> None:
-        texts, hashes, is_new = batch.texts, batch.hashes, batch.is_new
-        sizes = np.array([utf8_bytes(text) for text in texts], dtype=np.int64)
-        ids, lengths = batch.encoding.result()
+    def _add(
+        self,
+        texts: list[bytes],
+        hashes: NDArray[np.uint64],
+        is_new: NDArray[np.bool_],
+        rounds: "_OneAtATime",
+    ) -> None:
+        sizes = np.fromiter(map(len, texts), dtype=np.int64, count=len(texts))
+        ids, lengths = self._encoder.encode([texts[i] for i in np.flatnonzero(is_new)])
         is_kept = lengths >= MIN_DOCUMENT_TOKENS
 
         self._tally.documents += len(texts)
@@ -143,19 +137,49 @@ class ShardPreparation:
         self._tally.kept_bytes += int(sizes[is_new][is_kept].sum())
 
         is_held_out = hashes[is_new] < np.uint64(self._held_out_below)
-        train, validation = self._writers
         for writer, chosen in (
-            (train, is_kept & ~is_held_out),
-            (validation, is_kept & is_held_out),
+            (self._train, is_kept & ~is_held_out),
+            (self._validation, is_kept & is_held_out),
         ):
             writer.add(ids[np.repeat(chosen, lengths)], lengths[chosen], hashes[is_new][chosen])
+        if self._train.num_tokens >= self._progress.settings.shard_tokens:
+            self._end_round(rounds)
 
-    def _write_round(self) -> None:
-        records = [writer.write() for writer in self._writers]
+    def _end_round(self, rounds: "_OneAtATime") -> None:
+        full = (self._train, self._validation)
+        rounds.submit(partial(self._write_round, full, self._tally.model_copy()))
+        self._train, self._validation = (writer.following() for writer in full)
+
+    def _write_round(self, writers: Iterable[ShardWriter], tally: Tally) -> None:
+        records = [record for writer in writers if (record := writer.write())]
+        self._count(records)
         self._progress = self._progress.model_copy(
-            update={
-                "shards": (*self._progress.shards, *(record for record in records if record)),
-                "tally": self._tally.model_copy(),
-            }
+            update={"shards": (*self._progress.shards, *records), "tally": tally}
         )
         self._progress.save(self._directory)
+
+    def _count(self, shards: Iterable[ShardRecord]) -> None:
+        for shard in shards:
+            part = map_shards(self._directory, [shard], shard.split)
+            id_counts, lengths = part.count_ids(len(self.counts.ids)), np.diff(part.offsets)
+            self.counts.add(id_counts, lengths)
+            if shard.split == "train":
+                self.train_counts.add(id_counts, lengths)
+
+
+class _OneAtATime:
+    """Work for a thread, of which no more than one piece waits or runs."""
+
+    def __init__(self, thread: ThreadPoolExecutor) -> None:
+        self._thread = thread
+        self._last: Future[None] | None = None
+
+    def submit(self, work: Callable[[], None]) -> None:
+        """Begin a piece when the one before is done. Raises what that one raised."""
+        self.wait()
+        self._last = self._thread.submit(work)
+
+    def wait(self) -> None:
+        """Until all is done. Raises what the last piece raised."""
+        if self._last is not None:
+            self._last.result()

@@ -92,16 +92,16 @@ def count_split(shards: Iterable[ShardRecord], split: Split) -> tuple[int, int]:
 
 
 class ShardWriter:
-    """Collects the documents of one split until `write` makes the next shard of them."""
+    """Collects documents of one split until `write` makes a shard of them."""
 
-    def __init__(self, directory: Path, split: Split, num_written: int) -> None:
+    def __init__(self, directory: Path, split: Split, index: int) -> None:
         self._directory = directory
         self._split: Split = split
-        self._num_written = num_written
+        self._index = index
         self._ids: list[NDArray[np.unsignedinteger]] = []
         self._lengths: list[NDArray[np.int64]] = []
         self._hashes: list[NDArray[np.uint64]] = []
-        self.num_tokens = 0  # waiting to be written
+        self.num_tokens = 0
 
     def add(
         self,
@@ -120,7 +120,7 @@ class ShardWriter:
         """Write all that was added, or nothing if nothing was."""
         if not self._ids:
             return None
-        path = self._directory / f"{self._split}-{self._num_written:05d}.arrow"
+        path = self._directory / f"{self._split}-{self._index:05d}.arrow"
         lengths = np.concatenate(self._lengths)
         offsets = np.zeros(len(lengths) + 1, dtype=np.int32)
         np.cumsum(lengths, out=offsets[1:])
@@ -134,7 +134,7 @@ class ShardWriter:
                 stream.write_batch(batch)
 
         replace_file(path, write_stream)
-        record = ShardRecord(
+        return ShardRecord(
             name=path.name,
             split=self._split,
             num_documents=len(lengths),
@@ -142,10 +142,10 @@ class ShardWriter:
             num_bytes=path.stat().st_size,
             sha256=sha256_of(path),
         )
-        self._num_written += 1
-        self._ids, self._lengths, self._hashes = [], [], []
-        self.num_tokens = 0
-        return record
+
+    def following(self) -> "ShardWriter":
+        """The one for the documents after these, so that another thread may write these."""
+        return ShardWriter(self._directory, self._split, self._index + bool(self._ids))
 
 
 class TokenShards:

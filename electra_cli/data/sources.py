@@ -18,10 +18,10 @@ from electra_cli.data.files import closest_path, find_files, looks_like_path, na
 from electra_cli.data.readers import check_file, no_column, not_text, read_records
 from electra_cli.data.text_input import (
     MAX_DOCUMENT_BYTES,
-    Decoder,
     Record,
+    Utf8Checker,
     cut_position,
-    utf8_bytes,
+    strip_text,
 )
 from electra_cli.errors import DataError
 
@@ -72,15 +72,19 @@ class Source(ABC):
         self.counts = SourceCounts()
         self._options = options
 
-    def documents(self) -> Iterator[str]:
-        """The stripped text of each document; the counts begin again with it.
+    def documents(self) -> Iterator[bytes]:
+        """The stripped text of each document, in UTF-8; the counts begin again with it.
 
-        Each encodes as UTF-8, in MAX_DOCUMENT_BYTES at most. Raises DataError where something
-        cannot be read, and where there is no document at all.
+        MAX_DOCUMENT_BYTES each at most. Raises DataError where something cannot be read, and where
+        there is no document at all.
         """
+        vars(self.counts).update(asdict(SourceCounts()))
+        yield from self._counted(self._options.max_bytes or sys.maxsize)
+        if self.counts.documents == 0:
+            raise DataError(f"no document in {self.name}", hint="name files that hold some text")
+
+    def _counted(self, max_bytes: int) -> Iterator[bytes]:
         counts = self.counts
-        vars(counts).update(asdict(SourceCounts()))
-        max_bytes = self._options.max_bytes or sys.maxsize
         was_cut = False
         for record in self._records():
             counts.bytes_read += record.input_bytes
@@ -88,24 +92,19 @@ class Source(ABC):
             counts.replacement_bytes += record.replacement_bytes
             counts.separator_bytes += record.input_bytes + record.replacement_bytes
             counts.split_documents += record.is_cut and not was_cut
-            was_cut = record.is_cut
-            if record.text is None:
-                continue
-            text = record.text.strip()
-            whole_bytes = utf8_bytes(text)
-            counts.empty_documents += not text
+            sizes = [len(text) for text in record.texts]
+            counts.split_documents += sum(size > MAX_DOCUMENT_BYTES for size in sizes[was_cut:])
+            counts.empty_documents += sizes.count(0)
             remaining = max_bytes - counts.text_bytes
-            for index, portion in enumerate(_portions(text, whole_bytes, remaining)):
-                size = utf8_bytes(portion)
-                counts.documents += 1
-                counts.split_documents += index == 1
-                counts.text_bytes += size
-                counts.separator_bytes -= size
-                yield portion
-            if whole_bytes >= remaining:
-                break
-        if counts.documents == 0:
-            raise DataError(f"no document in {self.name}", hint="name files that hold some text")
+            portions = _portions(record.texts, sizes, remaining)
+            text_bytes = sum(map(len, portions))
+            counts.documents += len(portions)
+            counts.text_bytes += text_bytes
+            counts.separator_bytes -= text_bytes
+            yield from portions
+            if sum(sizes) >= remaining:
+                return
+            was_cut = record.is_cut
 
     def fingerprint(self) -> str:
         """Changes with the files or the dataset, and with options that alter the documents."""
@@ -163,10 +162,10 @@ class BuiltinSource(Source):
         return builtin.builtin_bytes()
 
     def _records(self) -> Iterator[Record]:
-        for text in builtin.builtin_documents():
-            size = len(text.encode())
-            self.counts.disk_bytes_read += size
-            yield Record(text, input_bytes=size)
+        for document in builtin.builtin_documents():
+            text = document.encode()
+            self.counts.disk_bytes_read += len(text)
+            yield Record([strip_text(text)], input_bytes=len(text))
 
     def _identity(self) -> object:
         return builtin.builtin_fingerprint()
@@ -212,7 +211,7 @@ class HubSource(Source):
         import datasets
 
         column = self._options.column
-        decoder = Decoder(self._id, "row", self._options.replace_broken)
+        checker = Utf8Checker(self._id, "row", self._options.replace_broken)
         try:
             for number, row in enumerate(self._rows, start=1):
                 if column not in row:
@@ -220,8 +219,8 @@ class HubSource(Source):
                 value = row[column]
                 if value is not None and not isinstance(value, str):
                     raise not_text(self._id, column, type(value).__name__)
-                text = decoder.repair(value or "", number)
-                yield decoder.record(text, 0)._replace(input_bytes=len(text.encode()))
+                text = checker.repair(value or "", number).encode()
+                yield checker.record([strip_text(text)], 0)._replace(input_bytes=len(text))
         except (*_network_errors(), datasets.exceptions.DatasetsError) as error:
             raise self._broken_off(error) from None
 
@@ -260,19 +259,21 @@ def _plain_name(name: str) -> str:
     return shown.lstrip(".") or "text"
 
 
-def _portions(whole: str, num_bytes: int, max_bytes: int) -> Iterator[str]:
-    """A document in parts of MAX_DOCUMENT_BYTES; what is beyond max_bytes is left out."""
-    if 0 < num_bytes <= min(MAX_DOCUMENT_BYTES, max_bytes):
-        yield whole
-        return
-    text = whole.encode()
-    while text and max_bytes > 0:
-        limit = min(MAX_DOCUMENT_BYTES, max_bytes)
-        position = cut_position(text, limit)
-        if portion := text[:position].decode().strip():
-            yield portion
-        text = text[position:]
-        max_bytes -= limit
+def _portions(texts: list[bytes], sizes: list[int], max_bytes: int) -> list[bytes]:
+    """Documents in parts of MAX_DOCUMENT_BYTES; what is beyond max_bytes is left out."""
+    if all(sizes) and max(sizes, default=0) <= MAX_DOCUMENT_BYTES and sum(sizes) <= max_bytes:
+        return texts
+    portions = []
+    for text in texts:
+        rest = text
+        while rest and max_bytes > 0:
+            limit = min(MAX_DOCUMENT_BYTES, max_bytes)
+            position = cut_position(rest, limit)
+            if portion := strip_text(rest[:position]):
+                portions.append(portion)
+            max_bytes -= limit if position < len(rest) else len(portion)
+            rest = rest[position:]
+    return portions
 
 
 def _hub_revision(dataset_id: str) -> str:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Iterator
+from typing import AnyStr
 
 PIECE_CHARS = 100_000  # longer texts are cut, since the engine holds about 200 bytes a token
 CHUNK_CHARS = 2_000_000  # texts encoded in one call: work for many threads, 100 to 400 MB
@@ -11,14 +12,14 @@ _BLANK = re.compile(r"(?<=\S)[ \n]")
 _SET_APART = re.compile(r"[!-/:-@\[-`{-~\u3400-\u4dbf\u4e00-\u9fff\U00020000-\U0002a6df]")
 
 
-def group_texts(texts: Iterable[str], max_chars: int) -> Iterator[list[str]]:
-    """Lists of texts with about `max_chars` characters each: the last text may go over it."""
-    group: list[str] = []
+def group_texts(texts: Iterable[AnyStr], max_size: int) -> Iterator[list[AnyStr]]:
+    """Lists of texts, each of about `max_size` characters or bytes: the last may go over it."""
+    group: list[AnyStr] = []
     size = 0
     for text in texts:
         group.append(text)
         size += len(text)
-        if size >= max_chars:
+        if size >= max_size:
             yield group
             group, size = [], 0
     if group:

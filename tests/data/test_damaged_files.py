@@ -49,7 +49,7 @@ def source_of(path: Path) -> Source:
 
 def read(path: Path) -> list[str]:
     source = source_of(path)
-    documents = list(source.documents())
+    documents = [document.decode() for document in source.documents()]
     counts = source.counts
     assert counts.text_bytes == sum(len(document.encode()) for document in documents)
     assert (

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from electra_cli.data import readers, text_input
 from electra_cli.data.sources import Source, SourceOptions, open_source
-from electra_cli.data.text_input import cut_position
+from electra_cli.data.text_input import Utf8Checker, cut_position, strip_text
 from electra_cli.errors import DataError
 
 DOCUMENTS = ["One line.", "Two lines,\nthe second with é and 水.", 'With "quotes", commas\tand 🙂.']
@@ -82,8 +82,12 @@ def source_of(*paths: object, **options: object) -> Source:
     return open_source(SourceOptions(tuple(map(str, paths)), **options))
 
 
+def documents_of(source: Source) -> list[str]:
+    return [document.decode() for document in source.documents()]
+
+
 def read(*paths: object, **options: object) -> list[str]:
-    return list(source_of(*paths, **options).documents())
+    return documents_of(source_of(*paths, **options))
 
 
 def write(path: Path, content: bytes | str) -> Path:
@@ -114,7 +118,7 @@ def test_documents_of_every_text_kind_come_back(tmp_path, kind, compression):
     content = TEXT_KINDS[kind](DOCUMENTS)
     path = write(tmp_path / f"corpus{kind}{compression}", COMPRESS[compression](content))
     source = source_of(path)
-    assert list(source.documents()) == DOCUMENTS
+    assert documents_of(source) == DOCUMENTS
     assert source.name == "corpus"
     assert source.counts.files == 1
     assert source.counts.documents == len(DOCUMENTS)
@@ -129,7 +133,7 @@ def test_documents_of_every_table_kind_come_back(tmp_path, kind, content):
     documents = [f"{document} {number}" for number in range(90) for document in DOCUMENTS]
     path = write(tmp_path / f"corpus{kind}", content(documents))
     source = source_of(path)
-    assert list(source.documents()) == documents
+    assert documents_of(source) == documents
     assert source.counts.bytes_read == sum(len(document.encode()) for document in documents)
     assert source.counts.disk_bytes_read == source.total_bytes() == path.stat().st_size
     assert_all_bytes_are_accounted_for(source)
@@ -143,7 +147,7 @@ def test_arrow_reads_every_type_of_text(tmp_path, kind):
     with pa.ipc.new_stream(tmp_path / "a.arrow", texts.schema) as writer:
         writer.write_table(texts)
     source = source_of(tmp_path / "a.arrow")
-    assert list(source.documents()) == ["One.", "Two."]
+    assert documents_of(source) == ["One.", "Two."]
     assert source.counts.empty_documents == 1
 
 
@@ -166,7 +170,7 @@ def test_documents_written_as_text_come_back(
     content = ("\n" * (blank_lines + 1)).join(documents).replace("\n", line_end)
     path = write(tmp_path_factory.mktemp("text") / "a.txt", "\ufeff" * has_bom + content)
     source = source_of(path)
-    assert list(source.documents()) == documents
+    assert documents_of(source) == documents
     assert source.counts.bytes_read == path.stat().st_size
     assert_all_bytes_are_accounted_for(source)
 
@@ -177,7 +181,7 @@ def test_any_bytes_are_read_or_refused(tmp_path_factory, content):
     path = write(tmp_path_factory.mktemp("bytes") / "a.txt", content)
     try:
         source = source_of(path, replace_broken=True)
-        documents = list(source.documents())
+        documents = documents_of(source)
     except DataError:
         return
     assert "\0" not in "".join(documents)
@@ -189,7 +193,7 @@ def test_any_bytes_are_read_or_refused(tmp_path_factory, content):
 def test_white_space_lines_separate_documents_and_count_as_separators(tmp_path):
     path = write(tmp_path / "a.txt", "  \n\n One. \n \t\r\n\u3000\nTwo.\n\n\n")
     source = source_of(path)
-    assert list(source.documents()) == ["One.", "Two."]
+    assert documents_of(source) == ["One.", "Two."]
     assert source.counts.separator_bytes == path.stat().st_size - len("One.Two.")
     assert source.counts.empty_documents == 0
 
@@ -218,9 +222,9 @@ def test_documents_are_found_wherever_reading_stops(tmp_path_factory, parts, chu
         source = source_of(path)
         if not slow_documents(text):
             with pytest.raises(DataError, match="no document"):
-                list(source.documents())
+                documents_of(source)
             return
-        assert list(source.documents()) == slow_documents(text)
+        assert documents_of(source) == slow_documents(text)
     assert source.counts.empty_documents == source.counts.split_documents == 0
     assert source.counts.bytes_read == path.stat().st_size
     assert_all_bytes_are_accounted_for(source)
@@ -242,8 +246,8 @@ def test_folders_are_read_in_the_order_of_their_names(tmp_path):
     write(tmp_path / "corpus/a/empty.txt", "")
     source = source_of(tmp_path / "corpus")
     expected = [f"{name} says so." for name in ("c.jsonl.gz", "a/1.txt", "a/2.md", "b/1.txt")]
-    assert list(source.documents()) == expected
-    assert list(source.documents()) == expected
+    assert documents_of(source) == expected
+    assert documents_of(source) == expected
     assert source.counts.files == source.counts.documents == len(expected)
     assert source.name == "corpus"
     assert [path.name for path in source.passed_over] == ["table.pdf", "empty.txt"]
@@ -256,7 +260,7 @@ def test_links_to_folders_and_broken_ones_are_passed_over_by_name(tmp_path):
     (tmp_path / "corpus/loop").symlink_to(tmp_path / "corpus")
     (tmp_path / "corpus/broken.txt").symlink_to(tmp_path / "nowhere.txt")
     source = source_of(tmp_path / "corpus")
-    assert list(source.documents()) == ["One."]
+    assert documents_of(source) == ["One."]
     assert [path.name for path in source.passed_over] == ["linked", "loop", "broken.txt"]
 
 
@@ -343,7 +347,7 @@ def test_empty_documents_are_dropped_and_counted(tmp_path):
     rows = [{"text": "One."}, {"text": " \n"}, {"text": None}, {"text": ""}]
     path = write(tmp_path / "a.jsonl", "\n\n".join(map(json.dumps, rows)))
     source = source_of(path)
-    assert list(source.documents()) == ["One."]
+    assert documents_of(source) == ["One."]
     assert source.counts.empty_documents == 3
     assert source.counts.bytes_read == path.stat().st_size
     assert_all_bytes_are_accounted_for(source)
@@ -380,12 +384,39 @@ def test_broken_text_is_an_error_that_names_the_line(tmp_path):
     assert "--replace-broken" in hint
 
 
+@pytest.mark.parametrize("chunk_bytes", [1, 30, 1_000, 1 << 20])
+def test_lines_are_numbered_alike_wherever_reading_stops(tmp_path, monkeypatch, chunk_bytes):
+    monkeypatch.setattr(readers, "_CHUNK_BYTES", chunk_bytes)
+    lines = [b"\n" if number % 7 == 6 else b"An even line.\r\n" for number in range(500)]
+    lines[300] = lines[303] = lines[310] = b"caf\xe9\n"
+    path = write(tmp_path / "a.txt", b"".join(lines))
+    assert f"{path}, line 301: broken UTF-8" in problem_of(path)[0]
+    source = source_of(path, replace_broken=True)
+    assert sum(text.count("caf\ufffd") for text in documents_of(source)) == 3
+    assert source.counts.broken_lines == 3
+
+
+@given(st.binary(max_size=9), st.text(max_size=9))
+def test_what_python_decodes_and_strips_is_what_passes_and_is_left(raw, text):
+    mixed = text.encode() + raw
+    try:
+        expected = mixed.decode()
+    except UnicodeDecodeError:
+        expected = "\0"
+    if "\0" in expected:
+        with pytest.raises(DataError, match="broken UTF-8"):
+            Utf8Checker("a.txt", "line", replace_broken=False).check(mixed, 1)
+    else:
+        assert Utf8Checker("a.txt", "line", replace_broken=False).check(mixed, 1) == mixed
+        assert strip_text(mixed) == expected.strip().encode()
+
+
 def test_broken_text_is_replaced_and_counted_when_asked(tmp_path):
     content = b"A caf\xe9 and a th\xe9.\nFine.\nA hole \0 in it.\nCut \xf0\x9f\x99 short.\n"
     path = write(tmp_path / "a.txt", content)
     source = source_of(path, replace_broken=True)
     text = "A caf\ufffd and a th\ufffd.\nFine.\nA hole \ufffd in it.\nCut \ufffd short."
-    assert list(source.documents()) == [text]
+    assert documents_of(source) == [text]
     assert source.counts.broken_lines == 3
     assert source.counts.replacement_bytes == 2 + 2 + 2 + 0
     assert_all_bytes_are_accounted_for(source)
@@ -395,7 +426,7 @@ def test_escapes_for_what_utf8_cannot_hold_are_broken_text(tmp_path):
     path = write(tmp_path / "a.jsonl", r'{"text": "a \ud800 b \u0000 c \ud83d\ude42."}')
     assert f"{path}, line 1: broken UTF-8 (character U+D800)" in problem_of(path)[0]
     source = source_of(path, replace_broken=True)
-    assert list(source.documents()) == ["a \ufffd b \ufffd c 🙂."]
+    assert documents_of(source) == ["a \ufffd b \ufffd c 🙂."]
     assert source.counts.broken_lines == 1
     assert_all_bytes_are_accounted_for(source)
 
@@ -413,7 +444,7 @@ def test_max_bytes_stops_at_a_word(tmp_path):
     assert read(path, max_bytes=13) == ["First of all."]
     assert len(read(path, max_bytes=1000)) == 3
     source = source_of(path, max_bytes=20)
-    assert sum(len(text.encode()) for text in source.documents()) <= 20
+    assert sum(map(len, source.documents())) <= 20
     assert_all_bytes_are_accounted_for(source)
 
 
@@ -431,7 +462,7 @@ def test_long_documents_are_cut_at_line_ends_or_words_and_counted(tmp_path, kind
     long_words = " ".join(f"word{number}" for number in range(60))
     content = TEXT_KINDS[kind](["Short.", long_lines, "Short, too.", long_words])
     source = source_of(write(tmp_path / f"a{kind}", content))
-    documents = list(source.documents())
+    documents = documents_of(source)
     assert " ".join(documents).split() == f"Short. {long_lines} Short, too. {long_words}".split()
     assert all(len(document) <= 100 for document in documents)
     assert documents[1].endswith("of the book.")
@@ -541,7 +572,7 @@ def test_a_file_that_went_away_is_named(tmp_path):
     source = source_of(path)
     path.unlink()
     with pytest.raises(DataError, match="cannot be read: No such file"):
-        list(source.documents())
+        documents_of(source)
 
 
 def test_the_fingerprint_follows_files_and_options(tmp_path, monkeypatch):
@@ -579,7 +610,7 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
 def test_a_dataset_id_is_streamed(hub):
     hub.rows = [{"text": " One. ", "id": 1}, {"text": None, "id": 2}, {"text": "Zwei é."}]
     source = source_of("owner/some-name", subset="small", split="test")
-    assert list(source.documents()) == list(source.documents()) == ["One.", "Zwei é."]
+    assert documents_of(source) == documents_of(source) == ["One.", "Zwei é."]
     assert hub.asked == (
         ("owner/some-name", "small"),
         {"split": "test", "streaming": True, "revision": "abc"},
@@ -632,7 +663,7 @@ def test_an_unknown_dataset_is_told_from_an_unreachable_hub(tmp_path, monkeypatc
 def test_importing_sources_loads_no_heavy_package():
     code = (
         "import sys, electra_cli.data.sources;"
-        "heavy = {'datasets', 'pyarrow', 'torch', 'numpy', 'huggingface_hub'};"
+        "heavy = {'datasets', 'torch', 'transformers', 'huggingface_hub'};"
         "sys.exit(', '.join(heavy & set(sys.modules)) or None)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -62,7 +62,7 @@ def theirs(folder):
 
 
 def encode(tokenizer, texts: list[str]) -> list[list[int]]:
-    ids, lengths = TextEncoder(tokenizer).encode(texts)
+    ids, lengths = TextEncoder(tokenizer).encode([text.encode() for text in texts])
     assert ids.dtype == np.uint16
     assert lengths.dtype == np.int64
     return [part.tolist() for part in np.split(ids, np.cumsum(lengths)[:-1])]
@@ -81,7 +81,7 @@ def test_the_ids_are_those_of_autotokenizer_on_the_saved_folder(trained, folder)
 @given(st.lists(st.text(max_size=60), max_size=4))
 @settings(max_examples=60, deadline=None)
 def test_any_unicode_has_the_ids_of_autotokenizer(trained, theirs, texts):
-    ids, lengths = TextEncoder(trained).encode(texts)
+    ids, lengths = TextEncoder(trained).encode([text.encode() for text in texts])
     expected = [reference(theirs, text) for text in texts]
     assert lengths.tolist() == [len(one) for one in expected]
     assert ids.tolist() == [index for one in expected for index in one]
@@ -227,7 +227,7 @@ def test_a_word_of_a_million_letters_is_cut_anywhere(trained):
     assert encode(trained, [text]) == [[trained.unk_token_id]]
     encoder = TextEncoder(trained)
     encoder._fast_engine = None
-    assert encoder.encode([text])[0].tolist() == [trained.unk_token_id] * 4
+    assert encoder.encode([text.encode()])[0].tolist() == [trained.unk_token_id] * 4
 
 
 @given(st.text(alphabet="ab ,\n天\u0301", max_size=300))
@@ -248,7 +248,7 @@ def test_every_cut_keeps_the_ids(trained, theirs, text):
 
 def test_nothing_to_encode_is_no_tokens(trained):
     assert [part.size for part in TextEncoder(trained).encode([])] == [0, 0]
-    ids, lengths = TextEncoder(trained).encode(["", " ", "the", ""])
+    ids, lengths = TextEncoder(trained).encode([b"", b" ", b"the", b""])
     assert lengths.tolist() == [0, 0, 1, 0]
     assert len(ids) == 1
 
@@ -257,7 +257,7 @@ def test_a_vocabulary_over_65536_ids_needs_32_bits():
     vocabulary = {token: i for i, token in enumerate(SPECIAL_TOKENS)}
     vocabulary |= {f"w{i}": i + 5 for i in range(70_000)}
     big = BertTokenizer(vocab=vocabulary)
-    ids, _ = TextEncoder(big).encode(["w69999 w1"])
+    ids, _ = TextEncoder(big).encode([b"w69999 w1"])
     assert ids.dtype == np.uint32
     assert ids.tolist() == [70_004, 6]
 
@@ -364,7 +364,7 @@ def test_the_fingerprint_is_the_hash_of_the_sorted_tokenizer_file(trained, folde
 
 
 def test_an_engine_that_differs_is_not_used(trained, monkeypatch):
-    texts = ["the first text", "the [MASK] second"]
+    texts = [b"the first text", b"the [MASK] second"]
     encoder = TextEncoder(trained)
     assert encoder.is_fast
     assert encoder.check(texts)
@@ -373,7 +373,7 @@ def test_an_engine_that_differs_is_not_used(trained, monkeypatch):
 
     class WrongEngine:
         def encode_batch(self, texts, **options):
-            changed = [text.replace("first", "second") for text in texts]
+            changed = [text.replace(b"first", b"second") for text in texts]
             return trusted.encode_batch(changed, **options)
 
     monkeypatch.setattr(encoder, "_fast_engine", WrongEngine())
@@ -389,7 +389,7 @@ def test_a_tokenizer_the_fast_engine_cannot_read_is_encoded_by_the_other(tmp_pat
     special = {"pad_token": "a", "cls_token": "a", "sep_token": "a", "mask_token": "a"}
     encoder = TextEncoder(fast_tokenizer(engine, **special))
     assert not encoder.is_fast
-    assert encoder.encode(["aa"])[1].tolist() == [2]
+    assert encoder.encode([b"aa"])[1].tolist() == [2]
 
 
 @pytest.mark.parametrize("cased", [False, True])
