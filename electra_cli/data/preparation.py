@@ -33,7 +33,8 @@ from electra_cli.disk import replace_file
 from electra_cli.errors import DataError
 
 MIN_DOCUMENT_TOKENS = 4  # less has no context to learn from
-BATCH_BYTES = 16_000_000  # of text encoded in one call
+BATCH_BYTES = 16_000_000  # of text encoded in one call: some 40 ms
+SLOW_BATCH_BYTES = 2_000_000  # without the fast engine: a second, for which Ctrl-C waits
 
 
 class Progress(BaseModel):
@@ -101,7 +102,8 @@ class ShardPreparation:
         one batch, or one round, behind the one before it.
         """
         # Rounds end with a batch, so a batch is no larger than a shard, however small that is.
-        batch_bytes = min(BATCH_BYTES, self._progress.settings.shard_tokens)
+        batch_bytes = BATCH_BYTES if self._encoder.is_fast else SLOW_BATCH_BYTES
+        batch_bytes = min(batch_bytes, self._progress.settings.shard_tokens)
         for texts in group_texts(islice(documents, self._tally.documents), batch_bytes):
             self._seen.add(hash_texts(texts))
             on_batch()

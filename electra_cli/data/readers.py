@@ -11,9 +11,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-
-import numpy as np
-import pyarrow as pa
+from typing import TYPE_CHECKING
 
 from electra_cli.data.files import PLAIN_ENDINGS, TABLE_ENDINGS, ending_of
 from electra_cli.data.text_input import (
@@ -28,6 +26,9 @@ from electra_cli.data.text_input import (
     whole_lines_of,
 )
 from electra_cli.errors import DataError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 END_MARK = b"\xff\xff\xff\xff\0\0\0\0"  # of an Arrow stream; before version 0.15 its second half
 TABLE_ROWS = 64  # taken out of Arrow's memory at a time; a row may be a whole book
@@ -95,6 +96,8 @@ def _plain_records(
     stream: io.BufferedReader, raw: io.FileIO, checker: Utf8Checker
 ) -> Iterator[Record]:
     """Blank lines stand between documents."""
+    import numpy as np
+
     number = 1  # of the portion's first line
     for portion, is_cut in _whole_documents(stream):
         # Half a megabyte at once is checked in a tenth of the time that its documents take.
@@ -190,6 +193,8 @@ def _csv_texts(
 
 def _table_records(path: Path, column: str, checker: Utf8Checker) -> Iterator[Record]:
     """One document a row; null is an empty document."""
+    import pyarrow as pa
+
     number = 0
     batches = _parquet_batches if _ending_of(path)[0] == ".parquet" else _arrow_batches
     try:
@@ -211,12 +216,14 @@ def _table_records(path: Path, column: str, checker: Utf8Checker) -> Iterator[Re
         raise unreadable(path, error) from None
 
 
-def _as_bytes(texts: pa.Array) -> pa.Array:
+def _as_bytes(texts: "pa.Array") -> "pa.Array":
     """The same rows as bytes, each inside the file and not yet decoded.
 
     Arrow believes what a file says of itself: unchecked, a damaged one ends the process. As bytes,
     since it does not promise that strings are valid UTF-8 either.
     """
+    import pyarrow as pa
+
     if pa.types.is_dictionary(texts.type):
         rows = pa.DictionaryArray.from_arrays(texts.indices, _as_bytes(texts.dictionary))
     else:
@@ -226,7 +233,7 @@ def _as_bytes(texts: pa.Array) -> pa.Array:
     return rows
 
 
-def _parquet_batches(path: Path, column: str) -> Iterator[tuple[pa.Array, float]]:
+def _parquet_batches(path: Path, column: str) -> Iterator[tuple["pa.Array", float]]:
     """(texts, share of the file that is done with them)."""
     import pyarrow.parquet as pq
 
@@ -241,8 +248,10 @@ def _parquet_batches(path: Path, column: str) -> Iterator[tuple[pa.Array, float]
             yield batch.column(0), done / file.metadata.num_rows
 
 
-def _arrow_batches(path: Path, column: str) -> Iterator[tuple[pa.Array, float]]:
+def _arrow_batches(path: Path, column: str) -> Iterator[tuple["pa.Array", float]]:
     """Both kinds of Arrow files: with an index at the end, and streams, as `datasets` has them."""
+    import pyarrow as pa
+
     with pa.memory_map(str(path)) as mapped:
         head = mapped.read(6)
         is_indexed = head == b"ARROW1"
@@ -259,7 +268,7 @@ def _arrow_batches(path: Path, column: str) -> Iterator[tuple[pa.Array, float]]:
             _check_end(mapped, END_MARK if head.startswith(END_MARK[:4]) else END_MARK[4:])
 
 
-def _check_end(mapped: pa.MemoryMappedFile, mark: bytes) -> None:
+def _check_end(mapped: "pa.MemoryMappedFile", mark: bytes) -> None:
     """Raise OSError unless a stream ends with its mark, and the file with the stream.
 
     Arrow takes a file that was cut between two batches, or two files in one, for a whole one.
@@ -272,7 +281,9 @@ def _check_end(mapped: pa.MemoryMappedFile, mark: bytes) -> None:
         raise OSError(f"{mapped.size() - end:,} bytes follow the end of the stream")
 
 
-def _check_column(path: Path, schema: pa.Schema, column: str) -> None:
+def _check_column(path: Path, schema: "pa.Schema", column: str) -> None:
+    import pyarrow as pa
+
     if column not in schema.names:
         raise no_column(str(path), column, schema.names)
     kind = schema.field(column).type

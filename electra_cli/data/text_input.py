@@ -16,8 +16,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple, cast
 
-import pyarrow as pa
-
 from electra_cli.errors import DataError
 
 if TYPE_CHECKING:
@@ -165,6 +163,8 @@ def strip_text(text: bytes) -> bytes:
 def _is_utf8(raw: bytes) -> bool:
     if raw.isascii():
         return True
+    import pyarrow as pa
+
     # Arrow takes a sixth of the time of bytes.decode, which makes a text of what it finds.
     offsets = pa.py_buffer(struct.pack("=ii", 0, len(raw)))
     text = pa.Array.from_buffers(pa.string(), 1, [None, offsets, pa.py_buffer(raw)])
@@ -225,7 +225,8 @@ def _decompressed(raw: io.FileIO, compression: str) -> io.RawIOBase:
     if compression == ".xz":
         return _XzReader(raw)
     if compression == ".zst":
-        # Python 3.11 has no zstd of its own.
+        import pyarrow as pa  # Python 3.11 has no zstd of its own
+
         return cast(io.RawIOBase, pa.CompressedInputStream(pa.PythonFile(raw, "r"), "zstd"))
     return raw
 
