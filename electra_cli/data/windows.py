@@ -20,7 +20,7 @@ SHORTEST_TAIL = 8
 # Where so few documents are left that a turn cuts fewer tokens, its overhead is what it costs.
 _TOKENS_OF_A_TURN = 1_000
 _WALKED_TOKENS = 1 << 14
-_BLOCK_TOKENS = 1 << 24
+_BLOCK_TOKENS = 1 << 25
 _ANCHOR_EVERY = 16
 
 
@@ -72,10 +72,12 @@ def _next_starts(
     single = is_single_segment(positions, config, seed, epoch)
     capacity = config.max_seq_length - 3 + single
     tail = np.minimum(SHORTEST_TAIL, capacity // 2)
-    short = uniform(seed, Purpose.SHORT_WINDOW, epoch, positions) < config.short_window_fraction
-    drawn = uniform(seed, Purpose.SHORT_LENGTH, epoch, positions)
-    shorter = tail + (drawn * (capacity - tail)).astype(np.int64)
-    length = np.minimum(np.where(short, shorter, capacity), remaining)
+    drawn = uniform(seed, Purpose.SHORT_WINDOW, epoch, positions)
+    short = np.flatnonzero(drawn < config.short_window_fraction)
+    drawn = uniform(seed, Purpose.SHORT_LENGTH, epoch, positions[short])
+    length = capacity.copy()
+    length[short] = tail[short] + (drawn * (capacity - tail)[short]).astype(np.int64)
+    length = np.minimum(length, remaining)
     leaves_crumb = (remaining > length) & (remaining - length < tail)
     whole_or_half = np.where(remaining <= capacity, remaining, remaining // 2)
     return positions + np.where(leaves_crumb, whole_or_half, length)
