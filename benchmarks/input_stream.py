@@ -204,7 +204,8 @@ def write_corpus(model: Path, folder: Path, num_tokens: int) -> None:
         drawn = draw.lognormal(np.log(MEDIAN_DOCUMENT_TOKENS), 1, count).astype(np.int64)
         lengths = drawn[: 1 + np.searchsorted(drawn.cumsum(), num_wanted)] + 4
         ids = draw.integers(5, manifest.vocab_size, int(lengths.sum()), dtype=np.uint16)
-        writer.add(ids, lengths, draw.integers(2**63, size=len(lengths), dtype=np.uint64))
+        hashes = draw.integers(2**63, size=len(lengths), dtype=np.uint64)
+        writer.add(ids, lengths, hashes, np.ones(len(lengths), dtype=np.bool_))
         record = writer.write()
         assert record is not None
         shards.append(record)

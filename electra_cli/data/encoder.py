@@ -31,14 +31,13 @@ class TextEncoder:
     """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
-        content = describe(tokenizer)
         # A copy: transformers sets truncation, padding and special tokens anew at every call.
-        self._engine = Engine.from_str(json.dumps(content))
+        self._engine = Engine.from_str(tokenizer.backend_tokenizer.to_str())
         self._engine.encode_special_tokens = True
         self._engine.no_truncation()
         self._engine.no_padding()
         # Without added tokens a literal "[MASK]" is text for it, too.
-        plain = {**content, "added_tokens": [], "post_processor": None}
+        plain = {**describe(tokenizer), "added_tokens": [], "post_processor": None}
         self._fast_engine: FastEngine | None
         try:
             self._fast_engine = FastEngine.from_json(json.dumps(plain))

@@ -143,7 +143,7 @@ class ShardPreparation:
             (self._train, is_kept & ~is_held_out),
             (self._validation, is_kept & is_held_out),
         ):
-            writer.add(ids[np.repeat(chosen, lengths)], lengths[chosen], hashes[is_new][chosen])
+            writer.add(ids, lengths, hashes[is_new], chosen)
         if self._train.num_tokens >= self._progress.settings.shard_tokens:
             self._end_round(rounds)
 

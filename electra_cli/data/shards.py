@@ -108,13 +108,18 @@ class ShardWriter:
         ids: NDArray[np.unsignedinteger],
         lengths: NDArray[np.int64],
         hashes: NDArray[np.uint64],
+        chosen: NDArray[np.bool_],
     ) -> None:
-        """Documents: their ids one after the other, and a length and a hash of each."""
-        if len(lengths):
-            self._ids.append(ids)
-            self._lengths.append(lengths)
-            self._hashes.append(hashes)
-            self.num_tokens += len(ids)
+        """The chosen of some documents: all ids one after the other, a length and a hash of each.
+
+        The ids are kept by reference until `write` copies them, once.
+        """
+        ends = np.concatenate([[0], np.cumsum(lengths)])
+        edges = np.flatnonzero(np.diff(chosen, prepend=False, append=False))
+        self._ids += np.split(ids, ends[edges])[1::2]  # a run of chosen neighbours each
+        self._lengths.append(lengths[chosen])
+        self._hashes.append(hashes[chosen])
+        self.num_tokens += int(lengths[chosen].sum())
 
     def write(self) -> ShardRecord | None:
         """Write all that was added, or nothing if nothing was."""
