@@ -101,7 +101,7 @@ def run(options: PrepareOptions, *, shard_tokens: int = SHARD_TOKENS) -> None:
             claim(directory, settings)  # before anything is written into a folder of the user's
             with held(directory):
                 if not is_finished(directory, settings):  # by the process that held it
-                    _prepare(source, given, directory, settings, interruption)
+                    _prepare(source, given, directory, settings, options.workers, interruption)
         else:
             (directory / PROGRESS_NAME).unlink(missing_ok=True)  # killed between the last two steps
             console.talk(f"{directory} is there already, made from this source with these settings")
@@ -114,6 +114,7 @@ def _prepare(
     given: Tokenizer | None,
     directory: Path,
     settings: PrepareSettings,
+    workers: int | None,
     interruption: Interruption,
 ) -> None:
     """Tokenizer, shards, manifest: each is whole before the next begins."""
@@ -128,7 +129,7 @@ def _prepare(
         console.talk(f"{directory}: going on after {progress.tally.documents:,} documents")
     tokenizer = load_tokenizer(directory / TOKENIZER_NAME)
     encoder = _checked_encoder(source, tokenizer)
-    preparation = ShardPreparation(directory, encoder, progress)
+    preparation = ShardPreparation(directory, encoder, progress, workers)
     with _progress_of(source, "tokenizing", interruption) as on_batch:
         progress = preparation.run(source.documents(), on_batch)
     if not count_split(progress.shards, "train")[0]:

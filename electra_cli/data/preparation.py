@@ -6,8 +6,11 @@ of the documents and the settings alone: a run that goes on after a kill writes 
 one never stopped.
 """
 
+import os
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -17,7 +20,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from electra_cli.data.duplicates import SeenHashes, hash_texts
-from electra_cli.data.encoder import TextEncoder
+from electra_cli.data.encoder import TextEncoder, TokenIds
 from electra_cli.data.report import Tally, TokenCounts
 from electra_cli.data.shards import (
     FORMAT_VERSION,
@@ -33,8 +36,9 @@ from electra_cli.disk import replace_file
 from electra_cli.errors import DataError
 
 MIN_DOCUMENT_TOKENS = 4  # less has no context to learn from
-BATCH_BYTES = 16_000_000  # of text encoded in one call: some 40 ms
+BATCH_BYTES = 8_000_000  # of text encoded in one call: some 25 ms
 SLOW_BATCH_BYTES = 2_000_000  # without the fast engine: a second, for which Ctrl-C waits
+MAX_ENCODING_THREADS = 4  # as many as one that reads keeps busy; 40 MB each
 
 
 class Progress(BaseModel):
@@ -70,14 +74,32 @@ def load_progress(directory: Path) -> Progress | None:
         ) from error
 
 
+@dataclass(frozen=True)
+class _Batch:
+    """Documents that are being encoded; the ids will be those of the new ones."""
+
+    sizes: NDArray[np.int64]  # bytes of each document
+    hashes: NDArray[np.uint64]
+    is_new: NDArray[np.bool_]
+    encoded: Future[tuple[TokenIds, NDArray[np.int64]]]
+
+
 class ShardPreparation:
     """Writes the rounds that are still missing of an unfinished folder."""
 
-    def __init__(self, directory: Path, encoder: TextEncoder, progress: Progress) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        encoder: TextEncoder,
+        progress: Progress,
+        workers: int | None = None,
+    ) -> None:
+        """`workers` threads encode; by default as many as are of use."""
         self.counts = TokenCounts(encoder.vocab_size)  # of all that is written
         self.train_counts = TokenCounts(encoder.vocab_size)
         self._directory = directory
         self._encoder = encoder
+        self._threads = workers or min(os.cpu_count() or 1, MAX_ENCODING_THREADS)
         self._progress = progress
         self._tally = progress.tally.model_copy()
         self._seen = SeenHashes()
@@ -98,52 +120,61 @@ class ShardPreparation:
     def run(self, documents: Iterator[bytes], on_batch: Callable[[], None]) -> Progress:
         """Write all rounds, and call `on_batch` after every few MB of text.
 
-        This thread reads and finds copies, a second one encodes, a third one writes. Each may be
-        one batch, or one round, behind the one before it.
+        This thread reads, finds copies and collects what the others have encoded, in the order of
+        reading; one more writes, a round behind.
         """
         # Rounds end with a batch, so a batch is no larger than a shard, however small that is.
         batch_bytes = BATCH_BYTES if self._encoder.is_fast else SLOW_BATCH_BYTES
         batch_bytes = min(batch_bytes, self._progress.settings.shard_tokens)
+        # Hugging Face's engine has threads of its own.
+        threads = self._threads if self._encoder.is_fast else 1
         for texts in group_texts(islice(documents, self._tally.documents), batch_bytes):
             self._seen.add(hash_texts(texts))
             on_batch()
-        with ThreadPoolExecutor(1) as writing, ThreadPoolExecutor(1) as encoding:
+        with ThreadPoolExecutor(1) as writing, ThreadPoolExecutor(threads) as encoding:
             rounds = _OneAtATime(writing)
-            batches = _OneAtATime(encoding)
+            batches: deque[_Batch] = deque()
             for texts in group_texts(documents, batch_bytes):
-                hashes = hash_texts(texts)
-                is_new = self._seen.add(hashes)
-                batches.submit(partial(self._add, texts, hashes, is_new, rounds))
+                batches.append(self._begin(texts, encoding))
+                if len(batches) > threads:
+                    self._add(batches.popleft(), rounds)
                 on_batch()
-            batches.wait()
+            for batch in batches:
+                self._add(batch, rounds)
             self._end_round(rounds)
             rounds.wait()
         return self._progress
 
-    def _add(
-        self,
-        texts: list[bytes],
-        hashes: NDArray[np.uint64],
-        is_new: NDArray[np.bool_],
-        rounds: "_OneAtATime",
-    ) -> None:
-        sizes = np.fromiter(map(len, texts), dtype=np.int64, count=len(texts))
-        ids, lengths = self._encoder.encode([texts[i] for i in np.flatnonzero(is_new)])
+    def _begin(self, texts: list[bytes], encoding: ThreadPoolExecutor) -> _Batch:
+        hashes = hash_texts(texts)
+        is_new = self._seen.add(hashes)
+        new_texts = [texts[i] for i in np.flatnonzero(is_new)]
+        return _Batch(
+            sizes=np.fromiter(map(len, texts), dtype=np.int64, count=len(texts)),
+            hashes=hashes,
+            is_new=is_new,
+            encoded=encoding.submit(self._encoder.encode, new_texts),
+        )
+
+    def _add(self, batch: _Batch, rounds: "_OneAtATime") -> None:
+        sizes, is_new = batch.sizes, batch.is_new
+        ids, lengths = batch.encoded.result()
         is_kept = lengths >= MIN_DOCUMENT_TOKENS
 
-        self._tally.documents += len(texts)
+        self._tally.documents += len(sizes)
         self._tally.duplicates += int((~is_new).sum())
         self._tally.duplicate_bytes += int(sizes[~is_new].sum())
         self._tally.too_short += int((~is_kept).sum())
         self._tally.too_short_bytes += int(sizes[is_new][~is_kept].sum())
         self._tally.kept_bytes += int(sizes[is_new][is_kept].sum())
 
-        is_held_out = hashes[is_new] < np.uint64(self._held_out_below)
+        hashes = batch.hashes[is_new]
+        is_held_out = hashes < np.uint64(self._held_out_below)
         for writer, chosen in (
             (self._train, is_kept & ~is_held_out),
             (self._validation, is_kept & is_held_out),
         ):
-            writer.add(ids, lengths, hashes[is_new], chosen)
+            writer.add(ids, lengths, hashes, chosen)
         if self._train.num_tokens >= self._progress.settings.shard_tokens:
             self._end_round(rounds)
 

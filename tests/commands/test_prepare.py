@@ -7,6 +7,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -259,6 +260,22 @@ def test_a_failing_source_leaves_no_folder(tmp_path: Path):
         assert "Traceback" not in done.stderr
         assert "hint:" in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["empty.txt"]
+
+
+def test_threads_that_end_in_another_order_change_nothing(corpus, tmp_path, monkeypatch):
+    reference = prepare(corpus, tmp_path / "reference", shard_tokens=5_000, workers=1)
+    running, together = itertools.count(), set()
+    encode = encoder.TextEncoder.encode
+
+    def encode_late(self, texts):
+        together.add(threading.get_ident())
+        time.sleep(0.02 * (3 - next(running) % 4))
+        return encode(self, texts)
+
+    monkeypatch.setattr(encoder.TextEncoder, "encode", encode_late)
+    out = prepare(corpus, tmp_path / "out", shard_tokens=5_000, workers=4)
+    assert len(together - {threading.get_ident()}) == 4
+    assert tree(out) == tree(reference)
 
 
 def test_a_full_disk_is_said_and_survived(corpus: Path, tmp_path: Path, monkeypatch):
