@@ -11,7 +11,6 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -99,7 +98,9 @@ class ShardPreparation:
         self.train_counts = TokenCounts(encoder.vocab_size)
         self._directory = directory
         self._encoder = encoder
-        self._threads = workers or min(os.cpu_count() or 1, MAX_ENCODING_THREADS)
+        self._threads = 1  # Hugging Face's engine has threads of its own
+        if encoder.is_fast:
+            self._threads = workers or min(os.cpu_count() or 1, MAX_ENCODING_THREADS)
         self._progress = progress
         self._tally = progress.tally.model_copy()
         self._seen = SeenHashes()
@@ -107,6 +108,7 @@ class ShardPreparation:
         # A document is held out by its own hash, so adding others never moves it.
         self._held_out_below = int(progress.settings.validation_fraction * 2**64)
         self._train, self._validation = self._writer("train"), self._writer("validation")
+        self._round: Future[None] | None = None  # the one before, while it is written
 
     def _writer(self, split: Split) -> ShardWriter:
         written = sum(shard.split == split for shard in self._progress.shards)
@@ -126,23 +128,20 @@ class ShardPreparation:
         # Rounds end with a batch, so a batch is no larger than a shard, however small that is.
         batch_bytes = BATCH_BYTES if self._encoder.is_fast else SLOW_BATCH_BYTES
         batch_bytes = min(batch_bytes, self._progress.settings.shard_tokens)
-        # Hugging Face's engine has threads of its own.
-        threads = self._threads if self._encoder.is_fast else 1
         for texts in group_texts(islice(documents, self._tally.documents), batch_bytes):
             self._seen.add(hash_texts(texts))
             on_batch()
-        with ThreadPoolExecutor(1) as writing, ThreadPoolExecutor(threads) as encoding:
-            rounds = _OneAtATime(writing)
+        with ThreadPoolExecutor(1) as writing, ThreadPoolExecutor(self._threads) as encoding:
             batches: deque[_Batch] = deque()
             for texts in group_texts(documents, batch_bytes):
                 batches.append(self._begin(texts, encoding))
-                if len(batches) > threads:
-                    self._add(batches.popleft(), rounds)
+                if len(batches) > self._threads:
+                    self._add(batches.popleft(), writing)
                 on_batch()
             for batch in batches:
-                self._add(batch, rounds)
-            self._end_round(rounds)
-            rounds.wait()
+                self._add(batch, writing)
+            self._end_round(writing)
+            self._await_round()
         return self._progress
 
     def _begin(self, texts: list[bytes], encoding: ThreadPoolExecutor) -> _Batch:
@@ -156,7 +155,7 @@ class ShardPreparation:
             encoded=encoding.submit(self._encoder.encode, new_texts),
         )
 
-    def _add(self, batch: _Batch, rounds: "_OneAtATime") -> None:
+    def _add(self, batch: _Batch, writing: ThreadPoolExecutor) -> None:
         sizes, is_new = batch.sizes, batch.is_new
         ids, lengths = batch.encoded.result()
         is_kept = lengths >= MIN_DOCUMENT_TOKENS
@@ -176,12 +175,18 @@ class ShardPreparation:
         ):
             writer.add(ids, lengths, hashes, chosen)
         if self._train.num_tokens >= self._progress.settings.shard_tokens:
-            self._end_round(rounds)
+            self._end_round(writing)
 
-    def _end_round(self, rounds: "_OneAtATime") -> None:
+    def _end_round(self, writing: ThreadPoolExecutor) -> None:
+        self._await_round()  # no more than two are held
         full = (self._train, self._validation)
-        rounds.submit(partial(self._write_round, full, self._tally.model_copy()))
+        self._round = writing.submit(self._write_round, full, self._tally.model_copy())
         self._train, self._validation = (writer.following() for writer in full)
+
+    def _await_round(self) -> None:
+        """Until the last round is written. Raises what that raised."""
+        if self._round is not None:
+            self._round.result()
 
     def _write_round(self, writers: Iterable[ShardWriter], tally: Tally) -> None:
         records = [record for writer in writers if (record := writer.write())]
@@ -198,21 +203,3 @@ class ShardPreparation:
             self.counts.add(id_counts, lengths)
             if shard.split == "train":
                 self.train_counts.add(id_counts, lengths)
-
-
-class _OneAtATime:
-    """Work for a thread, of which no more than one piece waits or runs."""
-
-    def __init__(self, thread: ThreadPoolExecutor) -> None:
-        self._thread = thread
-        self._last: Future[None] | None = None
-
-    def submit(self, work: Callable[[], None]) -> None:
-        """Begin a piece when the one before is done. Raises what that one raised."""
-        self.wait()
-        self._last = self._thread.submit(work)
-
-    def wait(self) -> None:
-        """Until all is done. Raises what the last piece raised."""
-        if self._last is not None:
-            self._last.result()
