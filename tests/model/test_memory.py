@@ -10,7 +10,7 @@ from electra_cli.batch import Batch
 from electra_cli.commands.micro_batch import estimate_bytes
 from electra_cli.commands.session import count_model_parameters
 from electra_cli.config import ModelConfig
-from electra_cli.model.memory import layer_bytes
+from electra_cli.model.memory import CPU_HEAP_FACTOR, layer_bytes
 from electra_cli.model.networks import build_electra_configs, encode, set_initial_weights
 
 TOKENS, WIDTH, HEADS = 512, 64, 2
@@ -65,12 +65,16 @@ def test_a_layer_keeps_what_is_counted(length, dropout, is_half):
     assert (two - one) / TOKENS == counted + statistics
 
 
-def peak_and_estimate(num_windows: int, dropout: float) -> tuple[float, float]:
+def peak_and_estimate(
+    num_windows: int, dropout: float, contestant: str = "ours"
+) -> tuple[float, float]:
     """Measured and estimated MB of a step of the small preset on windows of 128."""
     config = Shape("small", num_windows, 128).config(dropout)
+    run = config.run.model_copy(update={"gradient_checkpointing": contestant == "checkpointing"})
+    config = config.model_copy(update={"run": run})
     _, num_parameters = count_model_parameters(config, VOCAB_SIZE)
     estimated = estimate_bytes(config, num_parameters, num_windows, "cpu", "fp32", False)
-    return peak_of_child("ours", num_windows, dropout) / 2**20, estimated / 2**20
+    return peak_of_child(contestant, num_windows, dropout) / 2**20, estimated / 2**20
 
 
 @pytest.mark.slow
@@ -85,13 +89,13 @@ def test_live_tensors_grow_with_the_batch_as_estimated(dropout, monkeypatch):
     (few, few_estimated), (many, many_estimated) = (
         peak_and_estimate(num_windows, dropout) for num_windows in (4, 16)
     )
-    assert many_estimated - few_estimated == pytest.approx(many - few, rel=0.25)
-    assert few_estimated > 0.9 * few
-    assert many_estimated > 0.9 * many
+    alive = (many_estimated - few_estimated) / CPU_HEAP_FACTOR
+    assert alive == pytest.approx(many - few, rel=0.25)
 
 
 @pytest.mark.slow
-def test_what_malloc_holds_beyond_live_tensors_is_a_small_share():
-    """Without checkpointing: its heap has more holes, see training_bytes."""
-    measured, estimated = peak_and_estimate(32, 0.1)
-    assert estimated > 0.8 * measured
+@pytest.mark.parametrize("contestant", ["ours", "checkpointing"])
+def test_a_process_takes_what_is_estimated(contestant):
+    """Within a fifth: of six runs with 32 windows the peaks were 1,665 to 1,792 MB."""
+    measured, estimated = peak_and_estimate(32, 0.1, contestant)
+    assert estimated == pytest.approx(measured, rel=0.2)
