@@ -44,16 +44,16 @@ PAGEABLE_BYTES_PER_SECOND = 6e9  # device to ordinary host memory, for a checkpo
 
 # Bytes a token and layer of what is no product, in multiples of (H, I), under bf16 autocast:
 # residuals and LayerNorm are float32, the rest bf16.
-# Forward: casts 24, dropouts 10, residual sums 20, LayerNorms 16; GELU 4 I. Backward: LayerNorms
-# 40, sums of gradients 48, casts 36, dropouts 10, bias gradients 10 + 2 I; GELU again 4 I, its
-# gradient 6 I.
-EAGER_BYTES = (214, 16)
-# Fused: dropout, sum, LayerNorm and cast are one pass each way: 24 forward, 48 backward; the
-# bias gradients 10 + 2 I and GELU's 14 I stay.
-COMPILED_BYTES = (82, 16)
-# Autograd keeps, a token and layer: 8 bf16 and 2 float32 tensors H wide, 2 dropout masks, 1 bf16
+# Forward: casts 12, dropouts 10, residual sums 20, LayerNorms 16; GELU 4 I. Backward: LayerNorms
+# 40, sums of gradients 24, casts 24, dropouts 10, bias gradients 10 + 2 I, those of queries, keys
+# and values put together 12; GELU again 4 I, its gradient 6 I.
+EAGER_BYTES = (178, 16)
+# Fused: dropout, sum, LayerNorm and cast are one pass each way: 24 forward, 44 backward; the
+# bias gradients 10 + 2 I, what puts gradients together 12 and GELU's 14 I stay.
+COMPILED_BYTES = (90, 16)
+# Autograd keeps, a token and layer: 6 bf16 and 2 float32 tensors H wide, 2 dropout masks, 1 bf16
 # tensor I wide.
-KEPT_BYTES = (26, 2)
+KEPT_BYTES = (22, 2)
 EMBEDDING_BYTES = 130  # of E, a token and network: three look-ups, sums, LayerNorm, both ways
 # Of V, a slot, float32: logits written 4, softmax 8, maximum 4, cumulative sum 8, and the gradient
 # read for those of hidden states, weight and bias, 12. Gathering and searching read little.
@@ -64,7 +64,7 @@ TABLE_BYTES = 56
 MICRO_BATCH_BYTES = 24  # a parameter: weight to bf16, gradient from bf16, gradient added up
 STEP_BYTES = 40  # a parameter: AdamW 28, clipping 12
 # Kernels: of a layer both ways, of the rest of a micro-batch, of a chunk of logits, of a step.
-EAGER_LAUNCHES, COMPILED_LAUNCHES = 82, 40
+EAGER_LAUNCHES, COMPILED_LAUNCHES = 63, 33
 OTHER_LAUNCHES, CHUNK_LAUNCHES, STEP_LAUNCHES = 200, 20, 60
 
 
@@ -80,7 +80,8 @@ class Encoder:
 
     def linears(self) -> list[tuple[int, int]]:
         """(inputs, outputs) of the linear layers that all tokens go through."""
-        layer = [(self.width, self.width)] * 4
+        # Queries, keys and values are one product.
+        layer = [(self.width, 3 * self.width), (self.width, self.width)]
         layer += [(self.width, self.intermediate), (self.intermediate, self.width)]
         project = [(self.embedding, self.width)] if self.embedding != self.width else []
         return project + layer * self.layers

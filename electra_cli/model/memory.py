@@ -58,11 +58,14 @@ def training_bytes(
         # feed-forward width and two of its own, or three of all scores: a CPU goes by groups.
         all_scores = 0 if is_on_cpu else 3 * 4 * scores
         beside = 4 * 4 * width + max(4 * (3 * intermediate + 2 * width), all_scores)
+        # One product has queries', keys' and values' weights together (attention.py); autocast's
+        # copies are counted below.
+        joined = 0 if is_half_precision else 4 * 3 * width**2
         if gradient_checkpointing:
-            per_token = layers * 4 * width + kept + beside
+            per_token, weights = layers * 4 * width + kept + beside, joined
         else:
-            per_token = layers * kept + beside
-        needs.append(num_tokens * per_token + logits)
+            per_token, weights = layers * kept + beside, layers * joined
+        needs.append(num_tokens * per_token + weights + logits)
     # Autocast's copies of the weights live until the backward pass.
     per_parameter = _BYTES_PER_PARAMETER + 2 * is_half_precision
     heap_factor = 1.0
@@ -80,10 +83,9 @@ def layer_bytes(
 
     `scores` is heads times length where attention keeps its probabilities, else 0.
     """
-    # Float32: the input of both LayerNorms. In the precision of the products: the inputs of six
-    # products, of which queries, keys and values share one only where autocast copies nothing.
+    # Float32: the input of both LayerNorms. In the precision of the products: the inputs of four.
     if is_half_precision:
-        kept = 2 * 4 * width + 5 * 2 * width + 2 * intermediate
+        kept = 2 * 4 * width + 3 * 2 * width + 2 * intermediate
     else:
         kept = 5 * 4 * width + 4 * intermediate
     # Queries, keys, values: padded attention works in float32.

@@ -13,7 +13,7 @@ from transformers import ElectraConfig, ElectraForMaskedLM, ElectraForPreTrainin
 
 from electra_cli.batch import Batch
 from electra_cli.config import ModelConfig, ObjectiveConfig
-from electra_cli.model.attention import PACKED, PackedLayout
+from electra_cli.model.attention import PackedLayout, pack_attention
 from electra_cli.model.dropout import replace_dropout
 from electra_cli.model.feed_forward import fuse_gelu
 from electra_cli.model.initialization import initialize, set_sinusoids
@@ -34,7 +34,8 @@ def build_electra_configs(
         "attention_probs_dropout_prob": model.attention_probs_dropout_prob,
         "initializer_range": model.initializer_range,
         "pad_token_id": pad_id,
-        "attn_implementation": PACKED,
+        # For packs nothing of it runs (pack_attention), and no mask [T, T] is made.
+        "attn_implementation": "sdpa",
     }
     discriminator = ElectraConfig(
         **common,
@@ -77,6 +78,7 @@ def set_initial_weights(module: nn.Module, networks: Sequence[Network], model: M
     for network in networks:
         replace_dropout(network)
         fuse_gelu(network)
+        pack_attention(network)
         # padding_idx would drop the gradient of [PAD] where the generator samples it.
         network.electra.embeddings.word_embeddings.padding_idx = None
     initialize(module, model.initializer_range)

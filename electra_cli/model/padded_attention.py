@@ -25,7 +25,10 @@ _GROUP_SCORES = 2**19
 
 @dataclass(frozen=True)
 class _Group:
-    rows: Tensor  # [b, A, l] int64: each place's row among [T * A]; some other row at padding
+    joined_rows: (
+        Tensor  # [3, b, A, l] int64: each place's row among [T * 3 * A] queries, keys, values
+    )
+    rows: Tensor  # [1, b, A, l] int64: the same among [T * A]; some other row at padding
     is_real: Tensor | None  # [b, 1, l] float32: 1 at tokens, 0 at padding; None without padding
 
 
@@ -34,7 +37,9 @@ class PaddedLayout:
     """Where the heads of each token stand in padded groups."""
 
     groups: tuple[_Group, ...]
-    inverse: Tensor  # [T * A] int64: the place of each row in the groups' places, one after another
+    # The place of each row in the groups' places, one after another.
+    joined_inverse: Tensor  # [T * 3 * A] int64
+    inverse: Tensor  # [T * A] int64
 
     @classmethod
     def of(cls, batch: Batch, heads: int) -> "PaddedLayout":
@@ -47,28 +52,34 @@ class PaddedLayout:
         else:
             is_even = batch.num_tokens == batch.num_sequences * batch.max_length
             sizes = [(batch.num_sequences, batch.max_length, is_even)]
-        head = torch.arange(heads, device=device)[:, None]
-        groups, written = [], []
+        tokens, is_real = [], []
         first = 0
         for count, longest, is_even in sizes:
             members = order[first : first + count]
             first += count
             column = torch.arange(longest, device=device)
-            tokens = batch.cu_seqlens[members, None].long() + column
-            if is_even:
-                is_real = None
-            else:
-                real = column < lengths[members, None]
-                is_real = real.float()[:, None]
-                tokens = torch.where(real, tokens, batch.num_tokens)
-            rows = tokens[:, None] * heads + head
-            written.append(rows.flatten())
-            groups.append(_Group(rows.clamp(max=batch.num_tokens * heads - 1), is_real))
-        places = torch.cat(written)
-        # Padding is written to the rows of one more token, which are cut off.
-        inverse = places.new_empty((batch.num_tokens + 1) * heads)
-        inverse[places] = torch.arange(len(places), device=device)
-        return cls(tuple(groups), inverse[:-heads])
+            places = batch.cu_seqlens[members, None].long() + column
+            real = column < lengths[members, None]
+            # Padding is one more token.
+            tokens.append(places if is_even else places.where(real, batch.num_tokens))
+            is_real.append(None if is_even else real.float()[:, None])
+        joined_rows, joined_inverse = _rows(tokens, batch.num_tokens, 3, heads)
+        rows, inverse = _rows(tokens, batch.num_tokens, 1, heads)
+        groups = map(_Group, joined_rows, rows, is_real)
+        return cls(tuple(groups), joined_inverse, inverse)
+
+
+def _rows(
+    tokens: list[Tensor], num_tokens: int, parts: int, heads: int
+) -> tuple[list[Tensor], Tensor]:
+    """Tokens [b, l] of groups -> (rows [parts, b, A, l] of each, inverse [T * parts * A])."""
+    width = parts * heads
+    head = torch.arange(width, device=tokens[0].device).view(parts, 1, heads, 1)
+    rows = [group[:, None] * width + head for group in tokens]
+    written = torch.cat([group.flatten() for group in rows])
+    inverse = written.new_empty((num_tokens + 1) * width)
+    inverse[written] = torch.arange(len(written), device=written.device)
+    return [group.clamp(max=num_tokens * width - 1) for group in rows], inverse[:-width]
 
 
 def _group_sizes(lengths: list[int], heads: int) -> list[tuple[int, int, bool]]:
@@ -84,36 +95,29 @@ def _group_sizes(lengths: list[int], heads: int) -> list[tuple[int, int, bool]]:
     return sizes
 
 
-def padded_attention(
-    query: Tensor, key: Tensor, value: Tensor, layout: PaddedLayout, scale: float, dropout: float
-) -> Tensor:
-    """query, key, value [T, A, D] -> [T, A, D]; each sequence sees itself alone."""
-    with torch.autocast(query.device.type, enabled=False):
+def padded_attention(joined: Tensor, layout: PaddedLayout, scale: float, dropout: float) -> Tensor:
+    """Queries, keys and values [T, 3, A, D] -> [T, A, D]; each sequence sees itself alone."""
+    with torch.autocast(joined.device.type, enabled=False):
         mixed: Tensor = _PaddedAttention.apply(  # type: ignore[no-untyped-call]
-            query.float(), key.float(), value.float(), layout, scale, dropout
+            joined.float(), layout, scale, dropout
         )
-    return mixed.to(query.dtype)
+    return mixed.to(joined.dtype)
 
 
 class _PaddedAttention(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        layout: PaddedLayout,
-        scale: float,
-        dropout: float,
+        ctx: Any, joined: Tensor, layout: PaddedLayout, scale: float, dropout: float
     ) -> Tensor:
-        mixed, outs = _empty_rows(query, layout)
+        _, _, heads, size = joined.shape
+        mixed, outs = _empty_rows(joined, [group.rows for group in layout.groups])
         saved = []
-        for group, out in zip(layout.groups, outs, strict=True):
-            q, k, v = (_gather(x, group) for x in (query, key, value))
+        for group, (out,) in zip(layout.groups, outs, strict=True):
+            q, k, v = _gather(joined, group.joined_rows)
             if group.is_real is None:
                 scores = _multiply(q, k.transpose(1, 2), scale)
             else:
-                bias = group.is_real.log().repeat_interleave(query.shape[1], 0)
+                bias = group.is_real.log().repeat_interleave(heads, 0)
                 scores = torch.baddbmm(bias, q, k.transpose(1, 2), alpha=scale)
             probabilities = scores.softmax(2)
             kept, keep, ctx.kept_scale = probabilities, None, 1.0
@@ -124,19 +128,20 @@ class _PaddedAttention(torch.autograd.Function):
             saved += [q, k, v, probabilities, keep]
         ctx.save_for_backward(*saved)
         ctx.layout, ctx.scale = layout, scale
-        return _to_tokens(mixed, layout, query)
+        return functional.embedding(layout.inverse, mixed).view(-1, heads, size)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         layout = ctx.layout
-        totals, outs = zip(*(_empty_rows(grad, layout) for _ in range(3)), strict=True)
+        _, heads, size = grad.shape
+        total, outs = _empty_rows(grad, [group.joined_rows for group in layout.groups])
         saved = iter(ctx.saved_tensors)
-        for group, grad_q, grad_k, grad_v in zip(layout.groups, *outs, strict=True):
+        for group, (grad_q, grad_k, grad_v) in zip(layout.groups, outs, strict=True):
             q, k, v, probabilities, keep = (next(saved) for _ in range(5))
-            g = _gather(grad, group)
+            (g,) = _gather(grad, group.rows)
             if group.is_real is not None:
-                g.view(*group.rows.shape, -1).mul_(group.is_real[..., None])
+                g.view(*group.rows.shape[1:], size).mul_(group.is_real[..., None])
             kept = probabilities if keep is None else probabilities * keep
             _multiply(kept.transpose(1, 2), g, ctx.kept_scale, grad_v)
             grad_kept = _multiply(g, v.transpose(1, 2), ctx.kept_scale)
@@ -147,7 +152,8 @@ class _PaddedAttention(torch.autograd.Function):
             )
             _multiply(grad_scores, k, ctx.scale, grad_q)
             _multiply(grad_scores.transpose(1, 2), q, ctx.scale, grad_k)
-        return (*(_to_tokens(total, layout, grad) for total in totals), None, None, None)
+        grad_joined = functional.embedding(layout.joined_inverse, total)
+        return grad_joined.view(-1, 3, heads, size), None, None, None
 
 
 def _multiply(left: Tensor, right: Tensor, scale: float, out: Tensor | None = None) -> Tensor:
@@ -156,25 +162,24 @@ def _multiply(left: Tensor, right: Tensor, scale: float, out: Tensor | None = No
     return torch.baddbmm(unread, left, right, beta=0, alpha=scale, out=out)
 
 
-def _gather(x: Tensor, group: _Group) -> Tensor:
-    """x [T, A, D] -> the group's [b * A, l, D]."""
-    _, _, length = group.rows.shape
-    return functional.embedding(group.rows, x.reshape(-1, x.shape[2])).view(-1, length, x.shape[2])
+def _gather(x: Tensor, rows: Tensor) -> tuple[Tensor, ...]:
+    """x [..., D], rows [parts, b, A, l] of it -> [b * A, l, D] of each part."""
+    size = x.shape[-1]
+    return _parts(functional.embedding(rows, x.reshape(-1, size)), rows)
 
 
-def _empty_rows(like: Tensor, layout: PaddedLayout) -> tuple[Tensor, list[Tensor]]:
-    """(the rows [places, D] of all groups, views [b * A, l, D] of each group's); like [T, A, D]."""
-    size = like.shape[2]
-    counts = [group.rows.numel() for group in layout.groups]
-    rows = like.new_empty(sum(counts), size)
-    parts = torch.split(rows, counts)
-    views = [
-        part.view(-1, group.rows.shape[2], size)
-        for part, group in zip(parts, layout.groups, strict=True)
-    ]
-    return rows, views
+def _empty_rows(like: Tensor, groups: list[Tensor]) -> tuple[Tensor, list[tuple[Tensor, ...]]]:
+    """Groups of rows [parts, b, A, l] -> (places [all of them, D], views of each part of a group).
+
+    A view is [b * A, l, D]; like [..., D].
+    """
+    counts = [rows.numel() for rows in groups]
+    places = like.new_empty(sum(counts), like.shape[-1])
+    split = torch.split(places, counts)
+    return places, [_parts(part, rows) for part, rows in zip(split, groups, strict=True)]
 
 
-def _to_tokens(rows: Tensor, layout: PaddedLayout, like: Tensor) -> Tensor:
-    """Rows [places, D] of all groups -> [T, A, D]."""
-    return functional.embedding(layout.inverse, rows).view(like.shape)
+def _parts(x: Tensor, rows: Tensor) -> tuple[Tensor, ...]:
+    """x of rows [parts, b, A, l] -> [b * A, l, D] of each part."""
+    parts, _, _, length = rows.shape
+    return x.view(parts, -1, length, x.shape[-1]).unbind(0)

@@ -111,7 +111,8 @@ def make_mode() -> Any:
             if not is_view and func is not aten._unsafe_view.default:
                 made = [x for x in tree_flatten(result)[0] if isinstance(x, torch.Tensor)]
                 self.kernels[name] += 1
-                self.moved[name] += sum(x.nbytes for x in on_device + made)
+                read = {id(x): x for x in on_device}  # once where it is the output, too
+                self.moved[name] += sum(x.nbytes for x in [*read.values(), *made])
             return result
 
     return FakeCuda()

@@ -22,30 +22,26 @@ def batch(request, monkeypatch) -> Batch:
 
 
 def draw(batch: Batch) -> list[Tensor]:
-    """Query, key, value [1, A, T, D], as transformers hands them over."""
+    """Query, key, value [T, A, D]."""
     draws = torch.Generator().manual_seed(0)
-    shape = (3, 1, batch.num_tokens, HEADS, SIZE)
-    rows = torch.randn(shape, generator=draws).transpose(2, 3)
+    rows = torch.randn(3, batch.num_tokens, HEADS, SIZE, generator=draws)
     return [each.clone().requires_grad_() for each in rows]
 
 
 def attend(batch: Batch, inputs: list[Tensor], dropout: float = 0.0) -> Tensor:
     layout = PackedLayout(batch, HEADS)
-    mixed, _ = packed_attention(
-        nn.Module(), *inputs, None, layout=layout, scaling=SCALE, dropout=dropout
-    )
-    return mixed
+    return packed_attention(torch.stack(inputs, dim=1), layout, SCALE, dropout)
 
 
 def attend_slowly(batch: Batch, inputs: list[Tensor], weights: list[Tensor]) -> Tensor:
     """One sequence after another; weights [A, n, n] multiply its probabilities."""
-    query, key, value = (each[0] for each in inputs)
+    query, key, value = (each.transpose(0, 1) for each in inputs)
     mixed = []
     for (begin, end), weight in zip(pairwise(batch.cu_seqlens.tolist()), weights, strict=True):
         window = slice(begin, end)
         scores = query[:, window] @ key[:, window].transpose(1, 2) * SCALE
         mixed.append((scores.softmax(2) * weight) @ value[:, window])
-    return torch.cat(mixed, dim=1).transpose(0, 1)[None]
+    return torch.cat(mixed, dim=1).transpose(0, 1)
 
 
 def assert_same(batch: Batch, found: Tensor, expected: Tensor, inputs: list[Tensor]) -> None:
@@ -65,9 +61,9 @@ def test_each_sequence_sees_itself_alone(batch):
 def test_dropout_drops_the_same_probabilities_forward_and_backward(batch):
     query, key, value = draw(batch)
     # Values that name their places show which probabilities were kept, and how they were scaled.
-    places = nn.functional.one_hot(batch.position_ids, SIZE).float().expand(1, HEADS, -1, -1)
+    places = nn.functional.one_hot(batch.position_ids, SIZE).float()[:, None].expand(-1, HEADS, -1)
     torch.manual_seed(5)
-    shown = attend(batch, [query, key, places], dropout=0.25)[0].transpose(0, 1)
+    shown = attend(batch, [query, key, places], dropout=0.25).transpose(0, 1)
     weights = [
         (shown[:, begin:end, : end - begin] > 0).float() / 0.75
         for begin, end in pairwise(batch.cu_seqlens.tolist())
@@ -97,3 +93,5 @@ def test_groups_hold_every_sequence_and_pad_little(monkeypatch):
     assert padded < 1.2 * batch.num_tokens * HEADS
     rows = torch.cat([group.rows.flatten() for group in layout.groups])
     assert torch.equal(rows[layout.inverse], torch.arange(batch.num_tokens * HEADS))
+    joined = torch.cat([group.joined_rows.flatten() for group in layout.groups])
+    assert torch.equal(joined[layout.joined_inverse], torch.arange(batch.num_tokens * 3 * HEADS))

@@ -27,7 +27,7 @@ def kept_bytes(num_layers: int, length: int, dropout: float, is_half: bool) -> i
 
     def keep(tensor: torch.Tensor) -> torch.Tensor:
         address = tensor.untyped_storage().data_ptr()
-        is_copied_weight = tensor.dtype == torch.bfloat16 and TOKENS not in tensor.shape
+        is_copied_weight = tensor.ndim == 2 and TOKENS not in tensor.shape and WIDTH in tensor.shape
         if address not in weights and not is_copied_weight:
             kept[address] = tensor
         return tensor
