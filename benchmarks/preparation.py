@@ -68,21 +68,19 @@ def write_text(path: Path, documents: Iterable[bytes]) -> None:
 def measure(folder: Path, repetitions: int) -> None:
     tokenizer = load_tokenizer(folder / "given" / "tokenizer")
 
-    def prepare(text: str, out: str, *options: object) -> None:
-        shutil.rmtree(folder / out, ignore_errors=True)
-        whole = ("--validation-fraction", 0, "--out", out)
+    # A folder for each contestant, under its name. What the last one wrote is on the disk before
+    # the next one starts, so that nobody pays for another's gigabytes.
+    def start_anew(name: str) -> None:
+        shutil.rmtree(folder / name, ignore_errors=True)
+        os.sync()
+
+    def prepare(name: str, text: str, *options: object) -> None:
+        whole = ("--validation-fraction", 0, "--out", name)
         electra("prepare", f"{text}.txt", *whole, *options, cwd=folder)
 
-    def use_datasets(text: str) -> None:
-        shutil.rmtree(folder / f"{text}-datasets", ignore_errors=True)
-        module = (sys.executable, "-m", "benchmarks.datasets_map")
-        run(
-            *module,
-            folder / f"{text}.txt",
-            folder / "given" / "tokenizer",
-            f"{folder}/{text}-datasets",
-            cwd=Path.cwd(),
-        )
+    def use_datasets(name: str, text: str) -> None:
+        paths = (folder / f"{text}.txt", folder / "given" / "tokenizer", folder / name)
+        run(sys.executable, "-m", "benchmarks.datasets_map", *paths, cwd=Path.cwd())
 
     # Both with a new engine: it remembers the words that it has seen.
     def encode(groups: list[list[bytes]]) -> None:
@@ -101,21 +99,18 @@ def measure(folder: Path, repetitions: int) -> None:
     for text in ("short", "long"):
         source = open_source(SourceOptions((str(folder / f"{text}.txt"),)))
         groups = list(group_texts(source.documents(), GROUP_BYTES))
-        contestants[f"{text} prepare"] = partial(
-            prepare, text, text, "--tokenizer", "given/tokenizer"
-        )
-        contestants[f"{text} learn"] = partial(
-            prepare, text, f"{text}-learned", "--vocab-size", VOCAB_SIZE
-        )
-        contestants[f"{text} datasets"] = partial(use_datasets, text)
+        given, learned = f"{text} prepare", f"{text} learn"
+        contestants[given] = partial(prepare, given, text, "--tokenizer", "given/tokenizer")
+        contestants[learned] = partial(prepare, learned, text, "--vocab-size", VOCAB_SIZE)
+        contestants[f"{text} datasets"] = partial(use_datasets, f"{text} datasets", text)
         contestants[f"{text} encoder"] = partial(encode, groups)
         contestants[f"{text} threads"] = partial(encode_in_threads, groups)
-    turns = take_turns(contestants, repetitions, warm_up=0)
-    check_same_ids(folder / "long", folder / "long-datasets" / "saved")
+    turns = take_turns(contestants, repetitions, warm_up=0, before=start_anew)
+    check_same_ids(folder / "long prepare", folder / "long datasets" / "saved")
 
     for text in ("short", "long"):
         num_bytes = (folder / f"{text}.txt").stat().st_size
-        num_tokens = load_manifest(folder / text).num_tokens
+        num_tokens = load_manifest(folder / f"{text} prepare").num_tokens
         print(f"  {text} text: {num_bytes / 1e6:,.0f} MB, {num_tokens / 1e6:,.1f} million tokens")
         ours = f"{text} prepare"
         report("prepare, seconds", Spread.of(turns.seconds[ours]))

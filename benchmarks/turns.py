@@ -39,12 +39,19 @@ class Turns:
 
 
 def take_turns(
-    contestants: Mapping[str, Callable[[], object]], repetitions: int, warm_up: int = 1
+    contestants: Mapping[str, Callable[[], object]],
+    repetitions: int,
+    warm_up: int = 1,
+    before: Callable[[str], object] = lambda name: None,
 ) -> Turns:
-    """Call each once, in order, `warm_up` uncounted times and then `repetitions` times."""
+    """Call each once, in order, `warm_up` uncounted times and then `repetitions` times.
+
+    `before` is called with a contestant's name before its turn, uncounted.
+    """
     seconds: dict[str, list[float]] = {name: [] for name in contestants}
     for repetition in range(warm_up + repetitions):
         for name, run in contestants.items():
+            before(name)
             started = time.perf_counter()
             run()
             elapsed = time.perf_counter() - started
