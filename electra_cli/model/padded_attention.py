@@ -52,17 +52,21 @@ class PaddedLayout:
         else:
             is_even = batch.num_tokens == batch.num_sequences * batch.max_length
             sizes = [(batch.num_sequences, batch.max_length, is_even)]
-        tokens, is_real = [], []
+        tokens: list[Tensor] = []
+        is_real: list[Tensor | None] = []
         first = 0
         for count, longest, is_even in sizes:
             members = order[first : first + count]
             first += count
             column = torch.arange(longest, device=device)
             places = batch.cu_seqlens[members, None].long() + column
-            real = column < lengths[members, None]
-            # Padding is one more token.
-            tokens.append(places if is_even else places.where(real, batch.num_tokens))
-            is_real.append(None if is_even else real.float()[:, None])
+            if is_even:
+                is_real.append(None)
+            else:
+                real = column < lengths[members, None]
+                is_real.append(real.float()[:, None])
+                places = places.where(real, batch.num_tokens)  # padding is one more token
+            tokens.append(places)
         joined_rows, joined_inverse = _rows(tokens, batch.num_tokens, 3, heads)
         rows, inverse = _rows(tokens, batch.num_tokens, 1, heads)
         groups = map(_Group, joined_rows, rows, is_real)
