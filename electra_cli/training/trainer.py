@@ -18,6 +18,7 @@ from electra_cli.training.device import (
     Precision,
     autocast,
     get_random_state,
+    keep_freed_memory,
     set_float32_products,
     set_random_state,
 )
@@ -53,6 +54,8 @@ class Trainer:
         self.device = device
         self._precision = precision
         set_float32_products(device, precision)
+        if device.type == "cpu":
+            keep_freed_memory()
         self._optimizer = build_optimizer(model, config.optim)
         self._scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
         self._window = MetricWindow(device)
@@ -262,9 +265,8 @@ class Trainer:
         self._window_seconds = values["window_seconds"]
         self._window.num_tokens = values["window_tokens"]
         self._window.num_masked = values["window_masked"]
-        if values[
-            "scaler"
-        ]:  # empty from a run in another precision: fp16 then begins to scale anew
+        # Empty from a run in another precision: fp16 then begins to scale anew.
+        if values["scaler"]:
             self._scaler.load_state_dict(values["scaler"])
         self._nonfinite_step.zero_()
         self._recent_documents.clear()
