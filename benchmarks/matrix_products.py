@@ -11,9 +11,11 @@ aten = torch.ops.aten
 # Where the two matrices stand among the arguments.
 PRODUCTS = {
     aten.mm.default: 0,
+    aten.mm.out: 0,
     aten.bmm.default: 0,
     aten.addmm.default: 1,
     aten.addmm_.default: 1,
+    aten.addmm.out: 1,
     aten.baddbmm.default: 1,
     aten.baddbmm.out: 1,
 }

@@ -41,8 +41,7 @@ def runs_flash_attention(
     config: PretrainConfig, device: torch.device, precision: Precision
 ) -> bool:
     """Whether attention keeps no probabilities."""
-    query = torch.empty(0, config.model.head_size, dtype=DTYPES[precision], device=device)
-    return can_run_flash_attention(query)
+    return can_run_flash_attention(device, DTYPES[precision], config.model.head_size)
 
 
 def largest_micro_batch(

@@ -17,6 +17,10 @@ from transformers.models.electra.modeling_electra import ElectraSelfAttention
 from electra_cli.batch import Batch
 from electra_cli.model.flash_attention import can_run_flash_attention, flash_attention
 from electra_cli.model.padded_attention import PaddedLayout, padded_attention
+from electra_cli.model.precision import product_dtype
+
+# What makes queries, keys and values.
+Parts = tuple[nn.Linear, nn.Linear, nn.Linear]
 
 
 class PackedLayout:
@@ -48,13 +52,11 @@ class PackedSelfAttention(ElectraSelfAttention):
         if layout is None:
             plain: tuple[Tensor, Tensor | None] = super().forward(hidden_states, *args, **rest)
             return plain
-        parts = (self.query, self.key, self.value)
-        weight = torch.cat([part.weight for part in parts])
-        bias = torch.cat([part.bias for part in parts])
-        joined = functional.linear(hidden_states.squeeze(0), weight, bias)
         mixed = packed_attention(
-            joined.view(len(joined), 3, self.num_attention_heads, -1),
+            hidden_states.squeeze(0),
+            (self.query, self.key, self.value),
             layout,
+            self.num_attention_heads,
             self.scaling,
             self.dropout.p if self.training else 0.0,
         )
@@ -68,21 +70,30 @@ def pack_attention(network: nn.Module) -> None:
             module.__class__ = PackedSelfAttention
 
 
-def packed_attention(joined: Tensor, layout: PackedLayout, scale: float, dropout: float) -> Tensor:
-    """Queries, keys and values [T, 3, A, D] -> [T, A, D]; each sequence sees itself alone.
+def packed_attention(
+    x: Tensor, parts: Parts, layout: PackedLayout, heads: int, scale: float, dropout: float
+) -> Tensor:
+    """Tokens [T, H] and what makes their queries, keys and values -> [T, A, D].
 
-    GPUs in half precision have a kernel for that; all else is padded in groups.
+    Each sequence sees itself alone. GPUs in half precision have a kernel for that; all else is
+    padded in groups.
     """
-    if can_run_flash_attention(joined):
+    size = parts[0].out_features // heads
+    if can_run_flash_attention(x.device, product_dtype(x), size):
+        weight = torch.cat([part.weight for part in parts])
+        bias = torch.cat([part.bias for part in parts])
+        joined = functional.linear(x, weight, bias).view(len(x), 3, heads, size)
         query, key, value = joined.unbind(1)
         return flash_attention(
             query, key, value, layout.cu_seqlens, layout.max_length, dropout, scale
         )
-    mixed: Tensor = _pad_and_attend(joined, layout, scale, dropout)
+    mixed: Tensor = _pad_and_attend(x, parts, layout, heads, scale, dropout)
     return mixed
 
 
 # Groups differ from batch to batch, so compiled graphs would, too; the layers around are compiled.
 @torch.compiler.disable  # type: ignore[untyped-decorator]
-def _pad_and_attend(joined: Tensor, layout: PackedLayout, scale: float, dropout: float) -> Tensor:
-    return padded_attention(joined, layout.padded, scale, dropout)
+def _pad_and_attend(
+    x: Tensor, parts: Parts, layout: PackedLayout, heads: int, scale: float, dropout: float
+) -> Tensor:
+    return padded_attention(x, parts, layout.padded, heads, scale, dropout)

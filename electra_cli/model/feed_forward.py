@@ -1,8 +1,10 @@
-"""A layer's second product, with the GELU before it computed again in the backward pass.
+"""A layer's feed-forward part as one operation, with GELU computed again in the backward pass.
 
-GELU keeps its input and the product keeps GELU's output: the two widest tensors of a layer. The
-output is an elementwise step from the input, which costs about a hundredth of the time to repeat.
+Autograd would keep GELU's input and output, the two widest tensors of a layer. The output is an
+elementwise step from the input, which costs about a hundredth of the time to repeat.
 """
+
+# Shapes: T tokens, H hidden size, I feed-forward size.
 
 from typing import Any
 
@@ -12,45 +14,61 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 from transformers.models.electra.modeling_electra import ElectraLayer
 
+from electra_cli.model.precision import product_dtype
+from electra_cli.model.workspace import workspace
 
-class _GeluLinear(torch.autograd.Function):
+
+class _FeedForward(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        ctx.save_for_backward(hidden, weight)
-        return functional.linear(functional.gelu(hidden), weight, bias)
+    def forward(
+        ctx: Any, x: Tensor, inner: Tensor, inner_bias: Tensor, outer: Tensor, outer_bias: Tensor
+    ) -> Tensor:
+        hidden = functional.linear(x, inner, inner_bias)
+        ctx.save_for_backward(x, hidden, inner, outer)
+        return functional.linear(_gelu(hidden), outer, outer_bias)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        hidden, weight = ctx.saved_tensors
-        rows = grad.flatten(0, -2)
-        # At its peak a step holds one of the widest tensors beside what is kept: GELU's output is
-        # gone when its gradient is made, which becomes that of the input in place.
-        grad_weight = rows.t() @ functional.gelu(hidden).flatten(0, -2)
-        # Under autocast the weight alone is float32.
-        grad_activated = grad @ weight.to(grad.dtype)
-        torch.ops.aten.gelu_backward.grad_input(grad_activated, hidden, grad_input=grad_activated)
-        return grad_activated, grad_weight.to(weight.dtype), rows.sum(0).to(weight.dtype)
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, ...]:
+        x, hidden, inner, outer = ctx.saved_tensors
+        wide = _gelu(hidden)
+        grad_outer = grad.t() @ wide
+        # One tensor so wide beside what is kept: GELU's output, then its gradient, then that of
+        # its input.
+        torch.mm(grad, outer, out=wide)
+        torch.ops.aten.gelu_backward.grad_input(wide, hidden, grad_input=wide)
+        return wide @ inner, wide.t() @ x, wide.sum(0), grad_outer, grad.sum(0)
 
 
-class GeluLinear(nn.Linear):
-    """nn.Linear of GELU of its input."""
-
-    def forward(self, input: Tensor) -> Tensor:
-        """[..., in_features] -> [..., out_features]."""
-        product: Tensor = _GeluLinear.apply(  # type: ignore[no-untyped-call]
-            input, self.weight, self.bias
-        )
-        return product
+def _gelu(hidden: Tensor) -> Tensor:
+    """[T, I] -> [T, I], in the workspace."""
+    wide = workspace("feed_forward", hidden.shape, hidden)
+    activated: Tensor = torch.ops.aten.gelu.out(hidden, out=wide)
+    return activated
 
 
-def fuse_gelu(module: nn.Module) -> None:
-    """Move the GELU of every layer of `module` into the product after it; names stay."""
-    for layer in module.modules():
-        if isinstance(layer, ElectraLayer):
-            dense = layer.output.dense
-            layer.intermediate.intermediate_act_fn = nn.Identity()
-            with torch.device("meta"):  # no memory, and no random numbers of the run's seed
-                fused = GeluLinear(dense.in_features, dense.out_features)
-            fused.weight, fused.bias = dense.weight, dense.bias
-            layer.output.dense = fused
+def feed_forward(x: Tensor, inner: nn.Linear, outer: nn.Linear) -> Tensor:
+    """outer(gelu(inner(x))), x [..., H] -> [..., H]."""
+    dtype = product_dtype(x)
+    weights = (inner.weight, inner.bias, outer.weight, outer.bias)
+    product: Tensor = _FeedForward.apply(  # type: ignore[no-untyped-call]
+        x.flatten(0, -2).to(dtype), *(weight.to(dtype) for weight in weights)
+    )
+    return product.view(x.shape)
+
+
+class FusedLayer(ElectraLayer):  # type: ignore[no-untyped-call]
+    """Transformers' own layer, whose feed-forward part is one operation."""
+
+    def feed_forward_chunk(self, attention_output: Tensor) -> Tensor:
+        """[..., H] -> [..., H], as ElectraLayer has it."""
+        mixed = feed_forward(attention_output, self.intermediate.dense, self.output.dense)
+        normalized: Tensor = self.output.LayerNorm(self.output.dropout(mixed) + attention_output)
+        return normalized
+
+
+def fuse_feed_forward(network: nn.Module) -> None:
+    """Make every layer of `network` a fused one; parameters stay what they are."""
+    for module in network.modules():
+        if isinstance(module, ElectraLayer):
+            module.__class__ = FusedLayer

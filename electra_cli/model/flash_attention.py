@@ -14,17 +14,17 @@ _LARGEST_HEAD = 256
 _FIRST_CAPABILITY = (8, 0)  # Ampere
 
 
-def can_run_flash_attention(query: Tensor) -> bool:
-    """Whether the kernel takes such a tensor [..., D]: what it checks for itself, and raises.
+def can_run_flash_attention(device: torch.device, dtype: torch.dtype, head_size: int) -> bool:
+    """Whether the kernel takes tensors [..., head_size]: what it checks for itself, and raises.
 
     See torch's aten/src/ATen/native/transformers/cuda/flash_attn/flash_api.cpp, mha_varlen_fwd.
     """
     return (
-        query.is_cuda
-        and query.dtype in (torch.bfloat16, torch.float16)
-        and query.shape[-1] % 8 == 0
-        and query.shape[-1] <= _LARGEST_HEAD
-        and _capability(query.device) >= _FIRST_CAPABILITY
+        device.type == "cuda"
+        and dtype in (torch.bfloat16, torch.float16)
+        and head_size % 8 == 0
+        and head_size <= _LARGEST_HEAD
+        and _capability(device) >= _FIRST_CAPABILITY
     )
 
 

@@ -8,10 +8,10 @@ _BYTES_PER_PARAMETER = 16
 # What the program and torch take before any tensor of the model exists.
 _BASE_BYTES = 400 * 2**20
 # A CPU's malloc holds memory between blocks in use. What a process took for activations, as a
-# multiple of those alive: small with 16 to 64 windows of 128, without gradient checkpointing 1.2 to
-# 1.5 and with it 3.3 to 4.2. python -m benchmarks.training_memory measures peaks.
-CPU_HEAP_FACTOR = 1.4
-CPU_HEAP_FACTOR_WITH_CHECKPOINTING = 4
+# multiple of those alive: small with 16 to 64 windows of 128, without gradient checkpointing 1.25
+# to 1.33 and with it 2.7 to 3.5. python -m benchmarks.training_memory measures peaks.
+CPU_HEAP_FACTOR = 1.3
+CPU_HEAP_FACTOR_WITH_CHECKPOINTING = 3.3
 
 
 def training_bytes(
@@ -54,18 +54,16 @@ def training_bytes(
     for width, intermediate, heads, layers, logits in networks:
         scores = 0 if runs_flash_attention else heads * max_seq_length
         kept = layer_bytes(width, intermediate, scores, model, is_half_precision)
-        # Embeddings and head keep about four tensors. A layer's backward pass makes three of the
-        # feed-forward width and two of its own, or three of all scores: a CPU goes by groups.
+        # Embeddings and head keep about four tensors. A layer works in one of the feed-forward
+        # width and seven of its own (workspace.py), and its backward pass makes two more, or three
+        # of all scores: a CPU goes by groups.
         all_scores = 0 if is_on_cpu else 3 * 4 * scores
-        beside = 4 * 4 * width + max(4 * (3 * intermediate + 2 * width), all_scores)
-        # One product has queries', keys' and values' weights together (attention.py); autocast's
-        # copies are counted below.
-        joined = 0 if is_half_precision else 4 * 3 * width**2
+        beside = 4 * 4 * width + max(4 * (intermediate + 9 * width), all_scores)
         if gradient_checkpointing:
-            per_token, weights = layers * 4 * width + kept + beside, joined
+            per_token = layers * 4 * width + kept + beside
         else:
-            per_token, weights = layers * kept + beside, layers * joined
-        needs.append(num_tokens * per_token + weights + logits)
+            per_token = layers * kept + beside
+        needs.append(num_tokens * per_token + logits)
     # Autocast's copies of the weights live until the backward pass.
     per_parameter = _BYTES_PER_PARAMETER + 2 * is_half_precision
     heap_factor = 1.0

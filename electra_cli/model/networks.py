@@ -15,7 +15,7 @@ from electra_cli.batch import Batch
 from electra_cli.config import ModelConfig, ObjectiveConfig
 from electra_cli.model.attention import PackedLayout, pack_attention
 from electra_cli.model.dropout import replace_dropout
-from electra_cli.model.feed_forward import fuse_gelu
+from electra_cli.model.feed_forward import fuse_feed_forward
 from electra_cli.model.initialization import initialize, set_sinusoids
 from electra_cli.model.masked_lm import MaskedLMOutput, masked_lm
 
@@ -77,7 +77,7 @@ def set_initial_weights(module: nn.Module, networks: Sequence[Network], model: M
     """Draw all of `module` anew as the authors do; its networks are tied by then."""
     for network in networks:
         replace_dropout(network)
-        fuse_gelu(network)
+        fuse_feed_forward(network)
         pack_attention(network)
         # padding_idx would drop the gradient of [PAD] where the generator samples it.
         network.electra.embeddings.word_embeddings.padding_idx = None

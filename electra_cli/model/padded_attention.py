@@ -2,21 +2,24 @@
 
 Sequences of similar length are padded to the longest of their group, so little is padded, and a
 group is small enough for its scores to stay in a CPU's cache. The products and the softmax are
-torch's own; everything is float32, whatever the precision of the rest.
+torch's own; attention is float32, whatever the precision of the products around it.
 """
 
 # Shapes: T tokens of a pack, A heads, D head size, b sequences of a group, l the longest of them.
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from electra_cli.batch import Batch
 from electra_cli.model.dropout import keep_mask
+from electra_cli.model.precision import product_dtype
+from electra_cli.model.workspace import workspace
 
 # Scores of a group: 2 MB. Half of it took 4% longer for a step of small with full windows, twice
 # and four times as much 2%; with smaller groups less is padded, but products are shorter.
@@ -99,25 +102,49 @@ def _group_sizes(lengths: list[int], heads: int) -> list[tuple[int, int, bool]]:
     return sizes
 
 
-def padded_attention(joined: Tensor, layout: PaddedLayout, scale: float, dropout: float) -> Tensor:
-    """Queries, keys and values [T, 3, A, D] -> [T, A, D]; each sequence sees itself alone."""
-    with torch.autocast(joined.device.type, enabled=False):
+def padded_attention(
+    x: Tensor,
+    parts: Sequence[nn.Linear],
+    layout: PaddedLayout,
+    heads: int,
+    scale: float,
+    dropout: float,
+) -> Tensor:
+    """Tokens [T, H] and what makes their queries, keys and values -> [T, A, D].
+
+    Each sequence sees itself alone.
+    """
+    dtype = product_dtype(x)
+    weights = [part.weight.to(dtype) for part in parts]
+    biases = [part.bias.to(dtype) for part in parts]
+    with torch.autocast(x.device.type, enabled=False):
         mixed: Tensor = _PaddedAttention.apply(  # type: ignore[no-untyped-call]
-            joined.float(), layout, scale, dropout
+            layout, heads, scale, dropout, x.to(dtype), *weights, *biases
         )
-    return mixed.to(joined.dtype)
+    return mixed
 
 
 class _PaddedAttention(torch.autograd.Function):
+    """Queries, keys and values come from one product, and are kept as they stand in the groups."""
+
     @staticmethod
     def forward(
-        ctx: Any, joined: Tensor, layout: PaddedLayout, scale: float, dropout: float
+        ctx: Any,
+        layout: PaddedLayout,
+        heads: int,
+        scale: float,
+        dropout: float,
+        x: Tensor,
+        *parameters: Tensor,
     ) -> Tensor:
-        _, _, heads, size = joined.shape
-        mixed, outs = _empty_rows(joined, [group.rows for group in layout.groups])
+        weight, bias = torch.cat(parameters[:3]), torch.cat(parameters[3:])
+        joined = workspace("attention_joined", (len(x), len(weight)), x)
+        torch.addmm(bias, x, weight.t(), out=joined)
+        rows = joined.float().view(len(x) * 3 * heads, -1)
+        mixed, outs = _empty_rows("attention_mixed", rows, [group.rows for group in layout.groups])
         saved = []
         for group, (out,) in zip(layout.groups, outs, strict=True):
-            q, k, v = _gather(joined, group.joined_rows)
+            q, k, v = _gather(rows, group.joined_rows)
             if group.is_real is None:
                 scores = _multiply(q, k.transpose(1, 2), scale)
             else:
@@ -130,20 +157,25 @@ class _PaddedAttention(torch.autograd.Function):
                 kept = probabilities * keep
             _multiply(kept, v, ctx.kept_scale, out)
             saved += [q, k, v, probabilities, keep]
-        ctx.save_for_backward(*saved)
+        ctx.save_for_backward(x, *parameters[:3], *saved)
         ctx.layout, ctx.scale = layout, scale
-        return functional.embedding(layout.inverse, mixed).view(-1, heads, size)
+        return functional.embedding(layout.inverse, mixed).view(len(x), heads, -1).to(x.dtype)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         layout = ctx.layout
-        _, heads, size = grad.shape
-        total, outs = _empty_rows(grad, [group.joined_rows for group in layout.groups])
-        saved = iter(ctx.saved_tensors)
+        # Under checkpointing they can be had once.
+        x, query, key, value, *in_groups = ctx.saved_tensors
+        saved = iter(in_groups)
+        size = grad.shape[2]
+        rows = grad.float().reshape(-1, size)
+        total, outs = _empty_rows(
+            "attention_gradient", rows, [group.joined_rows for group in layout.groups]
+        )
         for group, (grad_q, grad_k, grad_v) in zip(layout.groups, outs, strict=True):
             q, k, v, probabilities, keep = (next(saved) for _ in range(5))
-            (g,) = _gather(grad, group.rows)
+            (g,) = _gather(rows, group.rows)
             if group.is_real is not None:
                 g.view(*group.rows.shape[1:], size).mul_(group.is_real[..., None])
             kept = probabilities if keep is None else probabilities * keep
@@ -156,8 +188,16 @@ class _PaddedAttention(torch.autograd.Function):
             )
             _multiply(grad_scores, k, ctx.scale, grad_q)
             _multiply(grad_scores.transpose(1, 2), q, ctx.scale, grad_k)
-        grad_joined = functional.embedding(layout.joined_inverse, total)
-        return grad_joined.view(-1, 3, heads, size), None, None, None
+        joined_rows = workspace("attention_joined", (len(layout.joined_inverse), size), total)
+        torch.index_select(total, 0, layout.joined_inverse, out=joined_rows)
+        joined = joined_rows.view(len(x), -1).to(x.dtype)
+        grad_weight, grad_bias = joined.t() @ x, joined.sum(0)
+        return (
+            *(None, None, None, None),
+            joined @ torch.cat([query, key, value]),
+            *grad_weight.chunk(3),
+            *grad_bias.chunk(3),
+        )
 
 
 def _multiply(left: Tensor, right: Tensor, scale: float, out: Tensor | None = None) -> Tensor:
@@ -167,18 +207,19 @@ def _multiply(left: Tensor, right: Tensor, scale: float, out: Tensor | None = No
 
 
 def _gather(x: Tensor, rows: Tensor) -> tuple[Tensor, ...]:
-    """x [..., D], rows [parts, b, A, l] of it -> [b * A, l, D] of each part."""
-    size = x.shape[-1]
-    return _parts(functional.embedding(rows, x.reshape(-1, size)), rows)
+    """x [n, D], rows [parts, b, A, l] of it -> [b * A, l, D] of each part."""
+    return _parts(functional.embedding(rows, x), rows)
 
 
-def _empty_rows(like: Tensor, groups: list[Tensor]) -> tuple[Tensor, list[tuple[Tensor, ...]]]:
+def _empty_rows(
+    name: str, like: Tensor, groups: list[Tensor]
+) -> tuple[Tensor, list[tuple[Tensor, ...]]]:
     """Groups of rows [parts, b, A, l] -> (places [all of them, D], views of each part of a group).
 
-    A view is [b * A, l, D]; like [..., D].
+    A view is [b * A, l, D]; like [..., D]; the places are the workspace of that name.
     """
     counts = [rows.numel() for rows in groups]
-    places = like.new_empty(sum(counts), like.shape[-1])
+    places = workspace(name, (sum(counts), like.shape[-1]), like)
     split = torch.split(places, counts)
     return places, [_parts(part, rows) for part, rows in zip(split, groups, strict=True)]
 

@@ -51,12 +51,13 @@ def make_mode() -> Any:
 
     aten = torch.ops.aten
     copies = (aten._to_copy.default, aten.copy_.default)
+    no_kernels = (aten._unsafe_view.default, aten.new_empty.default, aten.empty_like.default)
 
     class FakeCuda(TorchDispatchMode):
         """What happened on the device, and what the host waited for.
 
         `syncs` names the waits in order; `ops` counts operations; `kernels` those of them that
-        are no views, and `moved` the bytes that these read and write, both by name.
+        compute or copy, and `moved` the bytes that these read and write, both by name.
         """
 
         def __init__(self) -> None:
@@ -108,10 +109,13 @@ def make_mode() -> Any:
                 result = func(*args, **kwargs)
             returns = func._schema.returns
             is_view = any(r.alias_info is not None and not r.alias_info.is_write for r in returns)
-            if not is_view and func is not aten._unsafe_view.default:
+            if not is_view and func not in no_kernels:
                 made = [x for x in tree_flatten(result)[0] if isinstance(x, torch.Tensor)]
                 self.kernels[name] += 1
-                read = {id(x): x for x in on_device}  # once where it is the output, too
+                written = {id(kwargs.get(a.name)) for a in func._schema.arguments if a.is_out}
+                # Once where two arguments are one tensor, and an output is no input.
+                named = tree_flatten((args, [x for x in kwargs.values() if id(x) not in written]))
+                read = {id(x): x for x in named[0] if isinstance(x, FakeTensor)}
                 self.moved[name] += sum(x.nbytes for x in [*read.values(), *made])
             return result
 

@@ -92,9 +92,7 @@ def run_flash_attention() -> dict[str, Any]:
     dtypes = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
     with make_mode() as mode:
         takes = {
-            f"{name}, head {size}": can_run_flash_attention(
-                torch.empty(13, 4, size, dtype=dtype, device=device)
-            )
+            f"{name}, head {size}": can_run_flash_attention(device, dtype, size)
             for name, dtype in dtypes.items()
             for size in (8, 60, 64, 256, 264)
         }
@@ -107,7 +105,7 @@ def run_flash_attention() -> dict[str, Any]:
         mixed = flash_attention(query, key, value, bounds, 7, 0.1)
         mixed.sum().backward()
         torch.cuda.get_device_capability = lambda *_: (7, 5)
-        takes["fp16, head 64 before Ampere"] = can_run_flash_attention(query.half())
+        takes["fp16, head 64 before Ampere"] = can_run_flash_attention(device, torch.float16, 64)
     shapes = [list(tensor.shape) for tensor in (mixed, query.grad, key.grad, value.grad)]
     return {"takes": takes, "shapes": shapes, "ops": dict(mode.ops)}
 

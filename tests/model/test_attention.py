@@ -28,9 +28,19 @@ def draw(batch: Batch) -> list[Tensor]:
     return [each.clone().requires_grad_() for each in rows]
 
 
+def linear(weight: Tensor, bias: Tensor) -> nn.Linear:
+    part = nn.Linear(weight.shape[1], weight.shape[0])
+    part.weight, part.bias = nn.Parameter(weight), nn.Parameter(bias)
+    return part
+
+
 def attend(batch: Batch, inputs: list[Tensor], dropout: float = 0.0) -> Tensor:
+    """Tokens that are query, key and value side by side, and products that pick them out."""
+    tokens = torch.cat([each.flatten(1) for each in inputs], dim=1)
+    picks = torch.eye(tokens.shape[1]).chunk(3)
+    query, key, value = (linear(pick, torch.zeros(len(pick))) for pick in picks)
     layout = PackedLayout(batch, HEADS)
-    return packed_attention(torch.stack(inputs, dim=1), layout, SCALE, dropout)
+    return packed_attention(tokens, (query, key, value), layout, HEADS, SCALE, dropout)
 
 
 def attend_slowly(batch: Batch, inputs: list[Tensor], weights: list[Tensor]) -> Tensor:
@@ -56,6 +66,21 @@ def test_each_sequence_sees_itself_alone(batch):
     inputs = draw(batch)
     ones = [torch.ones(())] * batch.num_sequences
     assert_same(batch, attend(batch, inputs), attend_slowly(batch, inputs, ones), inputs)
+
+
+def test_queries_keys_and_values_are_products_with_their_weights(batch):
+    draws = torch.Generator().manual_seed(2)
+    width = HEADS * SIZE
+    x = (torch.randn(batch.num_tokens, 24, generator=draws) / 10).requires_grad_()
+    parts = tuple(
+        linear(torch.randn(width, 24, generator=draws) / 5, torch.randn(width, generator=draws))
+        for _ in range(3)
+    )
+    found = packed_attention(x, parts, PackedLayout(batch, HEADS), HEADS, SCALE, 0.0)
+    products = [part(x).view(-1, HEADS, SIZE) for part in parts]
+    expected = attend_slowly(batch, products, [torch.ones(())] * batch.num_sequences)
+    weights = [weight for part in parts for weight in (part.weight, part.bias)]
+    assert_same(batch, found, expected, [x, *weights])
 
 
 def test_dropout_drops_the_same_probabilities_forward_and_backward(batch):

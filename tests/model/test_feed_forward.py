@@ -4,19 +4,18 @@ from torch import nn
 from torch.nn import functional
 from transformers import ElectraConfig, ElectraForPreTraining
 
-from electra_cli.model.feed_forward import GeluLinear, fuse_gelu
+from electra_cli.model.feed_forward import feed_forward, fuse_feed_forward
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_output_and_gradients_equal_gelu_and_linear(dtype):
+def test_output_and_gradients_equal_two_linears_and_gelu(dtype):
     torch.manual_seed(0)
-    layer = GeluLinear(12, 5)
-    hidden = torch.randn(2, 7, 12, requires_grad=True)
-    inputs = [hidden, layer.weight, layer.bias]
+    inner, outer = nn.Linear(5, 12), nn.Linear(12, 5)
+    x = torch.randn(2, 7, 5, requires_grad=True)
+    inputs = [x, inner.weight, inner.bias, outer.weight, outer.bias]
     with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
-        wide = hidden * 2 if dtype == torch.float32 else (hidden * 2).bfloat16()
-        expected = functional.linear(functional.gelu(wide), layer.weight, layer.bias)
-        found = layer(wide)
+        expected = outer(functional.gelu(inner(x)))
+        found = feed_forward(x, inner, outer)
     assert found.dtype == expected.dtype == dtype
     assert torch.equal(found, expected)
     grad = torch.randn(expected.shape).to(dtype)
@@ -34,7 +33,7 @@ def test_one_wide_tensor_is_kept_instead_of_two():
     )  # fmt: skip
     plain = ElectraForPreTraining(config)
     fused = ElectraForPreTraining(config)
-    fuse_gelu(fused)
+    fuse_feed_forward(fused)
     fused.load_state_dict(plain.state_dict())
     input_ids = torch.arange(50).view(5, 10)
 

@@ -64,7 +64,7 @@ def test_two_calls_drop_different_weights(cpu_kernels):
 
 
 def test_tensors_on_the_host_are_not_for_it():
-    assert not can_run_flash_attention(torch.zeros(4, 2, 64, dtype=torch.bfloat16))
+    assert not can_run_flash_attention(torch.device("cpu"), torch.bfloat16, 64)
 
 
 def test_to_ask_for_the_capability_breaks_no_compiled_graph(monkeypatch):
