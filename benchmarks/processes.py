@@ -1,10 +1,15 @@
-"""Whole commands, as a user starts them: `electra ...` in a process of its own, from outside."""
+"""Whole commands, as a user starts them, and contestants: each in a process of its own."""
 
+import multiprocessing
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 from electra_cli.run_directory import RunDirectory
 
@@ -19,6 +24,38 @@ class Ended:
 
     seconds: float
     peak_bytes: int
+
+
+Contestants = Mapping[str, Callable[[], Any]]
+
+
+@contextmanager
+def in_process(
+    build: Callable[..., Contestants], *arguments: object
+) -> Iterator[Callable[[str], Any]]:
+    """Call `build` in a new process; what is yielded runs there what was built under a name.
+
+    So settings of a process, malloc's for one, are those of its own contestants alone.
+    """
+    here, there = multiprocessing.Pipe()
+    spawned = multiprocessing.get_context("spawn")
+    process = spawned.Process(target=_serve, args=(there, build, arguments), daemon=True)
+    process.start()
+    there.close()
+
+    def run_there(name: str) -> Any:
+        here.send(name)
+        return here.recv()
+
+    yield run_there
+    here.send(None)
+    process.join()
+
+
+def _serve(connection: Connection, build: Callable[..., Contestants], arguments: Any) -> None:
+    contestants = build(*arguments)
+    while (name := connection.recv()) is not None:
+        connection.send(contestants[name]())
 
 
 def electra(*arguments: object, cwd: Path) -> None:

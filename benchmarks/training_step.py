@@ -2,20 +2,24 @@
 
     python -m benchmarks.training_step [--repetitions 5]
 
-Every contestant begins with the same weights and has the same text; before the clock starts,
-losses are compared. See benchmarks/README.md for what each line says.
+Every contestant begins with the same weights, has the same text and a process of its own; before
+the clock starts, losses are compared. See benchmarks/README.md for what each line says.
 """
 
 import argparse
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from benchmarks.baselines import IGNORED, ElectraPytorchStep, Losses, PaddedBatch, PlainStep
 from benchmarks.batches import VOCAB_SIZE, Shape, make_batch, make_trainer
 from benchmarks.matrix_products import products_of
+from benchmarks.processes import Contestants, in_process
 from benchmarks.turns import report, take_turns
 from electra_cli.batch import Batch
 from electra_cli.model.generator import corrupt
@@ -44,42 +48,69 @@ def main() -> None:
 
 
 def compare(shape: Shape, mixed: bool, dropout: float, repetitions: int) -> None:
-    config = shape.config(dropout)
-    trainer = make_trainer(config)
-    batch = make_batch(config, shape.lengths(mixed))
-    padded = PaddedBatch.of(batch)
-    plain, package = PlainStep(config), ElectraPytorchStep(config)
-    for each in (plain, package):
-        copy_weights(trainer, each)
-    check_losses(trainer, batch, plain, package)
-    contestants = {
-        "ours": lambda: trainer.train_step(batch),
-        "plain": lambda: plain.train(padded),
-        "package": lambda: package.train(padded),
-    }
-    flops = 0.0
-    if not mixed:
-        contestants["products"], flops = products_of(contestants["ours"])
-    turns = take_turns(contestants, repetitions)
+    with TemporaryDirectory() as folder, ExitStack() as processes:
+        weights = Path(folder) / "weights.pt"
+        save_checked_weights(shape, mixed, dropout, weights)
+        contestants: dict[str, Callable[[], object]] = {}
+        for name in ("ours", "plain", "package"):
+            run = processes.enter_context(in_process(build, name, shape, mixed, dropout, weights))
+            contestants[name] = partial(run, name)
+            if name == "ours" and not mixed:
+                contestants["products"] = partial(run, "products")
+                flops = run("flops")
+        turns = take_turns(contestants, repetitions)
 
     lengths = "mixed lengths" if mixed else "full length"
     case = f"{shape.preset}, {lengths}, dropout {dropout:g}"
-    report(f"{case}: ours", f"{turns.rate('ours', batch.num_tokens):,.0f} tokens/s")
+    num_tokens = sum(shape.lengths(mixed))
+    report(f"{case}: ours", f"{turns.rate('ours', num_tokens):,.0f} tokens/s")
     against_plain, against_package = BARS[mixed, dropout]
     report("  times Hugging Face's step", turns.ratio("plain", "ours"), f"bar: {against_plain}")
     bar = f"bar: {against_package}" if against_package else ""
     report("  times electra-pytorch's step", turns.ratio("package", "ours"), bar)
-    if flops:
+    if not mixed:
         rate = f"{turns.rate('products', flops) / 1e9:,.0f} GFLOP/s"
         report("  its matrix products alone", rate)
         share = turns.ratio("products", "ours")
         report("  share of that rate", share, f"bar: {PRODUCT_BARS[dropout]}")
 
 
-def copy_weights(trainer: Trainer, baseline: PlainStep) -> None:
-    networks = trainer.model.networks()
-    baseline.discriminator.load_state_dict(networks["discriminator"].state_dict())
-    baseline.generator.load_state_dict(networks["generator"].state_dict())
+def build(name: str, shape: Shape, mixed: bool, dropout: float, weights: Path) -> Contestants:
+    """In its own process: our step and its products, or a baseline's step."""
+    config = shape.config(dropout)
+    batch = make_batch(config, shape.lengths(mixed))
+    if name == "ours":
+        trainer = make_trainer(config)
+        set_weights(trainer.model.networks(), torch.load(weights))
+        multiply, flops = products_of(lambda: trainer.train_step(batch))
+        return {
+            "ours": lambda: trainer.train_step(batch),
+            "products": multiply,
+            "flops": lambda: flops,
+        }
+    baseline = (PlainStep if name == "plain" else ElectraPytorchStep)(config)
+    set_weights(baseline.by_name(), torch.load(weights))
+    padded = PaddedBatch.of(batch)
+    return {name: lambda: baseline.train(padded)}
+
+
+def save_checked_weights(shape: Shape, mixed: bool, dropout: float, path: Path) -> None:
+    """Those that all contestants begin with, and agree on the losses of."""
+    config = shape.config(dropout)
+    trainer = make_trainer(config)
+    weights = {name: each.state_dict() for name, each in trainer.model.networks().items()}
+    torch.save(weights, path)
+    plain, package = PlainStep(config), ElectraPytorchStep(config)
+    for each in (plain, package):
+        set_weights(each.by_name(), weights)
+    check_losses(trainer, make_batch(config, shape.lengths(mixed)), plain, package)
+
+
+def set_weights(
+    networks: Mapping[str, nn.Module], weights: Mapping[str, Mapping[str, Tensor]]
+) -> None:
+    for name, network in networks.items():
+        network.load_state_dict(weights[name])
 
 
 @torch.no_grad()
@@ -100,8 +131,6 @@ def check_losses(
     torch.testing.assert_close(plain.losses(padded, corrupted_ids), ours, rtol=1e-5, atol=0)
     with chosen_by(padded, corrupted_ids):
         torch.testing.assert_close(package.losses(padded), ours, rtol=1e-5, atol=0)
-    for module in (model, plain.networks, package.networks):
-        module.train()
 
 
 @contextmanager

@@ -1,12 +1,15 @@
 """What the benchmarks hold against us is what it says it is."""
 
+import os
+
 import pytest
 import torch
 
 from benchmarks.baselines import PaddedBatch, PlainStep
 from benchmarks.batches import VOCAB_SIZE, Shape, make_batch, make_trainer
 from benchmarks.matrix_products import products_of
-from benchmarks.training_step import copy_weights
+from benchmarks.processes import Contestants, in_process
+from benchmarks.training_step import set_weights
 from electra_cli.model.flops import training_flops
 from electra_cli.model.generator import corrupt
 
@@ -21,7 +24,8 @@ def test_the_plain_step_has_our_losses_and_gradients(mixed):
     config = config.model_copy(update={"model": config.model.model_copy(update=options)})
     batch, trainer = make_batch(config, SHAPE.lengths(mixed)), make_trainer(config)
     plain = PlainStep(config)
-    copy_weights(trainer, plain)
+    weights = {name: each.state_dict() for name, each in trainer.model.networks().items()}
+    set_weights(plain.by_name(), weights)
     model = trainer.model
     output = model(batch, batch.num_masked, batch.num_tokens)
     output.loss.backward()
@@ -46,3 +50,14 @@ def test_the_products_are_those_of_the_step():
     counted = training_flops(config.model, config.objective, VOCAB_SIZE)
     assert flops == counted.count(batch.num_tokens, batch.num_masked, 5 * 32 * 32)
     multiply()
+
+
+def build(name: str) -> Contestants:
+    return {name: os.getpid}
+
+
+def test_contestants_have_processes_of_their_own():
+    with in_process(build, "one") as run_one, in_process(build, "another") as run_another:
+        first, second = run_one("one"), run_another("another")
+        assert run_one("one") == first
+    assert len({first, second, os.getpid()}) == 3
