@@ -1,9 +1,8 @@
 """Memory of a CPU for what a layer needs for a moment, the same for all layers.
 
-malloc aligns a tensor to 64 bytes, and until glibc 2.38 it cannot give the hole of a freed one to
-the next of the same size, since small objects settle in what the alignment left over. So tensors
-made and freed between those that are kept leave holes: a tenth of the peak of a step of small. And
-what one layer has written is still in the cache for the next.
+Tensors are aligned to 64 bytes, and glibc's malloc (2.36) seldom gives the hole of a freed one to
+the next of its size, since small objects settle in what the alignment left over. So tensors made
+and freed between those that are kept leave holes: a tenth of the peak of a step of small.
 """
 
 from collections.abc import Sequence
