@@ -75,10 +75,6 @@ class PlainStep:
             weight_decay=0.01,
         )
 
-    def by_name(self) -> dict[str, nn.Module]:
-        """The models, as Pretrainer.networks names them."""
-        return {"discriminator": self.discriminator, "generator": self.generator}
-
     def losses(self, batch: PaddedBatch, corrupted_ids: Tensor | None = None) -> Losses:
         """corrupted_ids [B, L], where given, stand for the generator's samples."""
         inputs = {"token_type_ids": batch.token_type_ids, "attention_mask": batch.attention_mask}

@@ -14,7 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from benchmarks.baselines import IGNORED, ElectraPytorchStep, Losses, PaddedBatch, PlainStep
 from benchmarks.batches import VOCAB_SIZE, Shape, make_batch, make_trainer
@@ -81,7 +81,6 @@ def build(name: str, shape: Shape, mixed: bool, dropout: float, weights: Path) -
     batch = make_batch(config, shape.lengths(mixed))
     if name == "ours":
         trainer = make_trainer(config)
-        set_weights(trainer.model.networks(), torch.load(weights))
         multiply, flops = products_of(lambda: trainer.train_step(batch))
         return {
             "ours": lambda: trainer.train_step(batch),
@@ -89,7 +88,7 @@ def build(name: str, shape: Shape, mixed: bool, dropout: float, weights: Path) -
             "flops": lambda: flops,
         }
     baseline = (PlainStep if name == "plain" else ElectraPytorchStep)(config)
-    set_weights(baseline.by_name(), torch.load(weights))
+    set_weights(baseline, torch.load(weights))
     padded = PaddedBatch.of(batch)
     return {name: lambda: baseline.train(padded)}
 
@@ -98,19 +97,22 @@ def save_checked_weights(shape: Shape, mixed: bool, dropout: float, path: Path) 
     """Those that all contestants begin with, and agree on the losses of."""
     config = shape.config(dropout)
     trainer = make_trainer(config)
-    weights = {name: each.state_dict() for name, each in trainer.model.networks().items()}
+    weights = weights_of(trainer)
     torch.save(weights, path)
     plain, package = PlainStep(config), ElectraPytorchStep(config)
     for each in (plain, package):
-        set_weights(each.by_name(), weights)
+        set_weights(each, weights)
     check_losses(trainer, make_batch(config, shape.lengths(mixed)), plain, package)
 
 
-def set_weights(
-    networks: Mapping[str, nn.Module], weights: Mapping[str, Mapping[str, Tensor]]
-) -> None:
-    for name, network in networks.items():
-        network.load_state_dict(weights[name])
+def weights_of(trainer: Trainer) -> dict[str, dict[str, Tensor]]:
+    """Of each network; make_trainer draws the same in every process."""
+    return {name: each.state_dict() for name, each in trainer.model.networks().items()}
+
+
+def set_weights(baseline: PlainStep, weights: Mapping[str, Mapping[str, Tensor]]) -> None:
+    baseline.discriminator.load_state_dict(weights["discriminator"])
+    baseline.generator.load_state_dict(weights["generator"])
 
 
 @torch.no_grad()

@@ -9,7 +9,7 @@ from benchmarks.baselines import PaddedBatch, PlainStep
 from benchmarks.batches import VOCAB_SIZE, Shape, make_batch, make_trainer
 from benchmarks.matrix_products import products_of
 from benchmarks.processes import Contestants, in_process
-from benchmarks.training_step import set_weights
+from benchmarks.training_step import set_weights, weights_of
 from electra_cli.model.flops import training_flops
 from electra_cli.model.generator import corrupt
 
@@ -24,8 +24,7 @@ def test_the_plain_step_has_our_losses_and_gradients(mixed):
     config = config.model_copy(update={"model": config.model.model_copy(update=options)})
     batch, trainer = make_batch(config, SHAPE.lengths(mixed)), make_trainer(config)
     plain = PlainStep(config)
-    weights = {name: each.state_dict() for name, each in trainer.model.networks().items()}
-    set_weights(plain.by_name(), weights)
+    set_weights(plain, weights_of(trainer))
     model = trainer.model
     output = model(batch, batch.num_masked, batch.num_tokens)
     output.loss.backward()

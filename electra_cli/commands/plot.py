@@ -9,7 +9,7 @@ from pathlib import Path
 
 from electra_cli import console
 from electra_cli.commands.interruption import Interruption, interruptible
-from electra_cli.commands.waiting import ASKED_EVERY_SECONDS
+from electra_cli.commands.waiting import pause
 from electra_cli.errors import ConfigError, RunError
 from electra_cli.plotting.curves import GROUPS, MARK, has_values
 from electra_cli.plotting.page import write_page
@@ -47,7 +47,8 @@ def plot(options: PlotOptions) -> None:
         _check_folder(folder)
     page = options.out or RunDirectory(folders[0] if len(folders) == 1 else Path()).page
     if options.watch:
-        _watch(folders, page, options)
+        with interruptible() as interruption:
+            _watch(folders, page, options, interruption)
         return
     for path in _draw(_Reader(folders).read_all(), page, options.png):
         console.result(path)
@@ -55,45 +56,37 @@ def plot(options: PlotOptions) -> None:
         _open(page)
 
 
-def _watch(folders: Sequence[Path], page: Path, options: PlotOptions) -> None:
+def _watch(
+    folders: Sequence[Path], page: Path, options: PlotOptions, interruption: Interruption
+) -> None:
     """Draw anew whenever a run has changed, until Ctrl-C; at the end a page that stays."""
     reader = _Reader(folders)
     state, logs = None, None
-    with interruptible() as interruption:
-        try:
-            while True:
-                began = time.monotonic()
-                if (now := _state(folders)) != state:
-                    try:
-                        read = reader.read_all()
-                    except NoRowsError as error:
-                        if state is None:
-                            console.talk(f"waiting: {error}")
-                    else:
-                        paths = _draw(read, page, options.png, _RELOAD_EVERY_SECONDS)
-                        if logs is None:
-                            for path in paths:
-                                console.result(path)
-                            console.hint("drawn anew as the log grows; Ctrl-C ends it")
-                            if options.open_browser:
-                                _open(page)
-                        logs = read
-                    state = now
-                took = time.monotonic() - began
-                _pause(max(_LOOK_EVERY_SECONDS, _PAUSE_FACTOR * took), interruption)
-        except KeyboardInterrupt:
-            if logs is not None:
-                _draw(logs, page, options.png)
-            console.talk("watching ended")
-
-
-def _pause(seconds: float, interruption: Interruption) -> None:
-    """Wait; KeyboardInterrupt as soon as a stop is asked for."""
-    until = time.monotonic() + seconds
-    interruption.check()
-    while (left := until - time.monotonic()) > 0:
-        time.sleep(min(left, ASKED_EVERY_SECONDS))
-        interruption.check()
+    try:
+        while True:
+            began = time.monotonic()
+            if (now := _state(folders)) != state:
+                try:
+                    read = reader.read_all()
+                except NoRowsError as error:
+                    if state is None:
+                        console.talk(f"waiting: {error}")
+                else:
+                    paths = _draw(read, page, options.png, _RELOAD_EVERY_SECONDS)
+                    if logs is None:
+                        for path in paths:
+                            console.result(path)
+                        console.hint("drawn anew as the log grows; Ctrl-C ends it")
+                        if options.open_browser:
+                            _open(page)
+                    logs = read
+                state = now
+            took = time.monotonic() - began
+            pause(max(_LOOK_EVERY_SECONDS, _PAUSE_FACTOR * took), interruption)
+    except KeyboardInterrupt:
+        if logs is not None:
+            _draw(logs, page, options.png)
+        console.talk("watching ended")
 
 
 def _state(folders: Sequence[Path]) -> list[object]:

@@ -1,6 +1,7 @@
-"""Wait for one long call of a library that sees no signal."""
+"""Wait, for a time or for one long call of a library, and see a wish to stop meanwhile."""
 
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import TypeVar
@@ -10,6 +11,17 @@ from electra_cli.commands.interruption import Interruption
 ASKED_EVERY_SECONDS = 0.2
 
 Result = TypeVar("Result")
+
+
+def pause(seconds: float, interruption: Interruption) -> None:
+    """Sleep; KeyboardInterrupt as soon as a stop is asked for."""
+    until = time.monotonic() + seconds
+    while True:
+        interruption.check()
+        left = until - time.monotonic()
+        if left <= 0:
+            return
+        time.sleep(min(left, ASKED_EVERY_SECONDS))
 
 
 def wait_for(work: Callable[[], Result], interruption: Interruption) -> Result:

@@ -148,8 +148,8 @@ class _PaddedAttention(torch.autograd.Function):
             if group.is_real is None:
                 scores = _multiply(q, k.transpose(1, 2), scale)
             else:
-                bias = group.is_real.log().repeat_interleave(heads, 0)
-                scores = torch.baddbmm(bias, q, k.transpose(1, 2), alpha=scale)
+                padding = group.is_real.log().repeat_interleave(heads, 0)
+                scores = torch.baddbmm(padding, q, k.transpose(1, 2), alpha=scale)
             probabilities = scores.softmax(2)
             kept, keep, ctx.kept_scale = probabilities, None, 1.0
             if dropout > 0:
@@ -166,8 +166,8 @@ class _PaddedAttention(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         layout = ctx.layout
         # Under checkpointing they can be had once.
-        x, query, key, value, *in_groups = ctx.saved_tensors
-        saved = iter(in_groups)
+        x, *kept_tensors = ctx.saved_tensors
+        weights, saved = kept_tensors[:3], iter(kept_tensors[3:])
         size = grad.shape[2]
         rows = grad.float().reshape(-1, size)
         total, outs = _empty_rows(
@@ -188,13 +188,13 @@ class _PaddedAttention(torch.autograd.Function):
             )
             _multiply(grad_scores, k, ctx.scale, grad_q)
             _multiply(grad_scores.transpose(1, 2), q, ctx.scale, grad_k)
-        joined_rows = workspace("attention_joined", (len(layout.joined_inverse), size), total)
-        torch.index_select(total, 0, layout.joined_inverse, out=joined_rows)
-        joined = joined_rows.view(len(x), -1).to(x.dtype)
-        grad_weight, grad_bias = joined.t() @ x, joined.sum(0)
+        grad_rows = workspace("attention_joined", (len(layout.joined_inverse), size), total)
+        torch.index_select(total, 0, layout.joined_inverse, out=grad_rows)
+        grad_joined = grad_rows.view(len(x), -1).to(x.dtype)
+        grad_weight, grad_bias = grad_joined.t() @ x, grad_joined.sum(0)
         return (
             *(None, None, None, None),
-            joined @ torch.cat([query, key, value]),
+            grad_joined @ torch.cat(weights),
             *grad_weight.chunk(3),
             *grad_bias.chunk(3),
         )
