@@ -8,18 +8,16 @@ import codecs
 import csv
 import io
 import json
-import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from electra_cli.data.files import PLAIN_ENDINGS, TABLE_ENDINGS, ending_of
+from electra_cli.data.plain_text import plain_records
 from electra_cli.data.text_input import (
-    MAX_DOCUMENT_BYTES,
     MAX_RECORD_BYTES,
     Record,
     Utf8Checker,
-    cut_position,
     opened,
     strip_text,
     unreadable,
@@ -32,16 +30,6 @@ if TYPE_CHECKING:
 
 END_MARK = b"\xff\xff\xff\xff\0\0\0\0"  # of an Arrow stream; before version 0.15 its second half
 TABLE_ROWS = 64  # taken out of Arrow's memory at a time; a row may be a whole book
-# Lines of nothing but white space, up to U+3000, the last such character; and the line end before.
-_SPACES = b"|".join(
-    re.escape(chr(point).encode())
-    for point in range(0x3001)
-    if chr(point).isspace() and point != 10
-)
-_BLANK_LINES = re.compile(rb"\n(?=[\t-\r\x1c-\x20\x80-\xff])(?:(?:" + _SPACES + rb")*+\n)+")
-_LINE_END = ord("\n")  # numpy counts them four times as fast as bytes.count
-_CHUNK_BYTES = 1 << 19  # of a text file, searched for blank lines at a time
-
 BOM = codecs.BOM_UTF8.decode()
 JSON_HINT = "a .jsonl file has one object a line; jq -c '.[]' FILE makes them from a list"
 
@@ -60,7 +48,7 @@ def read_records(path: Path, column: str, replace_broken: bool) -> Iterator[Reco
     checker = Utf8Checker(str(path), "line", replace_broken)
     with opened(path, compression) as (stream, raw):
         if kind in PLAIN_ENDINGS:
-            yield from _plain_records(stream, raw, checker)
+            yield from plain_records(stream, raw, checker)
             return
         texts = _json_texts if kind == ".jsonl" else _csv_texts
         for text in texts(stream, path, column, checker):
@@ -90,52 +78,6 @@ def not_text(where: str, column: str, kind: str) -> DataError:
     return DataError(
         f"{where}: column {column} holds {kind}, not text", hint="--column takes another one"
     )
-
-
-def _plain_records(
-    stream: io.BufferedReader, raw: io.FileIO, checker: Utf8Checker
-) -> Iterator[Record]:
-    """Blank lines stand between documents."""
-    import numpy as np
-
-    number = 1  # of the portion's first line
-    for portion, is_cut in _whole_documents(stream):
-        # Half a megabyte at once is checked in a tenth of the time that its documents take.
-        text = checker.check(portion, number)
-        if b"\r" in text:
-            text = text.replace(b"\r\n", b"\n")
-        if number == 1:
-            text = text.removeprefix(codecs.BOM_UTF8)
-        documents = [strip_text(document) for document in _BLANK_LINES.split(text)]
-        yield checker.record([one for one in documents if one], raw.tell(), is_cut)
-        number += int(np.count_nonzero(np.frombuffer(portion, np.uint8) == _LINE_END))
-
-
-def _whole_documents(stream: io.BufferedReader) -> Iterator[tuple[bytes, bool]]:
-    """Portions that end between two documents, and whether one was cut at its end instead.
-
-    One is cut where it is longer than MAX_DOCUMENT_BYTES, which bounds what is held.
-    """
-    data = b""
-    while chunk := stream.read(_CHUNK_BYTES):
-        searched = max(data.rfind(b"\n"), 0)  # a blank line may begin there
-        data += chunk
-        end = _last_blank_line(data, searched)
-        if end:
-            yield data[:end], False
-            data = data[end:]
-        while len(data) > MAX_DOCUMENT_BYTES + _CHUNK_BYTES:
-            position = cut_position(data[: MAX_DOCUMENT_BYTES + 1], MAX_DOCUMENT_BYTES)
-            yield data[:position], True
-            data = data[position:]
-    if data:
-        yield data, False
-
-
-def _last_blank_line(data: bytes, start: int) -> int:
-    """Where the last blank line after `start` ends; 0 if there is none."""
-    start = max(start, data.rfind(b"\n\n", start))  # so that little is left to search slowly
-    return max((blank.end() for blank in _BLANK_LINES.finditer(data, start)), default=0)
 
 
 def _json_texts(

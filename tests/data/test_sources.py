@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from electra_cli.data import readers, text_input
+from electra_cli.data import plain_text, text_input
 from electra_cli.data.sources import Source, SourceOptions, open_source
 from electra_cli.data.text_input import Utf8Checker, cut_position, strip_text
 from electra_cli.errors import DataError
@@ -211,14 +211,17 @@ def slow_documents(text: str) -> list[str]:
 
 @settings(max_examples=200, deadline=None)
 @given(
-    st.lists(st.sampled_from(["a", "é", "\n", "\n\n", " ", "\t", "\u3000", "\x85"]), min_size=1),
+    st.lists(
+        st.sampled_from(["a", "é", "。", "\n", "\n\n", " ", "\t", "\u2002", "\u3000", "\x85"]),
+        min_size=1,
+    ),
     st.integers(1, 9),
 )
 def test_documents_are_found_wherever_reading_stops(tmp_path_factory, parts, chunk_bytes):
     text = "".join(parts)
     path = write(tmp_path_factory.mktemp("text") / "a.txt", text)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(readers, "_CHUNK_BYTES", chunk_bytes)
+        patch.setattr(plain_text, "_CHUNK_BYTES", chunk_bytes)
         source = source_of(path)
         if not slow_documents(text):
             with pytest.raises(DataError, match="no document"):
@@ -386,7 +389,7 @@ def test_broken_text_is_an_error_that_names_the_line(tmp_path):
 
 @pytest.mark.parametrize("chunk_bytes", [1, 30, 1_000, 1 << 20])
 def test_lines_are_numbered_alike_wherever_reading_stops(tmp_path, monkeypatch, chunk_bytes):
-    monkeypatch.setattr(readers, "_CHUNK_BYTES", chunk_bytes)
+    monkeypatch.setattr(plain_text, "_CHUNK_BYTES", chunk_bytes)
     lines = [b"\n" if number % 7 == 6 else b"An even line.\r\n" for number in range(500)]
     lines[300] = lines[303] = lines[310] = b"caf\xe9\n"
     path = write(tmp_path / "a.txt", b"".join(lines))
@@ -450,7 +453,7 @@ def test_max_bytes_stops_at_a_word(tmp_path):
 
 @pytest.fixture
 def documents_of_100_bytes(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    for module in ("text_input", "readers", "sources"):
+    for module in ("text_input", "plain_text", "sources"):
         monkeypatch.setattr(f"electra_cli.data.{module}.MAX_DOCUMENT_BYTES", 100)
     yield
 
@@ -484,7 +487,7 @@ def test_cuts_keep_characters_whole(text, limit):
 
 
 def test_a_line_that_never_ends_needs_little_memory(tmp_path, monkeypatch):
-    for module in ("text_input", "readers", "sources"):
+    for module in ("text_input", "plain_text", "sources"):
         monkeypatch.setattr(f"electra_cli.data.{module}.MAX_DOCUMENT_BYTES", 1 << 20)
     path = tmp_path / "line.txt.gz"
     block = b"a few words that go on and on " * 4096
@@ -663,7 +666,7 @@ def test_an_unknown_dataset_is_told_from_an_unreachable_hub(tmp_path, monkeypatc
 def test_importing_sources_loads_no_heavy_package():
     code = (
         "import sys, electra_cli.data.sources;"
-        "heavy = {'datasets', 'pyarrow', 'torch', 'numpy', 'huggingface_hub'};"
+        "heavy = {'datasets', 'pyarrow', 'torch', 'huggingface_hub'};"
         "sys.exit(', '.join(heavy & set(sys.modules)) or None)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
