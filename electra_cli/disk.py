@@ -2,14 +2,19 @@
 
 import errno
 import hashlib
+import io
 import os
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer  # of the standard library from Python 3.12 on
 
 # The disk, the user's quota, the process's limit on a file's size.
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_PIECE_BYTES = 1 << 18
 
 
 def is_full(error: OSError) -> bool:
@@ -51,15 +56,42 @@ def drop_from_cache(path: Path) -> None:
         os.close(descriptor)
 
 
-def replace_file(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Write beside, sync, rename: a kill leaves the old file or the new one, never half."""
+def replace_file(path: Path, write: Callable[[io.RawIOBase], object]) -> str:
+    """Write beside, sync, rename: a kill leaves the old file or the new one, never half.
+
+    Returns the SHA-256 of what was written, in hexadecimal.
+    """
     partial = path.with_name(f"{path.name}.partial")
     with partial.open("wb") as file:
-        write(file)
+        hashing = _HashingFile(file)
+        write(hashing)
         file.flush()
         os.fsync(file.fileno())
     partial.replace(path)
     sync_to_disk(path.parent)
+    return hashing.hexdigest()
+
+
+class _HashingFile(io.RawIOBase):
+    """Writes a file and hashes it, piece by piece: each is in the processor's cache for both."""
+
+    def __init__(self, file: io.BufferedWriter) -> None:
+        self._file = file
+        self._hash = hashlib.sha256()
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: "Buffer", /) -> int:
+        view = memoryview(data).cast("B")
+        for start in range(0, len(view), _PIECE_BYTES):
+            piece = view[start : start + _PIECE_BYTES]
+            self._file.write(piece)
+            self._hash.update(piece)
+        return len(view)
+
+    def hexdigest(self) -> str:
+        return self._hash.hexdigest()
 
 
 def sha256_of(path: Path) -> str:

@@ -119,15 +119,14 @@ def _prepare(
 ) -> None:
     """Tokenizer, shards, manifest: each is whole before the next begins."""
     progress = claim(directory, settings)
-    if not (directory / TOKENIZER_NAME).exists():
-        tokenizer = given
-        if tokenizer is None:
-            tokenizer = _train_tokenizer(source, settings, interruption)
-        begin(directory, progress, tokenizer)
+    if (directory / TOKENIZER_NAME).exists():
+        tokenizer = load_tokenizer(directory / TOKENIZER_NAME)
+    else:
+        chosen = _train_tokenizer(source, settings, interruption) if given is None else given
+        tokenizer = begin(directory, progress, chosen)
         interruption.check()
     if progress.tally.documents:
         console.talk(f"{directory}: going on after {progress.tally.documents:,} documents")
-    tokenizer = load_tokenizer(directory / TOKENIZER_NAME)
     encoder = _checked_encoder(source, tokenizer)
     preparation = ShardPreparation(directory, encoder, progress, workers)
     with _progress_of(source, "tokenizing", interruption) as on_batch:

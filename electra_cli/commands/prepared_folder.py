@@ -50,15 +50,19 @@ def claim(directory: Path, settings: PrepareSettings) -> Progress:
     return Progress(settings=settings)
 
 
-def begin(directory: Path, progress: Progress, tokenizer: Tokenizer) -> None:
-    """Mark the folder as ours and unfinished, then the tokenizer, whole or not at all."""
+def begin(directory: Path, progress: Progress, tokenizer: Tokenizer) -> Tokenizer:
+    """Mark the folder as ours and unfinished, then the tokenizer, whole or not at all.
+
+    Returns the tokenizer as the folder has it.
+    """
     progress.save(directory)
     partial = directory / f"{TOKENIZER_NAME}.partial"
-    save_tokenizer(tokenizer, partial)
+    saved = save_tokenizer(tokenizer, partial)
     for path in (*partial.iterdir(), partial):
         sync_to_disk(path)
     partial.rename(directory / TOKENIZER_NAME)
     sync_to_disk(directory)
+    return saved
 
 
 @contextmanager

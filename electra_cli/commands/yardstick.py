@@ -127,8 +127,7 @@ def save_yardstick(yardstick: Yardstick, path: Path) -> str:
     tensors["original_ids"] = original.input_ids.int()
     tensors["corrupted_ids"] = yardstick.corrupted.input_ids.int()
     content = save(tensors)
-    replace_file(path, lambda file: file.write(content))
-    return sha256_of(path)
+    return replace_file(path, lambda file: file.write(content))
 
 
 def load_yardstick(path: Path, sha256: str, made_on: str) -> Yardstick:

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
+from itertools import compress, islice
 from pathlib import Path
 
 import numpy as np
@@ -147,12 +147,11 @@ class ShardPreparation:
     def _begin(self, texts: list[bytes], encoding: ThreadPoolExecutor) -> _Batch:
         hashes = hash_texts(texts)
         is_new = self._seen.add(hashes)
-        new_texts = [texts[i] for i in np.flatnonzero(is_new)]
         return _Batch(
             sizes=np.fromiter(map(len, texts), dtype=np.int64, count=len(texts)),
             hashes=hashes,
             is_new=is_new,
-            encoded=encoding.submit(self._encoder.encode, new_texts),
+            encoded=encoding.submit(self._encoder.encode, list(compress(texts, is_new))),
         )
 
     def _add(self, batch: _Batch, writing: ThreadPoolExecutor) -> None:

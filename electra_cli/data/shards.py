@@ -10,8 +10,9 @@ import json
 import os
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from io import RawIOBase
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -27,7 +28,7 @@ MANIFEST_NAME = "manifest.json"
 PROGRESS_NAME = "progress.json"
 TOKENIZER_NAME = "tokenizer"
 SHARD_TOKENS = 16_000_000  # 32 MB; list offsets are 32 bits, so 2^31 is the limit of a shard
-_COUNTED_TOKENS = 1 << 16
+_COUNTED_TOKENS = 1 << 18
 
 Split = Literal["train", "validation"]
 
@@ -134,18 +135,18 @@ class ShardWriter:
             [documents, _arrow(np.concatenate(self._hashes))], names=["input_ids", "text_hash"]
         )
 
-        def write_stream(file: BinaryIO) -> None:
+        def write_stream(file: RawIOBase) -> None:
             with pa.ipc.new_stream(file, batch.schema) as stream:
                 stream.write_batch(batch)
 
-        replace_file(path, write_stream)
+        sha256 = replace_file(path, write_stream)
         return ShardRecord(
             name=path.name,
             split=self._split,
             num_documents=len(lengths),
             num_tokens=self.num_tokens,
             num_bytes=path.stat().st_size,
-            sha256=sha256_of(path),
+            sha256=sha256,
         )
 
     def following(self) -> "ShardWriter":

@@ -190,8 +190,11 @@ def _open_with_transformers(name: str) -> Tokenizer:
     return AutoTokenizer.from_pretrained(name, trust_remote_code=False)
 
 
-def save_tokenizer(tokenizer: Tokenizer, directory: Path) -> None:
-    """Write a folder that AutoTokenizer opens with the same ids. Raises OSError, as all writing."""
+def save_tokenizer(tokenizer: Tokenizer, directory: Path) -> Tokenizer:
+    """Write a folder that AutoTokenizer opens, and return what it will give.
+
+    Raises OSError, as all writing.
+    """
     if tokenizer.model_max_length > MODEL_MAX_LENGTH * 1_000:  # transformers' "not known", 1e30
         tokenizer.model_max_length = MODEL_MAX_LENGTH
     try:
@@ -201,6 +204,8 @@ def save_tokenizer(tokenizer: Tokenizer, directory: Path) -> None:
         if reason is None:
             raise
         raise reason from error
+    # A BertTokenizer comes back as it is; transformers may change one of its own on the way.
+    return tokenizer if isinstance(tokenizer, BertTokenizer) else load_tokenizer(directory)
 
 
 def fingerprint(tokenizer: Tokenizer) -> str:
