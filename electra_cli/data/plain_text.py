@@ -51,7 +51,10 @@ def plain_records(
 
 
 def _split_at_blank_lines(text: bytes) -> tuple[list[bytes], int]:
-    """_BLANK_LINES.split, with some empty parts, in two thirds of the time; and how many lines end."""
+    """The parts between blank lines, some of them empty, and the number of line ends.
+
+    Takes two thirds of the time of _BLANK_LINES.split and of counting.
+    """
     characters = np.frombuffer(text, np.uint8)
     ends = np.flatnonzero(characters == _LINE_END)
     firsts = characters[ends[:-1] + 1]  # of every line but the first one and the last
