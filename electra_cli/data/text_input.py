@@ -134,7 +134,7 @@ def whole_lines_of(stream: BinaryIO, path: Path) -> Iterator[tuple[int, bytes]]:
         yield number, line
 
 
-def cut_position(data: bytes, limit: int) -> int:
+def cut_position(data: bytes | bytearray, limit: int) -> int:
     """Where to cut so that at most `limit` bytes come first.
 
     At the last line end within CUT_WINDOW_BYTES, else at other white space, else between two
