@@ -295,11 +295,14 @@ def test_a_hash_is_the_same_on_every_machine_and_evenly_spread():
 
 
 def test_copies_are_found_within_and_across_batches(monkeypatch):
-    monkeypatch.setattr("electra_cli.data.duplicates._RUN_LENGTH", 64)
+    monkeypatch.setattr("electra_cli.data.duplicates._FIRST_SLOTS", 64)
     draw = np.random.default_rng(4)
-    hashes = draw.integers(0, 3_000, 10_000).astype(np.uint64)
+    possible = hash_texts(b"%d" % number for number in range(3_000))
+    possible[:30] = np.arange(30)  # all of them belong into the first slot, and these
+    possible[30:60] = 2**64 - 1 - np.arange(30, dtype=np.uint64)  # into the last one
+    possible[0] = 77  # 0 and 1 are the same to it
     seen, known = SeenHashes(), set()
-    for batch in np.array_split(hashes, 37):
+    for batch in np.array_split(draw.choice(possible, 10_000), 37):
         expected = []
         for value in batch.tolist():
             expected.append(value not in known)
@@ -309,7 +312,7 @@ def test_copies_are_found_within_and_across_batches(monkeypatch):
 
 
 def test_memory_of_copies_is_bounded_whatever_the_batches():
-    hashes = np.random.default_rng(5).permutation(1_000).astype(np.uint64)
+    hashes = hash_texts(b"%d" % number for number in range(1_000))
     for size in (1_000, 7, 300):
         seen = SeenHashes(max_remembered=600)
         for first in range(0, 1_000, size):
