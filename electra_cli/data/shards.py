@@ -127,7 +127,7 @@ class ShardWriter:
         if not self._ids:
             return None
         path = self._directory / f"{self._split}-{self._index:05d}.arrow"
-        lengths = np.concatenate(self._lengths)
+        lengths = self.lengths()
         offsets = np.zeros(len(lengths) + 1, dtype=np.int32)
         np.cumsum(lengths, out=offsets[1:])
         documents = pa.ListArray.from_arrays(_arrow(offsets), _arrow(np.concatenate(self._ids)))
@@ -148,6 +148,14 @@ class ShardWriter:
             num_bytes=path.stat().st_size,
             sha256=sha256,
         )
+
+    def count_ids(self, vocab_size: int) -> NDArray[np.int64]:
+        """[V]: how often each id occurs in all that was added."""
+        return _count_ids(self._ids, vocab_size)
+
+    def lengths(self) -> NDArray[np.int64]:
+        """[D]: tokens of each document that was added."""
+        return np.concatenate(self._lengths)
 
     def following(self) -> "ShardWriter":
         """The one for the documents after these, so that another thread may write these."""
@@ -196,13 +204,16 @@ class TokenShards:
 
     def count_ids(self, vocab_size: int) -> NDArray[np.int64]:
         """[V]: how often each id occurs."""
-        counts: NDArray[np.int64] = np.zeros(vocab_size, dtype=np.int64)
-        for tokens in self._tokens:
-            # bincount converts to 8 bytes an id; what fits the cache is counted ten times as fast.
-            for first in range(0, len(tokens), _COUNTED_TOKENS):
-                part = tokens[first : first + _COUNTED_TOKENS]
-                counts += np.bincount(part, minlength=vocab_size)
-        return counts
+        return _count_ids(self._tokens, vocab_size)
+
+
+def _count_ids(arrays: Iterable[NDArray[Any]], vocab_size: int) -> NDArray[np.int64]:
+    counts: NDArray[np.int64] = np.zeros(vocab_size, dtype=np.int64)
+    for ids in arrays:
+        # bincount converts to 8 bytes an id; what fits the cache is counted ten times as fast.
+        for first in range(0, len(ids), _COUNTED_TOKENS):
+            counts += np.bincount(ids[first : first + _COUNTED_TOKENS], minlength=vocab_size)
+    return counts
 
 
 def save_manifest(directory: Path, manifest: ShardManifest) -> None:
