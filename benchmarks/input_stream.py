@@ -10,7 +10,6 @@ files.
 import argparse
 import shutil
 import tempfile
-import time
 from collections.abc import Callable
 from functools import partial
 from itertools import islice
@@ -19,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.processes import Ended, electra, train_to_first_step
+from benchmarks.processes import Ended, electra, read_files, train_to_first_step
 from benchmarks.turns import Spread, report, take_turns
 from electra_cli.batch import Batch
 from electra_cli.commands.session import (
@@ -151,7 +150,7 @@ def measure_start(folder: Path, num_tokens: int) -> None:
     for _ in range(START_REPETITIONS):
         for preset in ("tiny", "small"):
             for data in ("text", "long"):
-                rate = read_files(folder / "data" / data)
+                rate = read_files((folder / "data" / data).glob("*.arrow"))
                 if data == "long":
                     read_bytes_per_second.append(rate)
                 options = (
@@ -178,17 +177,6 @@ def measure_start(folder: Path, num_tokens: int) -> None:
         report("  beyond the short corpus, MB", beyond, "bar: 500")
     rates = Spread.of([rate / 1e6 for rate in read_bytes_per_second])
     report("the shards had been read before each start at MB/s", rates)
-
-
-def read_files(folder: Path) -> float:
-    """Read them all, so that the start does not wait for the disk -> bytes/s."""
-    num_bytes = 0
-    started = time.perf_counter()
-    for path in sorted(folder.glob("*.arrow")):
-        with path.open("rb", buffering=0) as file:
-            while chunk := file.read(1 << 20):
-                num_bytes += len(chunk)
-    return num_bytes / (time.perf_counter() - started)
 
 
 def write_corpus(model: Path, folder: Path, num_tokens: int) -> None:

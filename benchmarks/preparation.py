@@ -22,7 +22,7 @@ import numpy as np
 from datasets import load_from_disk
 from nanotoken import Tokenizer as FastEngine
 
-from benchmarks.processes import electra, run
+from benchmarks.processes import electra, read_files, run
 from benchmarks.turns import Spread, report, take_turns
 from electra_cli.data.encoder import TextEncoder
 from electra_cli.data.preparation import MIN_DOCUMENT_TOKENS
@@ -69,10 +69,11 @@ def measure(folder: Path, repetitions: int) -> None:
     tokenizer = load_tokenizer(folder / "given" / "tokenizer")
 
     # A folder for each contestant, under its name. What the last one wrote is on the disk before
-    # the next one starts, so that nobody pays for another's gigabytes.
+    # the next one starts, and the text in memory, so that nobody pays for another's gigabytes.
     def start_anew(name: str) -> None:
         shutil.rmtree(folder / name, ignore_errors=True)
         os.sync()
+        read_files(folder.glob("*.txt"))
 
     def prepare(name: str, text: str, *options: object) -> None:
         whole = ("--validation-fraction", 0, "--out", name)

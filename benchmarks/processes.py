@@ -4,7 +4,7 @@ import multiprocessing
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -24,6 +24,17 @@ class Ended:
 
     seconds: float
     peak_bytes: int
+
+
+def read_files(paths: Iterable[Path]) -> float:
+    """Read them all, so that the next reader does not wait for the disk -> bytes/s."""
+    num_bytes = 0
+    started = time.perf_counter()
+    for path in sorted(paths):
+        with path.open("rb", buffering=0) as file:
+            while chunk := file.read(1 << 20):
+                num_bytes += len(chunk)
+    return num_bytes / (time.perf_counter() - started)
 
 
 Contestants = Mapping[str, Callable[[], Any]]

@@ -1,5 +1,6 @@
 """electra prepare: from a source to a folder of token shards that every preset trains on."""
 
+import gc
 import os
 import shlex
 import time
@@ -68,6 +69,7 @@ class PrepareOptions:
 
 def run(options: PrepareOptions, *, shard_tokens: int = SHARD_TOKENS) -> None:
     """Prepare a folder, go on with one that was interrupted, or find it finished."""
+    gc.freeze()  # what was imported stays; walking through it again and again takes 0.1 s of 1 GB
     if options.workers is not None:
         os.environ["RAYON_NUM_THREADS"] = str(options.workers)  # read when its threads start
     if options.tokenizer is not None and (options.vocab_size is not None or options.cased):

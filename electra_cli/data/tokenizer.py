@@ -8,6 +8,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from itertools import chain
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -208,6 +209,7 @@ def save_tokenizer(tokenizer: Tokenizer, directory: Path) -> Tokenizer:
     return tokenizer if isinstance(tokenizer, BertTokenizer) else load_tokenizer(directory)
 
 
+@lru_cache(maxsize=1)  # prepare asks twice, and once takes 30 ms
 def fingerprint(tokenizer: Tokenizer) -> str:
     """SHA-256 of what decides the ids; the same before saving and after loading."""
     content = describe(tokenizer)
@@ -228,11 +230,12 @@ def word_starts(tokenizer: Tokenizer) -> NDArray[np.bool_]:
     Special tokens count as words. A vocabulary without marks is all True.
     """
     content = describe(tokenizer)
-    starts = np.ones(count_ids(tokenizer), dtype=np.bool_)
+    vocab = tokenizer.get_vocab()
+    starts = np.ones(max(vocab.values()) + 1, dtype=np.bool_)
     special = set(tokenizer.all_special_ids)
     prefix = content["model"].get("continuing_subword_prefix")
     mark = _word_mark(content)
-    for token, index in tokenizer.get_vocab().items():
+    for token, index in vocab.items():
         if index in special:
             continue
         if prefix:
