@@ -13,9 +13,9 @@ from typing import Annotated
 import typer
 
 from electra_cli import __version__, console
+from electra_cli.commands.interruption import EXIT_INTERRUPTED
 from electra_cli.errors import UserError
 
-EXIT_INTERRUPTED = 130
 MAX_SHOWN_CHARS = 200  # of a file's name in a message
 USERS_TO_MEND = frozenset(
     (

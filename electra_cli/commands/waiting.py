@@ -1,12 +1,15 @@
 """Wait, for a time or for one long call of a library, and see a wish to stop meanwhile."""
 
+import atexit
+import os
+import sys
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import TypeVar
 
-from electra_cli.commands.interruption import Interruption
+from electra_cli.commands.interruption import EXIT_INTERRUPTED, Interruption
 
 ASKED_EVERY_SECONDS = 0.2
 
@@ -37,11 +40,25 @@ def wait_for(work: Callable[[], Result], interruption: Interruption) -> Result:
         except BaseException as error:
             future.set_exception(error)
 
-    threading.Thread(target=run, daemon=True).start()
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
     while True:
         try:
             return future.result(timeout=ASKED_EVERY_SECONDS)
         except TimeoutError:
             if future.done():  # it ended just now, or the error is the work's own
                 return future.result()
+            if interruption.requested:
+                atexit.register(_end_at_once, thread)
             interruption.check()
+
+
+def _end_at_once(thread: threading.Thread) -> None:
+    """End the process before the interpreter goes to pieces under a library that still computes.
+
+    The library would end it otherwise: tokenizers did once in ten times, by a segmentation fault.
+    """
+    if thread.is_alive():
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(EXIT_INTERRUPTED)
