@@ -76,11 +76,13 @@ class _Unfinished:
 
     def __init__(self, stream: io.BufferedReader) -> None:
         self._stream = stream
-        self.buffer = bytearray(MAX_DOCUMENT_BYTES + 2 * _CHUNK_BYTES)
+        self.buffer = bytearray(2 * _CHUNK_BYTES)
         self.size = 0  # bytes of the buffer that are in use
 
     def read(self) -> bool:
         """Read some more; False at the end."""
+        if self.size + _CHUNK_BYTES > len(self.buffer):
+            self.buffer.extend(bytes(_CHUNK_BYTES))
         room = memoryview(self.buffer)[self.size : self.size + _CHUNK_BYTES]
         count = self._stream.readinto(room)
         self.size += count

@@ -7,7 +7,7 @@ transformers is loaded only for tokenizers of another kind than `electra prepare
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from itertools import chain
 from pathlib import Path
@@ -212,9 +212,8 @@ def save_tokenizer(tokenizer: Tokenizer, directory: Path) -> Tokenizer:
 @lru_cache(maxsize=1)  # prepare asks twice, and once takes 30 ms
 def fingerprint(tokenizer: Tokenizer) -> str:
     """SHA-256 of what decides the ids; the same before saving and after loading."""
-    content = describe(tokenizer)
-    for setting_of_a_call in ("padding", "truncation"):
-        content.pop(setting_of_a_call, None)
+    settings_of_a_call = ("padding", "truncation")
+    content = {k: v for k, v in describe(tokenizer).items() if k not in settings_of_a_call}
     canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()
 
@@ -245,7 +244,7 @@ def word_starts(tokenizer: Tokenizer) -> NDArray[np.bool_]:
     return starts
 
 
-def _word_mark(content: dict[str, Any]) -> str | None:
+def _word_mark(content: Mapping[str, Any]) -> str | None:
     """What stands for the blank before a word: byte-level and metaspace vocabularies have one."""
     layers = json.dumps([content.get("pre_tokenizer"), content.get("decoder")])
     if '"ByteLevel"' in layers:
@@ -255,7 +254,8 @@ def _word_mark(content: dict[str, Any]) -> str | None:
     return None
 
 
-def describe(tokenizer: Tokenizer) -> dict[str, Any]:
+@lru_cache(maxsize=1)  # prepare asks three times, and once takes 10 ms
+def describe(tokenizer: Tokenizer) -> Mapping[str, Any]:
     """The content of tokenizer.json."""
     content: dict[str, Any] = json.loads(tokenizer.backend_tokenizer.to_str())
     return content
