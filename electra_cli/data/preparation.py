@@ -135,12 +135,13 @@ class ShardPreparation:
             self._seen.add(hash_texts(texts))
             on_batch()
         others = self._threads - 1
-        enough = others and others + 2
+        enough = others and others + 2  # batches: one for each, and two that wait
         with ThreadPoolExecutor(1) as writing, ThreadPoolExecutor(max(1, others)) as encoding:
             batches: deque[_Batch] = deque()
             for texts in group_texts(documents, batch_bytes):
                 waiting = sum(not batch.encoded.done() for batch in batches)
                 batches.append(self._begin(texts, encoding if waiting < enough else None))
+                # However long the first one takes, no more than so many are held.
                 while batches and (batches[0].encoded.done() or len(batches) > 2 * enough):
                     self._add(batches.popleft(), writing)
                 on_batch()
