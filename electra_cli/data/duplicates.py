@@ -43,8 +43,9 @@ class SeenHashes:
 
     def add(self, hashes: NDArray[np.uint64]) -> NDArray[np.bool_]:
         """True for each hash that is new, here and in all calls before; remembers those."""
+        hashes = np.maximum(hashes, 1)  # 0 is what an empty slot holds
         is_new = np.zeros(len(hashes), dtype=np.bool_)
-        unique, first = np.unique(np.maximum(hashes, 1), return_index=True)
+        unique, first = np.unique(hashes, return_index=True)
         missing = self._table[self._find(unique)] != unique
         is_new[first[missing]] = True
         # In reading order, so that where a batch ends never decides what is remembered.
@@ -53,7 +54,7 @@ class SeenHashes:
         self._num_remembered += len(remembered)
         while len(self._table) < min(2 * self._num_remembered, _MAX_SLOTS):
             self._grow()
-        self._insert(np.maximum(remembered, 1))
+        self._insert(remembered)
         return is_new
 
     def _find(self, hashes: NDArray[np.uint64]) -> NDArray[np.int64]:

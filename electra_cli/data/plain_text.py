@@ -60,7 +60,8 @@ def _split_at_blank_lines(text: bytes) -> tuple[list[bytes], int]:
     firsts = characters[ends[:-1] + 1]  # of every line but the first one and the last
     is_blank = firsts == _LINE_END
     maybe = np.flatnonzero(_MAY_BEGIN[firsts])
-    maybe = maybe[_MAY_END[characters[ends[maybe + 1] - 3], characters[ends[maybe + 1] - 1]]]
+    last = ends[maybe + 1] - 1
+    maybe = maybe[_MAY_END[characters[last - 2], characters[last]]]
     is_blank[maybe] = [not strip_text(text[ends[i] : ends[i + 1]]) for i in maybe]
     blank = np.flatnonzero(is_blank)
     starts, stops = ends[blank + 1] + 1, ends[blank]

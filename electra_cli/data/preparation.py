@@ -200,6 +200,7 @@ class ShardPreparation:
     def _write_round(self, writers: Iterable[ShardWriter], tally: Tally) -> None:
         records = []
         for writer in writers:
+            # Before they are joined and written, which then finds them in the cache: 3% of prepare.
             id_counts = writer.count_ids(self._encoder.vocab_size)
             if record := writer.write():
                 records.append(record)

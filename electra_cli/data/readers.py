@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from electra_cli.data.files import PLAIN_ENDINGS, TABLE_ENDINGS, ending_of
-from electra_cli.data.plain_text import plain_records
 from electra_cli.data.text_input import (
     MAX_RECORD_BYTES,
     Record,
@@ -48,6 +47,8 @@ def read_records(path: Path, column: str, replace_broken: bool) -> Iterator[Reco
     checker = Utf8Checker(str(path), "line", replace_broken)
     with opened(path, compression) as (stream, raw):
         if kind in PLAIN_ENDINGS:
+            from electra_cli.data.plain_text import plain_records  # loads numpy
+
             yield from plain_records(stream, raw, checker)
             return
         texts = _json_texts if kind == ".jsonl" else _csv_texts

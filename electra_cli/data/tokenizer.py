@@ -229,12 +229,11 @@ def word_starts(tokenizer: Tokenizer) -> NDArray[np.bool_]:
     Special tokens count as words. A vocabulary without marks is all True.
     """
     content = describe(tokenizer)
-    vocab = tokenizer.get_vocab()
-    starts = np.ones(max(vocab.values()) + 1, dtype=np.bool_)
+    starts = np.ones(count_ids(tokenizer), dtype=np.bool_)
     special = set(tokenizer.all_special_ids)
     prefix = content["model"].get("continuing_subword_prefix")
     mark = _word_mark(content)
-    for token, index in vocab.items():
+    for token, index in tokenizer.get_vocab().items():
         if index in special:
             continue
         if prefix:

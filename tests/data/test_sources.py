@@ -666,7 +666,7 @@ def test_an_unknown_dataset_is_told_from_an_unreachable_hub(tmp_path, monkeypatc
 def test_importing_sources_loads_no_heavy_package():
     code = (
         "import sys, electra_cli.data.sources;"
-        "heavy = {'datasets', 'pyarrow', 'torch', 'huggingface_hub'};"
+        "heavy = {'datasets', 'pyarrow', 'torch', 'numpy', 'huggingface_hub'};"
         "sys.exit(', '.join(heavy & set(sys.modules)) or None)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
