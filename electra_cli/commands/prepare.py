@@ -17,7 +17,6 @@ from electra_cli.commands.waiting import wait_for
 from electra_cli.data.duplicates import MAX_REMEMBERED
 from electra_cli.data.encoder import TextEncoder
 from electra_cli.data.preparation import BATCH_BYTES, Progress, ShardPreparation
-from electra_cli.data.report import build_report, unigram_entropy
 from electra_cli.data.shards import (
     FORMAT_VERSION,
     PROGRESS_NAME,
@@ -29,15 +28,15 @@ from electra_cli.data.shards import (
     save_manifest,
 )
 from electra_cli.data.sources import Source, SourceOptions, open_source
+from electra_cli.data.statistics import build_report, unigram_entropy
 from electra_cli.data.text_pieces import group_texts
 from electra_cli.data.tokenizer import (
     Tokenizer,
     fingerprint,
     load_tokenizer,
-    sample_texts,
-    train_tokenizer,
     word_starts,
 )
+from electra_cli.data.vocabulary import sample_texts, train_tokenizer
 from electra_cli.errors import ConfigError, DataError
 
 VOCAB_SIZE = 30_522  # BERT's and ELECTRA's

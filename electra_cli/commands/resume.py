@@ -8,6 +8,7 @@ import torch
 
 from electra_cli import console
 from electra_cli.commands.interruption import interruptible
+from electra_cli.commands.loop import train_to_end
 from electra_cli.commands.micro_batch import fit_micro_batch
 from electra_cli.commands.records import note, written
 from electra_cli.commands.run_lock import locked
@@ -20,7 +21,6 @@ from electra_cli.commands.session import (
     open_session,
     select_arithmetic,
 )
-from electra_cli.commands.train import train_to_end
 from electra_cli.config import CHANGEABLE_OPTIONS, PretrainConfig, iter_options
 from electra_cli.errors import ConfigError, DataError, RunError
 from electra_cli.presets import load_config, load_preset, save_config

@@ -11,6 +11,7 @@ import optuna
 import torch
 
 from electra_cli import console
+from electra_cli.commands.loop import train_loop
 from electra_cli.commands.micro_batch import fit_micro_batch
 from electra_cli.commands.search_space import Parameter, apply_values
 from electra_cli.commands.session import (
@@ -20,7 +21,6 @@ from electra_cli.commands.session import (
     select_arithmetic,
     write_environment,
 )
-from electra_cli.commands.train import train_loop
 from electra_cli.commands.tune_search import Search
 from electra_cli.commands.tune_settings import equal_flops_steps, trial_config
 from electra_cli.commands.tune_storage import IS_PRESET

@@ -20,7 +20,6 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from electra_cli.data.duplicates import SeenHashes, hash_texts
 from electra_cli.data.encoder import TextEncoder, TokenIds
-from electra_cli.data.report import Tally, TokenCounts
 from electra_cli.data.shards import (
     FORMAT_VERSION,
     PROGRESS_NAME,
@@ -30,6 +29,7 @@ from electra_cli.data.shards import (
     Split,
     map_shards,
 )
+from electra_cli.data.statistics import Tally, TokenCounts
 from electra_cli.data.text_pieces import group_texts
 from electra_cli.disk import replace_file
 from electra_cli.errors import DataError

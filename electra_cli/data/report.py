@@ -1,29 +1,8 @@
-"""What became of every byte that was read, and what the tokens look like. Pure counting."""
+"""What became of every byte that was read, and what the tokens look like: part of the manifest."""
 
-from collections import Counter
-from typing import TYPE_CHECKING
-
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-if TYPE_CHECKING:  # reading a manifest must not load what reads sources
-    from electra_cli.data.sources import SourceCounts
-
 MAX_UNKNOWN_FRACTION = 0.01  # of the tokens; above it the tokenizer does not fit the text
-
-
-class Tally(BaseModel):
-    """What became of the documents so far; saved with the progress of a preparation."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    documents: int = 0
-    kept_bytes: int = 0
-    duplicates: int = 0
-    duplicate_bytes: int = 0
-    too_short: int = 0
-    too_short_bytes: int = 0
 
 
 class Report(BaseModel):
@@ -61,66 +40,3 @@ class Report(BaseModel):
     def kept_documents(self) -> int:
         """Documents of both splits."""
         return self.documents - self.duplicates - self.too_short
-
-
-class TokenCounts:
-    """How often each id and each document length occurs; added shard by shard.
-
-    So no corpus is too large for it: what is held does not grow with the number of documents.
-    """
-
-    def __init__(self, vocab_size: int) -> None:
-        self.ids: NDArray[np.int64] = np.zeros(vocab_size, dtype=np.int64)
-        self.lengths: Counter[int] = Counter()
-
-    def add(self, id_counts: NDArray[np.int64], lengths: NDArray[np.int64]) -> None:
-        """id_counts [V] and the length of each document of one shard."""
-        self.ids += id_counts
-        values, counts = np.unique(lengths, return_counts=True)
-        self.lengths.update(dict(zip(values.tolist(), counts.tolist(), strict=True)))
-
-    def length_at(self, fraction: float) -> int:
-        """The length that this share of the documents do not exceed."""
-        reached = 0
-        wanted = fraction * self.lengths.total()
-        for length in sorted(self.lengths):
-            reached += self.lengths[length]
-            if reached >= wanted:
-                return length
-        return 0
-
-
-def build_report(
-    source: "SourceCounts",
-    tally: Tally,
-    tokens: TokenCounts,
-    unknown_id: int | None,
-    begins_word: NDArray[np.bool_],
-) -> Report:
-    """`tokens` of both splits; begins_word [V]."""
-    num_tokens = int(tokens.ids.sum())
-    num_unknown = 0 if unknown_id is None else int(tokens.ids[unknown_id])
-    num_words = int(tokens.ids[begins_word].sum())
-    return Report(
-        files=source.files,
-        bytes_read=source.bytes_read,
-        separator_bytes=source.separator_bytes,
-        replacement_bytes=source.replacement_bytes,
-        empty_documents=source.empty_documents,
-        split_documents=source.split_documents,
-        broken_lines=source.broken_lines,
-        **tally.model_dump(),
-        num_tokens=num_tokens,
-        unknown_fraction=num_unknown / num_tokens,
-        tokens_per_word=num_tokens / max(1, num_words),
-        median_length=tokens.length_at(0.5),
-        p95_length=tokens.length_at(0.95),
-        longest=tokens.length_at(1.0),
-    )
-
-
-def unigram_entropy(id_counts: NDArray[np.int64]) -> float:
-    """Nats a token of the distribution `id_counts` [V]: the loss of a model without context."""
-    seen = id_counts[id_counts > 0]
-    fractions = seen / seen.sum()
-    return float(-(fractions * np.log(fractions)).sum())

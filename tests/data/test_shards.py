@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from electra_cli.data.duplicates import SeenHashes, hash_texts
-from electra_cli.data.report import Report, unigram_entropy
+from electra_cli.data.report import Report
 from electra_cli.data.shards import (
     FORMAT_VERSION,
     MANIFEST_NAME,
@@ -26,6 +26,7 @@ from electra_cli.data.shards import (
     save_manifest,
     verify_shards,
 )
+from electra_cli.data.statistics import unigram_entropy
 from electra_cli.errors import DataError
 
 REPORT = Report(

@@ -18,18 +18,17 @@ from tokenizers import decoders, models, pre_tokenizers
 from transformers import AutoTokenizer, BertTokenizer, PreTrainedTokenizerFast
 
 from electra_cli.data import text_pieces as module
+from electra_cli.data.bert_tokenizer import SPECIAL_TOKENS
 from electra_cli.data.encoder import TextEncoder
 from electra_cli.data.text_pieces import cut_text
 from electra_cli.data.tokenizer import (
-    SPECIAL_TOKENS,
     count_ids,
     fingerprint,
     load_tokenizer,
-    sample_texts,
     save_tokenizer,
-    train_tokenizer,
     word_starts,
 )
+from electra_cli.data.vocabulary import sample_texts, train_tokenizer
 from electra_cli.errors import DataError
 
 TEXTS = [
@@ -152,7 +151,8 @@ def test_the_alphabet_leaves_half_of_the_vocabulary_to_longer_pieces():
 
 TRAIN_IN_CHILD = """
 import json, sys
-from electra_cli.data.tokenizer import fingerprint, train_tokenizer
+from electra_cli.data.tokenizer import fingerprint
+from electra_cli.data.vocabulary import train_tokenizer
 texts = json.load(open(sys.argv[1]))
 print(fingerprint(train_tokenizer(texts, 400, sys.argv[2] == "cased")))
 """
