@@ -18,16 +18,16 @@ import time
 from itertools import pairwise
 from pathlib import Path
 
-from electra_cli.commands.interruption import interruptible
-from electra_cli.commands.session import (
+from electra_cli.commands.train import train_loop
+from electra_cli.presets import load_preset
+from electra_cli.run_directory import RunDirectory
+from electra_cli.runs.session import (
     open_checkpoints,
     open_data,
     open_session,
     select_arithmetic,
 )
-from electra_cli.commands.train import train_loop
-from electra_cli.presets import load_preset
-from electra_cli.run_directory import RunDirectory
+from electra_cli.stopping import interruptible
 from electra_cli.training.checkpoint import CheckpointManager
 
 

@@ -13,16 +13,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from electra_cli.commands.micro_batch import (
-    USABLE_MEMORY_FRACTION,
-    estimate_bytes,
-    largest_micro_batch,
-)
-from electra_cli.commands.session import count_model_parameters
 from electra_cli.config import PretrainConfig
 from electra_cli.model.flops import training_flops
 from electra_cli.model.masked_lm import GPU_CHUNK_ELEMENTS
 from electra_cli.presets import load_preset
+from electra_cli.runs.micro_batch import (
+    USABLE_MEMORY_FRACTION,
+    estimate_bytes,
+    largest_micro_batch,
+)
+from electra_cli.runs.session import count_model_parameters
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "scaling.md"
 PRESETS = ("small", "small++", "base", "large")

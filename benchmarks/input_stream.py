@@ -21,13 +21,6 @@ import torch
 from benchmarks.processes import Ended, electra, read_files, train_to_first_step
 from benchmarks.turns import Spread, report, take_turns
 from electra_cli.batch import Batch
-from electra_cli.commands.session import (
-    PreparedData,
-    open_data,
-    open_session,
-    select_arithmetic,
-)
-from electra_cli.commands.training_batches import TrainingBatches
 from electra_cli.config import PretrainConfig
 from electra_cli.data.shards import (
     SHARD_TOKENS,
@@ -41,6 +34,13 @@ from electra_cli.data.shards import (
 from electra_cli.data.stream import Position, WindowReader, iter_batches
 from electra_cli.presets import load_preset
 from electra_cli.run_directory import RunDirectory
+from electra_cli.runs.session import (
+    PreparedData,
+    open_data,
+    open_session,
+    select_arithmetic,
+)
+from electra_cli.runs.training_batches import TrainingBatches
 
 VOCAB_SIZE = 512  # tiny's own; the stream does not depend on it, larger ones make steps slower
 STREAM_TOKENS = 4_000_000  # a turn

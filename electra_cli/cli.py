@@ -13,8 +13,8 @@ from typing import Annotated
 import typer
 
 from electra_cli import __version__, console
-from electra_cli.commands.interruption import EXIT_INTERRUPTED
 from electra_cli.errors import UserError
+from electra_cli.stopping import EXIT_INTERRUPTED
 
 MAX_SHOWN_CHARS = 200  # of a file's name in a message
 USERS_TO_MEND = frozenset(
@@ -173,7 +173,7 @@ def train(
 
       electra train --preset large --set optim.adam_beta2=0.98 --dry-run
     """
-    from electra_cli.commands.interruption import interruptible
+    from electra_cli.stopping import interruptible
 
     named = {
         "data.directory": data,
@@ -237,7 +237,7 @@ def resume(
 
       electra resume runs/first --verify
     """
-    from electra_cli.commands.interruption import interruptible
+    from electra_cli.stopping import interruptible
 
     with interruptible(max_minutes):
         from electra_cli.commands import resume as command

@@ -8,14 +8,14 @@ from functools import partial
 from pathlib import Path
 
 from electra_cli import console
-from electra_cli.commands.interruption import Interruption, interruptible
-from electra_cli.commands.waiting import pause
 from electra_cli.errors import ConfigError, RunError
 from electra_cli.plotting.curves import GROUPS, MARK, has_values
 from electra_cli.plotting.page import write_page
 from electra_cli.plotting.run_log import RunLog, read_run
 from electra_cli.presets import load_options
 from electra_cli.run_directory import NoRowsError, RunDirectory
+from electra_cli.stopping import Interruption, interruptible
+from electra_cli.waiting import pause
 
 # How often a watched run is looked at, and how often its page in the browser is read anew.
 _LOOK_EVERY_SECONDS = 1.0

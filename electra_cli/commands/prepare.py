@@ -10,10 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from electra_cli import console
-from electra_cli.commands.interruption import Interruption, interruptible
 from electra_cli.commands.preparation_report import show_report
 from electra_cli.commands.prepared_folder import begin, claim, explained_stops, held, is_finished
-from electra_cli.commands.waiting import wait_for
 from electra_cli.data.duplicates import MAX_REMEMBERED
 from electra_cli.data.encoder import TextEncoder
 from electra_cli.data.preparation import BATCH_BYTES, Progress, ShardPreparation
@@ -38,6 +36,8 @@ from electra_cli.data.tokenizer import (
 )
 from electra_cli.data.vocabulary import sample_texts, train_tokenizer
 from electra_cli.errors import ConfigError, DataError
+from electra_cli.stopping import Interruption, interruptible
+from electra_cli.waiting import wait_for
 
 VOCAB_SIZE = 30_522  # BERT's and ELECTRA's
 # The built-in corpus serves the `tiny` preset. A small model leaves the plateau of the unigram

@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from electra_cli import console
-from electra_cli.commands import folder_lock
+from electra_cli import locks as folder_lock
 from electra_cli.data.preparation import Progress, load_progress
 from electra_cli.data.shards import (
     MANIFEST_NAME,

@@ -7,12 +7,16 @@ from typing import Any
 import torch
 
 from electra_cli import console
-from electra_cli.commands.interruption import interruptible
-from electra_cli.commands.loop import train_to_end
-from electra_cli.commands.micro_batch import fit_micro_batch
-from electra_cli.commands.records import note, written
-from electra_cli.commands.run_lock import locked
-from electra_cli.commands.session import (
+from electra_cli.config import CHANGEABLE_OPTIONS, PretrainConfig, iter_options
+from electra_cli.errors import ConfigError, DataError, RunError
+from electra_cli.presets import load_config, load_preset, save_config
+from electra_cli.run_directory import RunDirectory
+from electra_cli.run_events import truncate_events
+from electra_cli.runs.loop import train_to_end
+from electra_cli.runs.micro_batch import fit_micro_batch
+from electra_cli.runs.records import note, written
+from electra_cli.runs.run_lock import locked
+from electra_cli.runs.session import (
     PreparedData,
     Session,
     count_model_parameters,
@@ -21,11 +25,7 @@ from electra_cli.commands.session import (
     open_session,
     select_arithmetic,
 )
-from electra_cli.config import CHANGEABLE_OPTIONS, PretrainConfig, iter_options
-from electra_cli.errors import ConfigError, DataError, RunError
-from electra_cli.presets import load_config, load_preset, save_config
-from electra_cli.run_directory import RunDirectory
-from electra_cli.run_events import truncate_events
+from electra_cli.stopping import interruptible
 from electra_cli.training.checkpoint import CheckpointManager, Loaded
 from electra_cli.training.device import Precision
 from electra_cli.training.trainer import TrainingState

@@ -11,13 +11,18 @@ from typing import Any
 import torch
 
 from electra_cli import console
-from electra_cli.commands.health import warnings_before
-from electra_cli.commands.loop import train_to_end, warn_about
-from electra_cli.commands.micro_batch import fit_micro_batch
-from electra_cli.commands.plan import measure_run, show_plan
-from electra_cli.commands.records import RunRecords
-from electra_cli.commands.run_lock import locked
-from electra_cli.commands.session import (
+from electra_cli.config import PretrainConfig
+from electra_cli.disk import sync_to_disk
+from electra_cli.errors import RunError
+from electra_cli.presets import load_preset, save_config
+from electra_cli.run_directory import RunDirectory
+from electra_cli.runs.health import warnings_before
+from electra_cli.runs.loop import train_to_end, warn_about
+from electra_cli.runs.micro_batch import fit_micro_batch
+from electra_cli.runs.plan import measure_run, show_plan
+from electra_cli.runs.records import RunRecords
+from electra_cli.runs.run_lock import locked
+from electra_cli.runs.session import (
     count_model_parameters,
     find_data,
     open_data,
@@ -26,11 +31,6 @@ from electra_cli.commands.session import (
     select_arithmetic,
     write_environment,
 )
-from electra_cli.config import PretrainConfig
-from electra_cli.disk import sync_to_disk
-from electra_cli.errors import RunError
-from electra_cli.presets import load_preset, save_config
-from electra_cli.run_directory import RunDirectory
 from electra_cli.training.device import Precision
 
 RUNS_FOLDER = Path("runs")

@@ -10,22 +10,19 @@ from pathlib import Path
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from electra_cli import console
-from electra_cli.commands.micro_batch import fit_micro_batch
-from electra_cli.commands.plan import format_duration, measure_run
-from electra_cli.commands.search_space import (
-    WARMUP_FRACTION,
-    apply_values,
-    parse_space,
-    value_of,
-)
-from electra_cli.commands.session import (
+from electra_cli.data.stream import evaluation_batches
+from electra_cli.errors import ConfigError, DataError, RunError
+from electra_cli.presets import load_preset, load_tune_section
+from electra_cli.runs.micro_batch import fit_micro_batch
+from electra_cli.runs.plan import format_duration, measure_run
+from electra_cli.runs.session import (
     count_model_parameters,
     find_data,
     open_data,
     select_arithmetic,
 )
-from electra_cli.commands.tune_metric import select_metric
-from electra_cli.commands.tune_report import (
+from electra_cli.tuning.metric import select_metric
+from electra_cli.tuning.report import (
     BEST_NAME,
     PAGE_NAME,
     TABLE_NAME,
@@ -34,8 +31,14 @@ from electra_cli.commands.tune_report import (
     table_of_trials,
     write_reports,
 )
-from electra_cli.commands.tune_search import Search
-from electra_cli.commands.tune_storage import (
+from electra_cli.tuning.search import Search
+from electra_cli.tuning.space import (
+    WARMUP_FRACTION,
+    apply_values,
+    parse_space,
+    value_of,
+)
+from electra_cli.tuning.storage import (
     GRACE_SECONDS,
     IS_PRESET,
     RETRY_OF,
@@ -44,7 +47,7 @@ from electra_cli.commands.tune_storage import (
     shown_storage,
     storage_errors,
 )
-from electra_cli.commands.tune_study import (
+from electra_cli.tuning.study import (
     PRUNERS,
     REASON,
     counted_trials,
@@ -55,10 +58,7 @@ from electra_cli.commands.tune_study import (
     open_study,
     preset_trial,
 )
-from electra_cli.commands.tune_trial import TrialFailed, Withdrawn, run_trial
-from electra_cli.data.stream import evaluation_batches
-from electra_cli.errors import ConfigError, DataError, RunError
-from electra_cli.presets import load_preset, load_tune_section
+from electra_cli.tuning.trial import TrialFailed, Withdrawn, run_trial
 
 TUNE_FOLDER = Path("tune")
 _PLAIN_NAME = re.compile(r"\w[\w.+-]*")

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from electra_cli.commands.interruption import interruptible
+from electra_cli.stopping import interruptible
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])

@@ -20,13 +20,13 @@ import pytest
 from command_line import run_electra, start_electra, write_preset
 from optuna.trial import TrialState
 
-from electra_cli.commands.tune_storage import (
+from electra_cli.tuning.storage import (
     GRACE_SECONDS,
     HEARTBEAT_SECONDS,
     open_storage,
     retry_trial,
 )
-from electra_cli.commands.tune_study import HOST, fail_dead_trials, occupied, trial_folder
+from electra_cli.tuning.study import HOST, fail_dead_trials, occupied, trial_folder
 
 SEARCH = ("tune", "--preset", "mini.yaml", "--pruner", "none")
 

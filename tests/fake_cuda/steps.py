@@ -38,9 +38,9 @@ def run_step(
     import torch
     from conftest import VOCAB_SIZE, tiny_config, tiny_reader
 
-    from electra_cli.commands.training_batches import TrainingBatches
     from electra_cli.model.flops import training_flops
     from electra_cli.model.objectives import build_pretrainer
+    from electra_cli.runs.training_batches import TrainingBatches
     from electra_cli.training.trainer import Trainer
 
     model: dict[str, object] = {

@@ -8,15 +8,15 @@ import pytest
 from command_line import TINY, run_electra
 from conftest import tiny_config
 
-from electra_cli.commands.health import (
+from electra_cli.metrics import EvalMetrics, StepMetrics, log_row
+from electra_cli.run_directory import RunDirectory
+from electra_cli.run_events import append_event
+from electra_cli.runs.health import (
     Evaluation,
     HealthMonitor,
     find_overfitting,
     warnings_before,
 )
-from electra_cli.metrics import EvalMetrics, StepMetrics, log_row
-from electra_cli.run_directory import RunDirectory
-from electra_cli.run_events import append_event
 
 CONFIG = tiny_config(
     run={"num_steps": 1000, "log_every": 10, "eval_every": 50}, optim={"num_warmup_steps": 200}

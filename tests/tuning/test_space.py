@@ -5,16 +5,16 @@ from pathlib import Path
 import pytest
 import yaml
 
-from electra_cli.commands.search_space import (
+from electra_cli.config import PretrainConfig
+from electra_cli.errors import ConfigError
+from electra_cli.presets import load_preset, load_tune_section, preset_names
+from electra_cli.tuning.space import (
     WARMUP_FRACTION,
     Parameter,
     SearchSpace,
     apply_values,
     parse_space,
 )
-from electra_cli.config import PretrainConfig
-from electra_cli.errors import ConfigError
-from electra_cli.presets import load_preset, load_tune_section, preset_names
 
 
 def space_of(text: str, preset: str = "small") -> SearchSpace:

@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from electra_cli.commands.plan import measure_run
-from electra_cli.commands.search_space import apply_values
-from electra_cli.commands.session import PreparedData
-from electra_cli.commands.tune_study import NUM_SHARES
 from electra_cli.config import PretrainConfig
 from electra_cli.presets import with_options
+from electra_cli.runs.plan import measure_run
+from electra_cli.runs.session import PreparedData
+from electra_cli.tuning.space import apply_values
+from electra_cli.tuning.study import NUM_SHARES
 
 _ROWS_A_SHARE = 10
 

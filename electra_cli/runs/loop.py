@@ -3,16 +3,16 @@
 from collections.abc import Callable, Iterable
 
 from electra_cli import console
-from electra_cli.commands.finish import draw_curves, export_models
-from electra_cli.commands.health import HealthMonitor, HealthWarning
-from electra_cli.commands.interruption import Interruption, interruptible
-from electra_cli.commands.records import RunRecords, note, written
-from electra_cli.commands.rollback import skip_batch
-from electra_cli.commands.session import Session
-from electra_cli.commands.training_report import TrainingReport
 from electra_cli.errors import DiskFullError, NonFiniteError, UserError
 from electra_cli.metrics import EvalMetrics, StepMetrics
 from electra_cli.run_directory import RunDirectory
+from electra_cli.runs.export import draw_curves, export_models
+from electra_cli.runs.health import HealthMonitor, HealthWarning
+from electra_cli.runs.progress import TrainingReport
+from electra_cli.runs.records import RunRecords, note, written
+from electra_cli.runs.session import Session
+from electra_cli.runs.skip_batch import skip_batch
+from electra_cli.stopping import Interruption, interruptible
 
 OnLogged = Callable[[StepMetrics, EvalMetrics | None], None]
 

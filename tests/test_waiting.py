@@ -4,8 +4,8 @@ import sys
 CHILD = """
 import atexit, time
 from electra_cli import cli
-from electra_cli.commands.interruption import interruptible
-from electra_cli.commands.waiting import wait_for
+from electra_cli.stopping import interruptible
+from electra_cli.waiting import wait_for
 
 def command(args):
     with interruptible() as interruption:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
-from electra_cli.commands import folder_lock
+from electra_cli import locks as folder_lock
 from electra_cli.errors import RunError
 from electra_cli.run_directory import RunDirectory
 

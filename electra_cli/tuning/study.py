@@ -21,12 +21,12 @@ from optuna.samplers import BaseSampler, TPESampler
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from electra_cli.commands.search_space import SearchSpace
-from electra_cli.commands.session import PreparedData
-from electra_cli.commands.tune_metric import Metric
-from electra_cli.commands.tune_storage import GRACE_SECONDS, IS_PRESET, retry_trial
 from electra_cli.config import PretrainConfig
 from electra_cli.errors import RunError
+from electra_cli.runs.session import PreparedData
+from electra_cli.tuning.metric import Metric
+from electra_cli.tuning.space import SearchSpace
+from electra_cli.tuning.storage import GRACE_SECONDS, IS_PRESET, retry_trial
 
 # Trials report at 1/9, 2/9 ... of their FLOPs. Hyperband, which keeps a third at each rung, may
 # stop them at 1/9 and 1/3: earlier, a run still sits on the plateau of the unigram entropy.

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import TypeVar
 
-from electra_cli.commands.interruption import EXIT_INTERRUPTED, Interruption
+from electra_cli.stopping import EXIT_INTERRUPTED, Interruption
 
 ASKED_EVERY_SECONDS = 0.2
 

@@ -4,18 +4,18 @@ import pytest
 import torch
 from conftest import VOCAB_SIZE, tiny_config, tiny_reader
 
-from electra_cli.commands.tune_metric import DEFAULT_METRIC, METRICS, select_metric
-from electra_cli.commands.yardstick import (
+from electra_cli.data.stream import evaluation_batches
+from electra_cli.errors import ConfigError, RunError
+from electra_cli.model.pretrainer import ElectraPretrainer
+from electra_cli.training.window import entropy
+from electra_cli.tuning.metric import DEFAULT_METRIC, METRICS, select_metric
+from electra_cli.tuning.yardstick import (
     Yardstick,
     load_yardstick,
     make_yardstick,
     save_yardstick,
     score_discriminator,
 )
-from electra_cli.data.stream import evaluation_batches
-from electra_cli.errors import ConfigError, RunError
-from electra_cli.model.pretrainer import ElectraPretrainer
-from electra_cli.training.window import entropy
 
 CPU = torch.device("cpu")
 
@@ -142,8 +142,8 @@ def test_a_metric_compares_unless_a_parameter_breaks_it():
 def test_every_metric_is_a_figure_that_exists():
     from dataclasses import fields
 
-    from electra_cli.commands.yardstick import YardstickScore
     from electra_cli.metrics import EvalMetrics
+    from electra_cli.tuning.yardstick import YardstickScore
 
     known = {"yardstick": YardstickScore, "held_out": EvalMetrics}
     for metric in METRICS.values():

@@ -12,13 +12,13 @@ import optuna
 from optuna import visualization
 from optuna.trial import FrozenTrial, TrialState
 
-from electra_cli.commands.search_space import apply_values, value_of
-from electra_cli.commands.tune_search import Search
-from electra_cli.commands.tune_storage import IS_PRESET, RETRY_OF
-from electra_cli.commands.tune_study import HOST, PID, REASON, is_broken
-from electra_cli.commands.tune_trial import FIGURES
 from electra_cli.disk import replace_file
 from electra_cli.presets import save_preset
+from electra_cli.tuning.search import Search
+from electra_cli.tuning.space import apply_values, value_of
+from electra_cli.tuning.storage import IS_PRESET, RETRY_OF
+from electra_cli.tuning.study import HOST, PID, REASON, is_broken
+from electra_cli.tuning.trial import FIGURES
 
 BEST_NAME, TABLE_NAME, PAGE_NAME = "best.yaml", "trials.csv", "study.html"
 SHOWN_TRIALS = 4  # with their settings' names they fit into 80 columns

@@ -6,12 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from electra_cli import console
-from electra_cli.commands.session import Session
 from electra_cli.disk import as_os_error, is_full
 from electra_cli.errors import DiskFullError, RunError
 from electra_cli.metrics import EvalMetrics, StepMetrics, log_row
 from electra_cli.run_directory import RunDirectory
 from electra_cli.run_events import EventKind, append_event
+from electra_cli.runs.session import Session
 
 
 class RunRecords:

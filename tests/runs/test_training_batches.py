@@ -4,7 +4,7 @@ import pytest
 import torch
 from conftest import tiny_config, tiny_reader
 
-from electra_cli.commands.training_batches import TrainingBatches, number_of_batch
+from electra_cli.runs.training_batches import TrainingBatches, number_of_batch
 
 BATCH_SIZE = 8
 

@@ -1,10 +1,10 @@
 """Back to the last good checkpoint, and past a batch whose loss was not finite."""
 
 from electra_cli import console
-from electra_cli.commands.records import note, written
-from electra_cli.commands.session import Session
-from electra_cli.commands.training_batches import TrainingBatches, number_of_batch
 from electra_cli.errors import DiskFullError, NonFiniteError
+from electra_cli.runs.records import note, written
+from electra_cli.runs.session import Session
+from electra_cli.runs.training_batches import TrainingBatches, number_of_batch
 
 
 def skip_batch(session: Session, error: NonFiniteError) -> None:

@@ -12,7 +12,6 @@ import torch
 
 import electra_cli
 from electra_cli.batch import Batch
-from electra_cli.commands.training_batches import TrainingBatches
 from electra_cli.config import PretrainConfig
 from electra_cli.data.shards import (
     MANIFEST_NAME,
@@ -35,6 +34,7 @@ from electra_cli.model.networks import count_parameters
 from electra_cli.model.objectives import build_pretrainer
 from electra_cli.model.pretrainer import Pretrainer
 from electra_cli.run_directory import RunDirectory
+from electra_cli.runs.training_batches import TrainingBatches
 from electra_cli.training.checkpoint import CheckpointManager
 from electra_cli.training.device import (
     Precision,

@@ -5,7 +5,6 @@ import re
 from html import escape
 from pathlib import Path
 
-from electra_cli.commands.session import Session
 from electra_cli.data.stream import Position, iter_batches
 from electra_cli.model.export import export_network
 from electra_cli.plotting.page import write_page
@@ -13,6 +12,7 @@ from electra_cli.plotting.picture import write_picture
 from electra_cli.plotting.run_log import read_run
 from electra_cli.presets import load_options
 from electra_cli.run_directory import RunDirectory
+from electra_cli.runs.session import Session
 
 # Windows on which an exported model is compared with the one in memory.
 _SAMPLE_WINDOWS = 4

@@ -1,8 +1,8 @@
 """What a training run says on the console."""
 
 from electra_cli import console
-from electra_cli.commands.plan import format_duration
 from electra_cli.metrics import EvalMetrics, StepMetrics
+from electra_cli.runs.plan import format_duration
 
 
 class TrainingReport:

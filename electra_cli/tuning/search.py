@@ -10,21 +10,21 @@ import torch
 from optuna.trial import TrialState
 
 from electra_cli.batch import Batch
-from electra_cli.commands.search_space import SearchSpace
-from electra_cli.commands.session import PreparedData
-from electra_cli.commands.tune_metric import Metric
-from electra_cli.commands.tune_study import preset_trial, trial_folder
-from electra_cli.commands.yardstick import (
+from electra_cli.config import PretrainConfig
+from electra_cli.errors import DataError
+from electra_cli.model.pretrainer import ElectraPretrainer
+from electra_cli.run_directory import RunDirectory
+from electra_cli.runs.session import PreparedData
+from electra_cli.training.device import Precision
+from electra_cli.tuning.metric import Metric
+from electra_cli.tuning.space import SearchSpace
+from electra_cli.tuning.study import preset_trial, trial_folder
+from electra_cli.tuning.yardstick import (
     Yardstick,
     load_yardstick,
     make_yardstick,
     save_yardstick,
 )
-from electra_cli.config import PretrainConfig
-from electra_cli.errors import DataError
-from electra_cli.model.pretrainer import ElectraPretrainer
-from electra_cli.run_directory import RunDirectory
-from electra_cli.training.device import Precision
 
 _YARDSTICK = "yardstick"  # the study's record of it: checksum, and the machine that made it
 _YARDSTICK_NAME = "yardstick.safetensors"

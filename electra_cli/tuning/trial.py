@@ -11,20 +11,24 @@ import optuna
 import torch
 
 from electra_cli import console
-from electra_cli.commands.loop import train_loop
-from electra_cli.commands.micro_batch import fit_micro_batch
-from electra_cli.commands.search_space import Parameter, apply_values
-from electra_cli.commands.session import (
+from electra_cli.errors import ConfigError, DataError, NonFiniteError, RunError
+from electra_cli.metrics import EvalMetrics, StepMetrics
+from electra_cli.model.pretrainer import ElectraPretrainer
+from electra_cli.presets import save_config
+from electra_cli.runs.loop import train_loop
+from electra_cli.runs.micro_batch import fit_micro_batch
+from electra_cli.runs.session import (
     Session,
     count_model_parameters,
     open_session,
     select_arithmetic,
     write_environment,
 )
-from electra_cli.commands.tune_search import Search
-from electra_cli.commands.tune_settings import equal_flops_steps, trial_config
-from electra_cli.commands.tune_storage import IS_PRESET
-from electra_cli.commands.tune_study import (
+from electra_cli.tuning.search import Search
+from electra_cli.tuning.settings import equal_flops_steps, trial_config
+from electra_cli.tuning.space import Parameter, apply_values
+from electra_cli.tuning.storage import IS_PRESET
+from electra_cli.tuning.study import (
     HOST,
     NUM_SHARES,
     PID,
@@ -33,11 +37,7 @@ from electra_cli.commands.tune_study import (
     occupied,
     trial_folder,
 )
-from electra_cli.commands.yardstick import YardstickScore, score_discriminator
-from electra_cli.errors import ConfigError, DataError, NonFiniteError, RunError
-from electra_cli.metrics import EvalMetrics, StepMetrics
-from electra_cli.model.pretrainer import ElectraPretrainer
-from electra_cli.presets import save_config
+from electra_cli.tuning.yardstick import YardstickScore, score_discriminator
 
 FIGURES = "figures"
 _OUT_OF_MEMORY = ("not enough memory", "can't allocate memory")  # of torch's CPU allocator
