@@ -22,6 +22,7 @@ from benchmarks.processes import Ended, electra, read_files, train_to_first_step
 from benchmarks.turns import Spread, report, take_turns
 from electra_cli.batch import Batch
 from electra_cli.config import PretrainConfig
+from electra_cli.data.batches import Position, WindowReader, iter_batches
 from electra_cli.data.shards import (
     SHARD_TOKENS,
     ShardRecord,
@@ -31,7 +32,6 @@ from electra_cli.data.shards import (
     load_manifest,
     save_manifest,
 )
-from electra_cli.data.stream import Position, WindowReader, iter_batches
 from electra_cli.presets import load_preset
 from electra_cli.run_directory import RunDirectory
 from electra_cli.runs.session import (

@@ -24,12 +24,12 @@ from nanotoken import Tokenizer as FastEngine
 
 from benchmarks.processes import electra, read_files, run
 from benchmarks.turns import Spread, report, take_turns
-from electra_cli.data.encoder import TextEncoder
-from electra_cli.data.preparation import MIN_DOCUMENT_TOKENS
 from electra_cli.data.shards import load_manifest, open_shards
-from electra_cli.data.sources import SourceOptions, open_source
-from electra_cli.data.text_pieces import group_texts
 from electra_cli.data.tokenizer import load_tokenizer
+from electra_cli.preparing.chunks import group_texts
+from electra_cli.preparing.encoder import TextEncoder
+from electra_cli.preparing.rounds import MIN_DOCUMENT_TOKENS
+from electra_cli.preparing.sources import SourceOptions, open_source
 
 VOCAB_SIZE = 30_522
 LONG_BYTES = 1_000_000_000

@@ -15,7 +15,7 @@ from flash_kernels import flash_kernels_on_cpu
 from whole_runs import finished, prepared, run_copy  # noqa: F401
 
 from electra_cli.config import PretrainConfig
-from electra_cli.data.stream import Vocabulary, WindowReader
+from electra_cli.data.batches import Vocabulary, WindowReader
 
 # Tiny shapes run fastest on one thread, and two test processes do not fight for two cores.
 torch.set_num_threads(1)

@@ -10,11 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from electra_cli import console
-from electra_cli.commands.preparation_report import show_report
-from electra_cli.commands.prepared_folder import begin, claim, explained_stops, held, is_finished
-from electra_cli.data.duplicates import MAX_REMEMBERED
-from electra_cli.data.encoder import TextEncoder
-from electra_cli.data.preparation import BATCH_BYTES, Progress, ShardPreparation
 from electra_cli.data.shards import (
     FORMAT_VERSION,
     PROGRESS_NAME,
@@ -25,17 +20,22 @@ from electra_cli.data.shards import (
     count_split,
     save_manifest,
 )
-from electra_cli.data.sources import Source, SourceOptions, open_source
-from electra_cli.data.statistics import build_report, unigram_entropy
-from electra_cli.data.text_pieces import group_texts
 from electra_cli.data.tokenizer import (
     Tokenizer,
     fingerprint,
     load_tokenizer,
     word_starts,
 )
-from electra_cli.data.vocabulary import sample_texts, train_tokenizer
 from electra_cli.errors import ConfigError, DataError
+from electra_cli.preparing.chunks import group_texts
+from electra_cli.preparing.duplicates import MAX_REMEMBERED
+from electra_cli.preparing.encoder import TextEncoder
+from electra_cli.preparing.folder import begin, claim, explained_stops, held, is_finished
+from electra_cli.preparing.rounds import BATCH_BYTES, Progress, ShardPreparation
+from electra_cli.preparing.sources import Source, SourceOptions, open_source
+from electra_cli.preparing.statistics import build_report, unigram_entropy
+from electra_cli.preparing.summary import show_report
+from electra_cli.preparing.vocabulary import sample_texts, train_tokenizer
 from electra_cli.stopping import Interruption, interruptible
 from electra_cli.waiting import wait_for
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from electra_cli import console
-from electra_cli.data.stream import evaluation_batches
+from electra_cli.data.batches import evaluation_batches
 from electra_cli.errors import ConfigError, DataError, RunError
 from electra_cli.presets import load_preset, load_tune_section
 from electra_cli.runs.micro_batch import fit_micro_batch

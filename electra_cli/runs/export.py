@@ -5,7 +5,7 @@ import re
 from html import escape
 from pathlib import Path
 
-from electra_cli.data.stream import Position, iter_batches
+from electra_cli.data.batches import Position, iter_batches
 from electra_cli.model.export import export_network
 from electra_cli.plotting.page import write_page
 from electra_cli.plotting.picture import write_picture

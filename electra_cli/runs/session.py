@@ -13,6 +13,11 @@ import torch
 import electra_cli
 from electra_cli.batch import Batch
 from electra_cli.config import PretrainConfig
+from electra_cli.data.batches import (
+    Vocabulary,
+    WindowReader,
+    evaluation_batches,
+)
 from electra_cli.data.shards import (
     MANIFEST_NAME,
     TOKENIZER_NAME,
@@ -21,11 +26,6 @@ from electra_cli.data.shards import (
     load_manifest,
     open_shards,
     verify_shards,
-)
-from electra_cli.data.stream import (
-    Vocabulary,
-    WindowReader,
-    evaluation_batches,
 )
 from electra_cli.data.tokenizer import fingerprint, load_tokenizer, word_starts
 from electra_cli.errors import DataError

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from electra_cli.batch import Batch
-from electra_cli.data.stream import Position, Prefetcher, WindowReader, iter_batches
+from electra_cli.data.batches import Position, Prefetcher, WindowReader, iter_batches
 
 
 class TrainingBatches:

@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from electra_cli.batch import Batch
-from electra_cli.data.stream import join_batches
+from electra_cli.data.batches import join_batches
 from electra_cli.disk import replace_file, sha256_of
 from electra_cli.errors import RunError
 from electra_cli.model.generator import corrupt

@@ -14,8 +14,8 @@ import datasets
 import pytest
 from command_line import TINY, electra_command, electra_environment, run_electra, write_corpus
 
-from electra_cli.data.sources import HubSource, SourceOptions
 from electra_cli.errors import DataError, RunError
+from electra_cli.preparing.sources import HubSource, SourceOptions
 from electra_cli.run_directory import RunDirectory
 from electra_cli.training.checkpoint import CheckpointManager
 from electra_cli.training.trainer import TrainingState
@@ -228,7 +228,7 @@ def test_the_script_of_a_dataset_is_refused(tmp_path, monkeypatch):
     folder = tmp_path / "texts"
     folder.mkdir()
     (folder / "texts.py").write_text(CODE.format(marker=str(marker)) + "import datasets\n")
-    monkeypatch.setattr("electra_cli.data.sources._hub_revision", lambda _: None)
+    monkeypatch.setattr("electra_cli.preparing.sources._hub_revision", lambda _: None)
     for name in (folder, folder / "texts.py"):
         with pytest.raises(DataError, match="dataset"):
             HubSource(SourceOptions((str(name),)))

@@ -21,8 +21,6 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from electra_cli.commands import prepare as command
 from electra_cli.commands.prepare import PrepareOptions, run
-from electra_cli.data import encoder
-from electra_cli.data.duplicates import hash_texts
 from electra_cli.data.shards import (
     PROGRESS_NAME,
     TokenShards,
@@ -32,6 +30,8 @@ from electra_cli.data.shards import (
 )
 from electra_cli.data.tokenizer import fingerprint, load_tokenizer
 from electra_cli.errors import ConfigError, DataError
+from electra_cli.preparing import encoder
+from electra_cli.preparing.duplicates import hash_texts
 
 
 def make_text(documents: int, seed: int = 0, words_each: int = 60) -> list[str]:

@@ -19,9 +19,9 @@ from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
 from electra_cli.commands.prepare import PrepareOptions, run
-from electra_cli.data.preparation import MIN_DOCUMENT_TOKENS
 from electra_cli.data.shards import ShardManifest, load_manifest, open_shards, verify_shards
 from electra_cli.errors import DataError
+from electra_cli.preparing.rounds import MIN_DOCUMENT_TOKENS
 
 WORDS = ["the", "house", "of", "a", "tree", "and", "runs"]
 

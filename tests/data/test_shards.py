@@ -9,7 +9,6 @@ import datasets
 import numpy as np
 import pytest
 
-from electra_cli.data.duplicates import SeenHashes, hash_texts
 from electra_cli.data.report import Report
 from electra_cli.data.shards import (
     FORMAT_VERSION,
@@ -26,8 +25,9 @@ from electra_cli.data.shards import (
     save_manifest,
     verify_shards,
 )
-from electra_cli.data.statistics import unigram_entropy
 from electra_cli.errors import DataError
+from electra_cli.preparing.duplicates import SeenHashes, hash_texts
+from electra_cli.preparing.statistics import unigram_entropy
 
 REPORT = Report(
     files=1, bytes_read=9, separator_bytes=0, replacement_bytes=0, empty_documents=0,
@@ -296,7 +296,7 @@ def test_a_hash_is_the_same_on_every_machine_and_evenly_spread():
 
 
 def test_copies_are_found_within_and_across_batches(monkeypatch):
-    monkeypatch.setattr("electra_cli.data.duplicates._FIRST_SLOTS", 64)
+    monkeypatch.setattr("electra_cli.preparing.duplicates._FIRST_SLOTS", 64)
     draw = np.random.default_rng(4)
     possible = hash_texts(b"%d" % number for number in range(3_000))
     possible[:30] = np.arange(30)  # all of them belong into the first slot, and these

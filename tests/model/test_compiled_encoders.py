@@ -10,7 +10,7 @@ from torch import nn
 from torch._dynamo.utils import counters
 
 from electra_cli.batch import Batch
-from electra_cli.data.stream import join_batches
+from electra_cli.data.batches import join_batches
 from electra_cli.model import attention
 from electra_cli.model.objectives import build_pretrainer
 from electra_cli.model.pretrainer import Pretrainer

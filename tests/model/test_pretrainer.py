@@ -64,7 +64,7 @@ def test_packed_equals_hugging_face_padded(which, equal_lengths):
     if equal_lengths:  # nothing is padded
         lengths = batch.cu_seqlens.diff()
         windows = [b for b in batch.split(1) if b.num_tokens == lengths.max()]
-        from electra_cli.data.stream import join_batches
+        from electra_cli.data.batches import join_batches
 
         batch = join_batches(windows[:4])
         assert all(group.is_real is None for group in PackedLayout(batch, 4).padded.groups)

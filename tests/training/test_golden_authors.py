@@ -8,7 +8,7 @@ from golden_steps import GoldenSteps, golden_config, golden_trainer
 from torch.nn import functional
 
 from electra_cli.batch import Batch
-from electra_cli.data.stream import join_batches
+from electra_cli.data.batches import join_batches
 from electra_cli.model import masked_lm
 from electra_cli.model.outputs import Judgements, PretrainOutput, PretrainSums
 from electra_cli.model.pretrainer import ElectraPretrainer

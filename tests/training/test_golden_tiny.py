@@ -13,7 +13,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from conftest import VOCAB_SIZE, tiny_config, tiny_reader
 
-from electra_cli.data.stream import Position, iter_batches
+from electra_cli.data.batches import Position, iter_batches
 from electra_cli.model.flops import training_flops
 from electra_cli.model.pretrainer import ElectraPretrainer
 from electra_cli.training.trainer import Trainer

@@ -12,7 +12,7 @@ from conftest import (
 )
 
 from electra_cli.config import PretrainConfig
-from electra_cli.data.stream import Position, WindowReader, iter_batches
+from electra_cli.data.batches import Position, WindowReader, iter_batches
 from electra_cli.errors import NonFiniteError
 from electra_cli.model.flops import training_flops
 from electra_cli.model.pretrainer import ElectraPretrainer

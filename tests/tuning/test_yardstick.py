@@ -4,7 +4,7 @@ import pytest
 import torch
 from conftest import VOCAB_SIZE, tiny_config, tiny_reader
 
-from electra_cli.data.stream import evaluation_batches
+from electra_cli.data.batches import evaluation_batches
 from electra_cli.errors import ConfigError, RunError
 from electra_cli.model.pretrainer import ElectraPretrainer
 from electra_cli.training.window import entropy

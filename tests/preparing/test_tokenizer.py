@@ -17,10 +17,7 @@ from tokenizers import Tokenizer as Engine
 from tokenizers import decoders, models, pre_tokenizers
 from transformers import AutoTokenizer, BertTokenizer, PreTrainedTokenizerFast
 
-from electra_cli.data import text_pieces as module
 from electra_cli.data.bert_tokenizer import SPECIAL_TOKENS
-from electra_cli.data.encoder import TextEncoder
-from electra_cli.data.text_pieces import cut_text
 from electra_cli.data.tokenizer import (
     count_ids,
     fingerprint,
@@ -28,8 +25,11 @@ from electra_cli.data.tokenizer import (
     save_tokenizer,
     word_starts,
 )
-from electra_cli.data.vocabulary import sample_texts, train_tokenizer
 from electra_cli.errors import DataError
+from electra_cli.preparing import chunks as module
+from electra_cli.preparing.chunks import cut_text
+from electra_cli.preparing.encoder import TextEncoder
+from electra_cli.preparing.vocabulary import sample_texts, train_tokenizer
 
 TEXTS = [
     "The quick brown fox jumps over the lazy dog. " * 3,
@@ -152,7 +152,7 @@ def test_the_alphabet_leaves_half_of_the_vocabulary_to_longer_pieces():
 TRAIN_IN_CHILD = """
 import json, sys
 from electra_cli.data.tokenizer import fingerprint
-from electra_cli.data.vocabulary import train_tokenizer
+from electra_cli.preparing.vocabulary import train_tokenizer
 texts = json.load(open(sys.argv[1]))
 print(fingerprint(train_tokenizer(texts, 400, sys.argv[2] == "cased")))
 """

@@ -17,10 +17,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from electra_cli.data import plain_text, text_input
-from electra_cli.data.sources import Source, SourceOptions, open_source
-from electra_cli.data.text_input import Utf8Checker, cut_position, strip_text
 from electra_cli.errors import DataError
+from electra_cli.preparing import plain_text
+from electra_cli.preparing import raw_text as text_input
+from electra_cli.preparing.raw_text import Utf8Checker, cut_position, strip_text
+from electra_cli.preparing.sources import Source, SourceOptions, open_source
 
 DOCUMENTS = ["One line.", "Two lines,\nthe second with é and 水.", 'With "quotes", commas\tand 🙂.']
 
@@ -665,7 +666,7 @@ def test_an_unknown_dataset_is_told_from_an_unreachable_hub(tmp_path, monkeypatc
 
 def test_importing_sources_loads_no_heavy_package():
     code = (
-        "import sys, electra_cli.data.sources;"
+        "import sys, electra_cli.preparing.sources;"
         "heavy = {'datasets', 'pyarrow', 'torch', 'numpy', 'huggingface_hub'};"
         "sys.exit(', '.join(heavy & set(sys.modules)) or None)"
     )

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from electra_cli.data import builtin
-from electra_cli.data.prose import paragraphs, reads_like_prose
-from electra_cli.data.sources import SourceOptions, open_source
 from electra_cli.errors import DataError
+from electra_cli.preparing import builtin
+from electra_cli.preparing.prose import paragraphs, reads_like_prose
+from electra_cli.preparing.sources import SourceOptions, open_source
 
 MODULE = '''\
 """The module's first paragraph says what this is

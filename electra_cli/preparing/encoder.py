@@ -16,8 +16,8 @@ from nanotoken import UnsupportedTokenizerError
 from numpy.typing import NDArray
 from tokenizers import Tokenizer as Engine
 
-from electra_cli.data.text_pieces import CHUNK_CHARS, cut_text, group_texts
 from electra_cli.data.tokenizer import Tokenizer, count_ids, describe
+from electra_cli.preparing.chunks import CHUNK_CHARS, cut_text, group_texts
 
 TokenIds: TypeAlias = NDArray[np.unsignedinteger]
 

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from electra_cli import console
 from electra_cli import locks as folder_lock
-from electra_cli.data.preparation import Progress, load_progress
 from electra_cli.data.shards import (
     MANIFEST_NAME,
     PROGRESS_NAME,
@@ -20,6 +19,7 @@ from electra_cli.data.shards import (
 from electra_cli.data.tokenizer import Tokenizer, save_tokenizer
 from electra_cli.disk import is_full, sync_to_disk
 from electra_cli.errors import DataError
+from electra_cli.preparing.rounds import Progress, load_progress
 
 LOCK_NAME = "prepare.lock"
 

@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from electra_cli.data.sources import Source, SourceOptions, open_source
 from electra_cli.errors import DataError
+from electra_cli.preparing.sources import Source, SourceOptions, open_source
 
 DOCUMENTS = [f"Document {number} has words, é, 水 and 🙂." for number in range(60)]
 TEXT = ("\n\n".join(DOCUMENTS) + "\n\n").encode()

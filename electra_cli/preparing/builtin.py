@@ -18,8 +18,8 @@ from collections.abc import Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
 
-from electra_cli.data.prose import paragraphs
 from electra_cli.errors import DataError
+from electra_cli.preparing.prose import paragraphs
 
 VERSION = 1  # of the extraction: raise it when the same packages would give another text
 

@@ -13,17 +13,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from electra_cli.data import builtin
-from electra_cli.data.files import closest_path, find_files, looks_like_path, name_of
-from electra_cli.data.readers import check_file, no_column, not_text, read_records
-from electra_cli.data.text_input import (
+from electra_cli.errors import DataError
+from electra_cli.preparing import builtin
+from electra_cli.preparing.formats import check_file, no_column, not_text, read_records
+from electra_cli.preparing.paths import closest_path, find_files, looks_like_path, name_of
+from electra_cli.preparing.raw_text import (
     MAX_DOCUMENT_BYTES,
     Record,
     Utf8Checker,
     cut_position,
     strip_text,
 )
-from electra_cli.errors import DataError
 
 BUILTIN_NAME = "python-docs"
 FILES_CHECKED_AT_ONCE = 100  # their heads are looked at before work begins; those of more, later

@@ -18,8 +18,6 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from electra_cli.data.duplicates import SeenHashes, hash_texts
-from electra_cli.data.encoder import TextEncoder, TokenIds
 from electra_cli.data.shards import (
     FORMAT_VERSION,
     PROGRESS_NAME,
@@ -29,10 +27,12 @@ from electra_cli.data.shards import (
     Split,
     map_shards,
 )
-from electra_cli.data.statistics import Tally, TokenCounts
-from electra_cli.data.text_pieces import group_texts
 from electra_cli.disk import replace_file
 from electra_cli.errors import DataError
+from electra_cli.preparing.chunks import group_texts
+from electra_cli.preparing.duplicates import SeenHashes, hash_texts
+from electra_cli.preparing.encoder import TextEncoder, TokenIds
+from electra_cli.preparing.statistics import Tally, TokenCounts
 
 MIN_DOCUMENT_TOKENS = 4  # less has no context to learn from
 BATCH_BYTES = 8_000_000  # of text encoded in one call: some 25 ms

@@ -12,8 +12,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from electra_cli.data.files import PLAIN_ENDINGS, TABLE_ENDINGS, ending_of
-from electra_cli.data.text_input import (
+from electra_cli.errors import DataError
+from electra_cli.preparing.paths import PLAIN_ENDINGS, TABLE_ENDINGS, ending_of
+from electra_cli.preparing.raw_text import (
     MAX_RECORD_BYTES,
     Record,
     Utf8Checker,
@@ -22,7 +23,6 @@ from electra_cli.data.text_input import (
     unreadable,
     whole_lines_of,
 )
-from electra_cli.errors import DataError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -47,7 +47,7 @@ def read_records(path: Path, column: str, replace_broken: bool) -> Iterator[Reco
     checker = Utf8Checker(str(path), "line", replace_broken)
     with opened(path, compression) as (stream, raw):
         if kind in PLAIN_ENDINGS:
-            from electra_cli.data.plain_text import plain_records  # loads numpy
+            from electra_cli.preparing.plain_text import plain_records  # loads numpy
 
             yield from plain_records(stream, raw, checker)
             return

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from electra_cli.data.text_input import (
+from electra_cli.preparing.raw_text import (
     MAX_DOCUMENT_BYTES,
     Record,
     Utf8Checker,

@@ -6,7 +6,7 @@ import torch
 from conftest import VOCAB_SIZE, VOCABULARY, MemoryTokens, random_documents, tiny_config
 
 from electra_cli.batch import Batch
-from electra_cli.data.stream import (
+from electra_cli.data.batches import (
     Position,
     Prefetcher,
     WindowReader,

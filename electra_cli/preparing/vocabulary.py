@@ -16,8 +16,8 @@ from tokenizers.pre_tokenizers import Split
 from tokenizers.trainers import WordPieceTrainer
 
 from electra_cli.data.bert_tokenizer import SPECIAL_TOKENS, BertTokenizer, bert_settings
-from electra_cli.data.text_pieces import CHUNK_CHARS, cut_text, group_texts
 from electra_cli.data.tokenizer import Tokenizer
+from electra_cli.preparing.chunks import CHUNK_CHARS, cut_text, group_texts
 
 MAX_WORD_CHARS = 100  # BERT's: a longer "word" is one [UNK]
 MIN_FREQUENCY = 2  # a piece seen once says nothing about the language

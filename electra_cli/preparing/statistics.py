@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from electra_cli.data.report import Report
-from electra_cli.data.sources import SourceCounts
+from electra_cli.preparing.sources import SourceCounts
 
 
 class Tally(BaseModel):
