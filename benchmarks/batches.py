@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from electra_cli.batch import Batch
 from electra_cli.config import PretrainConfig
 from electra_cli.data.batches import Vocabulary, WindowReader
-from electra_cli.model.flops import training_flops
-from electra_cli.model.objectives import build_pretrainer
+from electra_cli.model.cost.flops import training_flops
+from electra_cli.model.objectives.registry import build_pretrainer
 from electra_cli.presets import load_preset
 from electra_cli.training.trainer import Trainer
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from electra_cli.config import PretrainConfig
-from electra_cli.model.flops import training_flops
+from electra_cli.model.cost.flops import training_flops
 from electra_cli.model.masked_lm import GPU_CHUNK_ELEMENTS
 from electra_cli.presets import load_preset
 from electra_cli.runs.micro_batch import (

@@ -22,8 +22,8 @@ from benchmarks.matrix_products import products_of
 from benchmarks.processes import Contestants, in_process
 from benchmarks.turns import report, take_turns
 from electra_cli.batch import Batch
-from electra_cli.model.generator import corrupt
-from electra_cli.model.pretrainer import ElectraPretrainer
+from electra_cli.model.objectives.corruption import corrupt
+from electra_cli.model.objectives.electra import ElectraPretrainer
 from electra_cli.training.trainer import Trainer
 
 SMALL, BASE = Shape("small", 16, 128), Shape("base", 2, 512)

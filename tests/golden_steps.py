@@ -7,8 +7,8 @@ import torch
 
 from electra_cli.batch import Batch
 from electra_cli.config import PretrainConfig
-from electra_cli.model.flops import training_flops
-from electra_cli.model.pretrainer import ElectraPretrainer
+from electra_cli.model.cost.flops import training_flops
+from electra_cli.model.objectives.electra import ElectraPretrainer
 from electra_cli.training.trainer import Trainer
 
 GOLDEN = Path(__file__).parent / "golden"

@@ -10,8 +10,8 @@ from benchmarks.batches import VOCAB_SIZE, Shape, make_batch, make_trainer
 from benchmarks.matrix_products import products_of
 from benchmarks.processes import Contestants, in_process
 from benchmarks.training_step import set_weights, weights_of
-from electra_cli.model.flops import training_flops
-from electra_cli.model.generator import corrupt
+from electra_cli.model.cost.flops import training_flops
+from electra_cli.model.objectives.corruption import corrupt
 
 SHAPE = Shape("tiny", 5, 32)
 

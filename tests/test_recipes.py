@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from electra_cli.model.networks import count_parameters
-from electra_cli.model.objectives import build_pretrainer
+from electra_cli.model.objectives.registry import build_pretrainer
 from electra_cli.presets import load_preset
 
 

@@ -16,7 +16,7 @@ from benchmarks.cost_model import (
     product_flops,
     tables,
 )
-from electra_cli.model.flops import training_flops
+from electra_cli.model.cost.flops import training_flops
 from electra_cli.presets import load_preset
 
 PRODUCTS = ("mm", "addmm", "bmm")

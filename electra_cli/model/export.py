@@ -13,7 +13,7 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from electra_cli.batch import Batch
-from electra_cli.model.attention import PackedLayout
+from electra_cli.model.layers.attention import PackedLayout
 from electra_cli.model.networks import Network
 
 # Packed and padded attention add up in another order; float32 logits stay within this.

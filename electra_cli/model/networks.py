@@ -13,10 +13,10 @@ from transformers import ElectraConfig, ElectraForMaskedLM, ElectraForPreTrainin
 
 from electra_cli.batch import Batch
 from electra_cli.config import ModelConfig, ObjectiveConfig
-from electra_cli.model.attention import PackedLayout, pack_attention
-from electra_cli.model.dropout import replace_dropout
-from electra_cli.model.feed_forward import fuse_feed_forward
 from electra_cli.model.initialization import initialize, set_sinusoids
+from electra_cli.model.layers.attention import PackedLayout, pack_attention
+from electra_cli.model.layers.dropout import replace_dropout
+from electra_cli.model.layers.feed_forward import fuse_feed_forward
 from electra_cli.model.masked_lm import MaskedLMOutput, masked_lm
 
 # A generator or other masked language model; a discriminator.

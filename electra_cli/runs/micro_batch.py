@@ -4,8 +4,8 @@ import torch
 
 from electra_cli.config import PretrainConfig
 from electra_cli.errors import RunError
-from electra_cli.model.flash_attention import can_run_flash_attention
-from electra_cli.model.memory import training_bytes
+from electra_cli.model.cost.memory import training_bytes
+from electra_cli.model.layers.flash_attention import can_run_flash_attention
 from electra_cli.training.device import DTYPES, Precision, memory_bytes
 
 # Tokens of a forward pass beyond which larger products run no faster.

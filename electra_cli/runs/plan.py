@@ -8,7 +8,7 @@ import torch
 from electra_cli import console
 from electra_cli.config import PretrainConfig
 from electra_cli.errors import DataError
-from electra_cli.model.flops import authors_training_flops, training_flops
+from electra_cli.model.cost.flops import authors_training_flops, training_flops
 from electra_cli.runs.micro_batch import estimate_bytes, runs_flash_attention
 from electra_cli.runs.session import PreparedData, count_model_parameters
 from electra_cli.training.device import Precision, autocast, memory_bytes

@@ -29,10 +29,10 @@ from electra_cli.data.shards import (
 )
 from electra_cli.data.tokenizer import fingerprint, load_tokenizer, word_starts
 from electra_cli.errors import DataError
-from electra_cli.model.flops import training_flops
+from electra_cli.model.cost.flops import training_flops
 from electra_cli.model.networks import count_parameters
-from electra_cli.model.objectives import build_pretrainer
-from electra_cli.model.pretrainer import Pretrainer
+from electra_cli.model.objectives.electra import Pretrainer
+from electra_cli.model.objectives.registry import build_pretrainer
 from electra_cli.run_directory import RunDirectory
 from electra_cli.runs.training_batches import TrainingBatches
 from electra_cli.training.checkpoint import CheckpointManager

@@ -12,8 +12,8 @@ from electra_cli.batch import Batch
 from electra_cli.config import PretrainConfig
 from electra_cli.errors import NonFiniteError
 from electra_cli.metrics import EvalMetrics, StepMetrics
-from electra_cli.model.flops import TrainingFlops
-from electra_cli.model.pretrainer import Pretrainer
+from electra_cli.model.cost.flops import TrainingFlops
+from electra_cli.model.objectives.electra import Pretrainer
 from electra_cli.training.device import (
     Precision,
     autocast,
@@ -22,8 +22,8 @@ from electra_cli.training.device import (
     set_float32_products,
     set_random_state,
 )
+from electra_cli.training.metric_sums import MetricWindow, area_under_curve, mean_metrics
 from electra_cli.training.optimizer import build_optimizer, learning_rate_at
-from electra_cli.training.window import MetricWindow, area_under_curve, mean_metrics
 
 # Documents named when a loss is not finite: enough to look at.
 _NAMED_DOCUMENTS = 8

@@ -13,7 +13,7 @@ import torch
 from electra_cli import console
 from electra_cli.errors import ConfigError, DataError, NonFiniteError, RunError
 from electra_cli.metrics import EvalMetrics, StepMetrics
-from electra_cli.model.pretrainer import ElectraPretrainer
+from electra_cli.model.objectives.electra import ElectraPretrainer
 from electra_cli.presets import save_config
 from electra_cli.runs.loop import train_loop
 from electra_cli.runs.micro_batch import fit_micro_batch

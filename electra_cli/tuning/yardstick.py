@@ -24,10 +24,10 @@ from electra_cli.batch import Batch
 from electra_cli.data.batches import join_batches
 from electra_cli.disk import replace_file, sha256_of
 from electra_cli.errors import RunError
-from electra_cli.model.generator import corrupt
-from electra_cli.model.pretrainer import ElectraPretrainer
+from electra_cli.model.objectives.corruption import corrupt
+from electra_cli.model.objectives.electra import ElectraPretrainer
 from electra_cli.training.device import Precision, autocast
-from electra_cli.training.window import area_under_curve
+from electra_cli.training.metric_sums import area_under_curve
 
 _TEXT = ("token_type_ids", "position_ids", "cu_seqlens", "document_ids")
 _SATURATED = 30.0  # a logit of probability 0 or 1 but for 1e-13

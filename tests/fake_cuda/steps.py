@@ -38,8 +38,8 @@ def run_step(
     import torch
     from conftest import VOCAB_SIZE, tiny_config, tiny_reader
 
-    from electra_cli.model.flops import training_flops
-    from electra_cli.model.objectives import build_pretrainer
+    from electra_cli.model.cost.flops import training_flops
+    from electra_cli.model.objectives.registry import build_pretrainer
     from electra_cli.runs.training_batches import TrainingBatches
     from electra_cli.training.trainer import Trainer
 
@@ -86,7 +86,7 @@ def run_flash_attention() -> dict[str, Any]:
     """Which tensors the kernel takes, and what one call with dropout and its backward pass run."""
     import torch
 
-    from electra_cli.model.flash_attention import can_run_flash_attention, flash_attention
+    from electra_cli.model.layers.flash_attention import can_run_flash_attention, flash_attention
 
     device = torch.device("cuda:0")
     dtypes = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}

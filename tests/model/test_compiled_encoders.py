@@ -11,9 +11,9 @@ from torch._dynamo.utils import counters
 
 from electra_cli.batch import Batch
 from electra_cli.data.batches import join_batches
-from electra_cli.model import attention
-from electra_cli.model.objectives import build_pretrainer
-from electra_cli.model.pretrainer import Pretrainer
+from electra_cli.model.layers import attention
+from electra_cli.model.objectives.electra import Pretrainer
+from electra_cli.model.objectives.registry import build_pretrainer
 
 
 def many_lengths() -> list[Batch]:

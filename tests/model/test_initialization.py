@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from electra_cli.model.pretrainer import ElectraPretrainer
+from electra_cli.model.objectives.electra import ElectraPretrainer
 from electra_cli.presets import load_preset
 
 

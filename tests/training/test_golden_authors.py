@@ -10,8 +10,8 @@ from torch.nn import functional
 from electra_cli.batch import Batch
 from electra_cli.data.batches import join_batches
 from electra_cli.model import masked_lm
-from electra_cli.model.outputs import Judgements, PretrainOutput, PretrainSums
-from electra_cli.model.pretrainer import ElectraPretrainer
+from electra_cli.model.objectives.electra import ElectraPretrainer
+from electra_cli.model.objectives.sums import Judgements, PretrainOutput, PretrainSums
 
 
 def feed_samples(monkeypatch: pytest.MonkeyPatch, samples: torch.Tensor) -> None:

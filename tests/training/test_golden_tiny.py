@@ -14,8 +14,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from conftest import VOCAB_SIZE, tiny_config, tiny_reader
 
 from electra_cli.data.batches import Position, iter_batches
-from electra_cli.model.flops import training_flops
-from electra_cli.model.pretrainer import ElectraPretrainer
+from electra_cli.model.cost.flops import training_flops
+from electra_cli.model.objectives.electra import ElectraPretrainer
 from electra_cli.training.trainer import Trainer
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "tiny_steps.json"

@@ -14,8 +14,8 @@ from conftest import (
 from electra_cli.config import PretrainConfig
 from electra_cli.data.batches import Position, WindowReader, iter_batches
 from electra_cli.errors import NonFiniteError
-from electra_cli.model.flops import training_flops
-from electra_cli.model.pretrainer import ElectraPretrainer
+from electra_cli.model.cost.flops import training_flops
+from electra_cli.model.objectives.electra import ElectraPretrainer
 from electra_cli.training.trainer import Trainer
 
 CPU = torch.device("cpu")

@@ -6,8 +6,8 @@ from conftest import VOCAB_SIZE, tiny_config, tiny_reader
 
 from electra_cli.data.batches import evaluation_batches
 from electra_cli.errors import ConfigError, RunError
-from electra_cli.model.pretrainer import ElectraPretrainer
-from electra_cli.training.window import entropy
+from electra_cli.model.objectives.electra import ElectraPretrainer
+from electra_cli.training.metric_sums import entropy
 from electra_cli.tuning.metric import DEFAULT_METRIC, METRICS, select_metric
 from electra_cli.tuning.yardstick import (
     Yardstick,

@@ -11,7 +11,7 @@ from electra_cli.batch import Batch
 from electra_cli.config import ObjectiveConfig
 from electra_cli.model.masked_lm import MaskedLMOutput
 from electra_cli.model.networks import encode, predict_words
-from electra_cli.model.outputs import PretrainSums, count
+from electra_cli.model.objectives.sums import PretrainSums, count
 
 
 class Corruption(NamedTuple):

@@ -9,11 +9,11 @@ from torch import nn
 from torch.nn import functional
 
 from electra_cli.batch import Batch
-from electra_cli.model.generator import corrupt
 from electra_cli.model.networks import Network
-from electra_cli.model.objectives import build_pretrainer
-from electra_cli.model.outputs import PretrainSums
-from electra_cli.model.pretrainer import Pretrainer
+from electra_cli.model.objectives.corruption import corrupt
+from electra_cli.model.objectives.electra import Pretrainer
+from electra_cli.model.objectives.registry import build_pretrainer
+from electra_cli.model.objectives.sums import PretrainSums
 
 OBJECTIVES = ["electra", "mlm", "electra_masked_only", "replace_mlm", "all_tokens_mlm"]
 NO_DROPOUT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}

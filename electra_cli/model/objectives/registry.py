@@ -1,8 +1,8 @@
 """Which pretrainer an objective is."""
 
 from electra_cli.config import ModelConfig, ObjectiveConfig, ObjectiveName
-from electra_cli.model.pretrainer import ElectraPretrainer, Pretrainer
-from electra_cli.model.word_pretrainers import MaskedLMPretrainer, WordPretrainer
+from electra_cli.model.objectives.electra import ElectraPretrainer, Pretrainer
+from electra_cli.model.objectives.words import MaskedLMPretrainer, WordPretrainer
 
 _PRETRAINERS: dict[
     ObjectiveName, type[ElectraPretrainer] | type[MaskedLMPretrainer] | type[WordPretrainer]

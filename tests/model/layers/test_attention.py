@@ -8,8 +8,8 @@ from conftest import tiny_config, tiny_reader
 from torch import Tensor, nn
 
 from electra_cli.batch import Batch
-from electra_cli.model import padded_attention
-from electra_cli.model.attention import PackedLayout, packed_attention
+from electra_cli.model.layers import padded_attention
+from electra_cli.model.layers.attention import PackedLayout, packed_attention
 
 HEADS, SIZE, SCALE = 2, 32, 0.3
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from electra_cli.model.generator import sample_uniformly
+from electra_cli.model.objectives.corruption import sample_uniformly
 
 
 def chi_square(observed: torch.Tensor, expected: float) -> float:

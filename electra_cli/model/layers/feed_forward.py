@@ -14,8 +14,8 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 from transformers.models.electra.modeling_electra import ElectraLayer
 
-from electra_cli.model.precision import product_dtype
-from electra_cli.model.workspace import workspace
+from electra_cli.model.layers.autocast import product_dtype
+from electra_cli.model.layers.scratch import workspace
 
 
 class _FeedForward(torch.autograd.Function):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from electra_cli.model.outputs import PretrainSums
+from electra_cli.model.objectives.sums import PretrainSums
 
 
 class MetricWindow:

@@ -17,9 +17,9 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from electra_cli.batch import Batch
-from electra_cli.model.dropout import keep_mask
-from electra_cli.model.precision import product_dtype
-from electra_cli.model.workspace import workspace
+from electra_cli.model.layers.autocast import product_dtype
+from electra_cli.model.layers.dropout import keep_mask
+from electra_cli.model.layers.scratch import workspace
 
 # Scores of a group: 2 MB. Half of it took 4% longer for a step of small with full windows, twice
 # and four times as much 2%; with smaller groups less is padded, but products are shorter.

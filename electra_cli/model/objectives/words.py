@@ -13,7 +13,6 @@ from transformers import ElectraForMaskedLM
 from electra_cli.batch import Batch
 from electra_cli.config import ModelConfig, ObjectiveConfig
 from electra_cli.model.copy_loss import copy_loss
-from electra_cli.model.generator import Corruption, corrupt, predict_masked
 from electra_cli.model.networks import (
     build_electra_configs,
     build_generator,
@@ -21,8 +20,9 @@ from electra_cli.model.networks import (
     predict_words,
     set_initial_weights,
 )
-from electra_cli.model.outputs import PretrainOutput, count
-from electra_cli.model.pretrainer import Backward, Pretrainer
+from electra_cli.model.objectives.corruption import Corruption, corrupt, predict_masked
+from electra_cli.model.objectives.electra import Backward, Pretrainer
+from electra_cli.model.objectives.sums import PretrainOutput, count
 
 
 class MaskedLMPretrainer(Pretrainer):

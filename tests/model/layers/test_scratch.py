@@ -1,6 +1,6 @@
 import torch
 
-from electra_cli.model.workspace import workspace
+from electra_cli.model.layers.scratch import workspace
 
 
 def test_the_same_memory_serves_one_layer_after_another():

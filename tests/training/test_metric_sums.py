@@ -5,8 +5,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from electra_cli.model.outputs import PretrainSums
-from electra_cli.training.window import MetricWindow, area_under_curve, entropy, mean_metrics
+from electra_cli.model.objectives.sums import PretrainSums
+from electra_cli.training.metric_sums import MetricWindow, area_under_curve, entropy, mean_metrics
 
 
 def sums(**values: float) -> PretrainSums:

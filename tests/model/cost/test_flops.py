@@ -4,8 +4,8 @@ import pytest
 from conftest import VOCAB_SIZE, tiny_config, tiny_reader
 from torch.utils.flop_counter import FlopCounterMode
 
-from electra_cli.model.flops import authors_training_flops, training_flops
-from electra_cli.model.objectives import build_pretrainer
+from electra_cli.model.cost.flops import authors_training_flops, training_flops
+from electra_cli.model.objectives.registry import build_pretrainer
 from electra_cli.presets import load_preset
 
 BERT_VOCABULARY = 30_522

@@ -15,7 +15,6 @@ from transformers import ElectraForPreTraining
 
 from electra_cli.batch import Batch
 from electra_cli.config import ModelConfig, ObjectiveConfig
-from electra_cli.model.generator import Corruption, corrupt
 from electra_cli.model.networks import (
     Network,
     build_electra_configs,
@@ -23,7 +22,8 @@ from electra_cli.model.networks import (
     encode,
     set_initial_weights,
 )
-from electra_cli.model.outputs import Judgements, PretrainOutput, count
+from electra_cli.model.objectives.corruption import Corruption, corrupt
+from electra_cli.model.objectives.sums import Judgements, PretrainOutput, count
 
 Backward = Callable[[Tensor], None]
 

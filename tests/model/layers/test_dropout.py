@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from electra_cli.model.dropout import Dropout, keep_mask, replace_dropout
+from electra_cli.model.layers.dropout import Dropout, keep_mask, replace_dropout
 
 
 @pytest.mark.parametrize("rate", [0.1, 0.5])

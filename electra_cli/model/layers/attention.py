@@ -15,9 +15,9 @@ from torch.nn import functional
 from transformers.models.electra.modeling_electra import ElectraSelfAttention
 
 from electra_cli.batch import Batch
-from electra_cli.model.flash_attention import can_run_flash_attention, flash_attention
-from electra_cli.model.padded_attention import PaddedLayout, padded_attention
-from electra_cli.model.precision import product_dtype
+from electra_cli.model.layers.autocast import product_dtype
+from electra_cli.model.layers.flash_attention import can_run_flash_attention, flash_attention
+from electra_cli.model.layers.padded_attention import PaddedLayout, padded_attention
 
 # What makes queries, keys and values.
 Parts = tuple[nn.Linear, nn.Linear, nn.Linear]

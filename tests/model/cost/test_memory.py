@@ -8,7 +8,7 @@ from benchmarks.batches import VOCAB_SIZE, Shape
 from benchmarks.training_memory import peak_of_child
 from electra_cli.batch import Batch
 from electra_cli.config import ModelConfig
-from electra_cli.model.memory import CPU_HEAP_FACTOR, layer_bytes
+from electra_cli.model.cost.memory import CPU_HEAP_FACTOR, layer_bytes
 from electra_cli.model.networks import build_electra_configs, encode, set_initial_weights
 from electra_cli.runs.micro_batch import estimate_bytes
 from electra_cli.runs.session import count_model_parameters

@@ -7,9 +7,9 @@ from torch import nn
 from transformers import ElectraForMaskedLM, ElectraForPreTraining
 
 from electra_cli.batch import Batch
-from electra_cli.model.attention import PackedLayout
+from electra_cli.model.layers.attention import PackedLayout
 from electra_cli.model.networks import count_parameters
-from electra_cli.model.pretrainer import ElectraPretrainer
+from electra_cli.model.objectives.electra import ElectraPretrainer
 
 NO_DROPOUT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
 

@@ -6,8 +6,8 @@ from flash_kernels import attend
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from electra_cli.model import flash_attention as flash_attention_module
-from electra_cli.model.flash_attention import can_run_flash_attention, flash_attention
+from electra_cli.model.layers import flash_attention as flash_attention_module
+from electra_cli.model.layers.flash_attention import can_run_flash_attention, flash_attention
 
 LENGTHS = (5, 1, 7)
 SCALE = 0.3

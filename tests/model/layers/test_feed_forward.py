@@ -4,7 +4,7 @@ from torch import nn
 from torch.nn import functional
 from transformers import ElectraConfig, ElectraForPreTraining
 
-from electra_cli.model.feed_forward import feed_forward, fuse_feed_forward
+from electra_cli.model.layers.feed_forward import feed_forward, fuse_feed_forward
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
