@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from electra_cli.batch import Batch
 from electra_cli.config import PretrainConfig
-from electra_cli.data.batches import Vocabulary, WindowReader
+from electra_cli.data.batches import TokenRoles, WindowReader
 from electra_cli.model.cost.flops import training_flops
 from electra_cli.model.objectives.registry import build_pretrainer
 from electra_cli.presets import load_preset
@@ -67,7 +67,7 @@ class _Documents:
 
 def make_batch(config: PretrainConfig, lengths: list[int]) -> Batch:
     """Windows `[CLS] A [SEP] B [SEP]` of the given lengths."""
-    vocabulary = Vocabulary(CLS_ID, SEP_ID, MASK_ID, begins_word=np.arange(VOCAB_SIZE) % 3 != 0)
+    vocabulary = TokenRoles(CLS_ID, SEP_ID, MASK_ID, begins_word=np.arange(VOCAB_SIZE) % 3 != 0)
     documents = _Documents([length - 3 for length in lengths])
     reader = WindowReader(documents, vocabulary, config.data, config.objective.mask_fraction, 0)
     batch = reader.read(0, 0, len(lengths))

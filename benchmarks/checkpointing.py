@@ -19,15 +19,11 @@ from itertools import pairwise
 from pathlib import Path
 
 from electra_cli.commands.train import train_loop
+from electra_cli.data.prepared import open_data
 from electra_cli.presets import load_preset
 from electra_cli.run_directory import RunDirectory
-from electra_cli.runs.session import (
-    open_checkpoints,
-    open_data,
-    open_session,
-    select_arithmetic,
-)
-from electra_cli.stopping import interruptible
+from electra_cli.runs.session import open_checkpoints, open_session, select_arithmetic
+from electra_cli.stopping import stop_request
 from electra_cli.training.checkpoint import CheckpointManager
 
 
@@ -61,7 +57,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=4)
     parser.add_argument("--data", type=Path, help="default: 2 MB of the built-in corpus")
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder, interruptible():
+    with tempfile.TemporaryDirectory() as folder, stop_request():
         data = arguments.data or prepare(Path(folder))
         measure(arguments, data, RunDirectory(Path(folder) / "run"))
 

@@ -23,6 +23,7 @@ from benchmarks.turns import Spread, report, take_turns
 from electra_cli.batch import Batch
 from electra_cli.config import PretrainConfig
 from electra_cli.data.batches import Position, WindowReader, iter_batches
+from electra_cli.data.prepared import PreparedData, open_data
 from electra_cli.data.shards import (
     SHARD_TOKENS,
     ShardRecord,
@@ -34,12 +35,7 @@ from electra_cli.data.shards import (
 )
 from electra_cli.presets import load_preset
 from electra_cli.run_directory import RunDirectory
-from electra_cli.runs.session import (
-    PreparedData,
-    open_data,
-    open_session,
-    select_arithmetic,
-)
+from electra_cli.runs.session import open_session, select_arithmetic
 from electra_cli.runs.training_batches import TrainingBatches
 
 VOCAB_SIZE = 512  # tiny's own; the stream does not depend on it, larger ones make steps slower

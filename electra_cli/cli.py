@@ -14,7 +14,7 @@ import typer
 
 from electra_cli import __version__, console
 from electra_cli.errors import UserError
-from electra_cli.stopping import EXIT_INTERRUPTED
+from electra_cli.stopping import EXIT_STOPPED
 
 MAX_SHOWN_CHARS = 200  # of a file's name in a message
 USERS_TO_MEND = frozenset(
@@ -173,7 +173,7 @@ def train(
 
       electra train --preset large --set optim.adam_beta2=0.98 --dry-run
     """
-    from electra_cli.stopping import interruptible
+    from electra_cli.stopping import stop_request
 
     named = {
         "data.directory": data,
@@ -184,7 +184,7 @@ def train(
         "run.precision": precision,
         "run.device": device,
     }
-    with interruptible(max_minutes):  # from here on, so that a signal while torch loads counts
+    with stop_request(max_minutes):  # from here on, so that a signal while torch loads counts
         from electra_cli.commands.train import TrainOptions
         from electra_cli.commands.train import train as run
 
@@ -237,9 +237,9 @@ def resume(
 
       electra resume runs/first --verify
     """
-    from electra_cli.stopping import interruptible
+    from electra_cli.stopping import stop_request
 
-    with interruptible(max_minutes):
+    with stop_request(max_minutes):
         from electra_cli.commands import resume as command
 
         run = command.verify if verify else command.resume
@@ -374,4 +374,4 @@ def main(argv: Sequence[str] | None = None) -> None:
         )
         raise SystemExit(1) from None
     except KeyboardInterrupt:
-        raise SystemExit(EXIT_INTERRUPTED) from None
+        raise SystemExit(EXIT_STOPPED) from None

@@ -8,8 +8,9 @@ table 6).
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 from pydantic.fields import FieldInfo
@@ -23,6 +24,22 @@ MAX_WINDOWS = 2**24  # of a batch; data/masking.py numbers them with so many bit
 MAX_SEED = 2**63 - 1
 
 
+@dataclass(frozen=True)
+class Changeable:
+    """Marks an option that a resumed run may change: it says how, not what, is computed."""
+
+
+@dataclass(frozen=True)
+class NotSearched:
+    """Marks an option that `electra tune` may not vary, and says why."""
+
+    reason: str
+
+
+_NOT_LEARNED = NotSearched("it changes what is logged or kept, not what is learned")
+_SAME_RESULT = NotSearched("it changes nothing that is learned")
+
+
 class Section(BaseModel):
     """A group of options: frozen, and an unknown key is an error."""
 
@@ -30,7 +47,7 @@ class Section(BaseModel):
 
     @field_validator("*", mode="before")
     @classmethod
-    def _no_truth_for_a_number(cls, value: object, info: ValidationInfo) -> object:
+    def _reject_bool(cls, value: object, info: ValidationInfo) -> object:
         """Refuse `true` where a number stands, which pydantic would take for 1."""
         assert info.field_name is not None
         if isinstance(value, bool) and cls.model_fields[info.field_name].annotation is not bool:
@@ -45,7 +62,9 @@ def _as_utf8(text: str) -> str:
 class DataConfig(Section):
     """What is read, and how it is cut."""
 
-    directory: Path | None = Field(
+    directory: Annotated[
+        Path | None, Changeable(), NotSearched("all trials read the same text")
+    ] = Field(
         None, description="Folder made by `electra prepare`; null takes the only one under data/."
     )
     max_seq_length: int = Field(
@@ -112,8 +131,8 @@ class ModelConfig(Section):
     )
     tie_encoders: bool = Field(
         False,
-        description="Share all layers, too: one encoder with two heads "
-        "(needs generator_width and generator_depth 1).",
+        description="Also share all layers: one encoder with two heads "
+        "(needs generator_width 1 and generator_depth 1).",
     )
 
     @field_validator("generator_width", "generator_depth", mode="before")
@@ -174,7 +193,7 @@ ObjectiveName = Literal["electra", "mlm", "electra_masked_only", "replace_mlm", 
 class ObjectiveConfig(Section):
     """The pre-training task, with the authors' switches (configure_pretraining.py:32-64)."""
 
-    name: ObjectiveName = Field(
+    name: Annotated[ObjectiveName, NotSearched("the losses of objectives do not compare")] = Field(
         "electra",
         description="electra; mlm, a masked language model of the discriminator's size; or one of "
         "the paper's comparisons (its section 3.4): electra_masked_only, replace_mlm, "
@@ -228,14 +247,20 @@ class OptimConfig(Section):
     """AdamW without bias correction, warm-up times linear decay (authors' optimization.py)."""
 
     learning_rate: float = Field(2e-4, gt=0, description="Peak learning rate.")
-    num_warmup_steps: int = Field(
-        10_000, ge=0, le=MAX_STEPS, description="Steps of linear warm-up."
+    num_warmup_steps: Annotated[
+        int, NotSearched("search optim.warmup_fraction: trials have different numbers of steps")
+    ] = Field(10_000, ge=0, le=MAX_STEPS, description="Steps of linear warm-up.")
+    adam_beta1: float = Field(
+        0.9, ge=0, lt=1, description="AdamW beta1 (running mean of gradients)."
     )
-    adam_beta1: float = Field(0.9, ge=0, lt=1, description="Decay of the gradients' mean.")
-    adam_beta2: float = Field(0.999, ge=0, lt=1, description="Decay of their square's mean.")
-    adam_epsilon: float = Field(1e-6, gt=0, description="Added to the root of the second moment.")
+    adam_beta2: float = Field(
+        0.999, ge=0, lt=1, description="AdamW beta2 (running mean of squared gradients)."
+    )
+    adam_epsilon: float = Field(
+        1e-6, gt=0, description="AdamW epsilon, added to the root of the second moment."
+    )
     weight_decay: float = Field(
-        0.01, ge=0, description="Decay of all weights but biases and LayerNorm."
+        0.01, ge=0, description="Weight decay of all weights except biases and LayerNorm."
     )
     max_grad_norm: float | None = Field(
         1.0, gt=0, description="Clip the global norm of both networks; null turns it off."
@@ -245,63 +270,77 @@ class OptimConfig(Section):
 class RunConfig(Section):
     """How long, how large, how often, and on what."""
 
-    num_steps: int = Field(766_000, ge=1, le=MAX_STEPS, description="Optimizer steps in all.")
-    batch_size: int = Field(256, ge=1, le=MAX_WINDOWS, description="Windows an optimizer step.")
-    micro_batch_size: int | None = Field(
+    num_steps: Annotated[
+        int, NotSearched("it follows from the FLOPs that every trial may spend")
+    ] = Field(766_000, ge=1, le=MAX_STEPS, description="Total number of optimizer steps.")
+    batch_size: int = Field(256, ge=1, le=MAX_WINDOWS, description="Windows per optimizer step.")
+    micro_batch_size: Annotated[int | None, Changeable()] = Field(
         None,
         ge=1,
         le=MAX_WINDOWS,
-        description="Windows a forward pass, a divisor of batch_size; null takes the largest "
+        description="Windows per forward pass, a divisor of batch_size; null takes the largest "
         "that fits in memory.",
     )
-    seed: int = Field(
+    seed: Annotated[int, NotSearched("a lucky seed is no setting")] = Field(
         0, ge=0, le=MAX_SEED, description="Seed of weights, order, masks and samples."
     )
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
-        "auto", description="Arithmetic of matrix products; auto takes what the device is fast at."
+    precision: Annotated[Literal["auto", "fp32", "bf16", "fp16"], Changeable()] = Field(
+        "auto", description="Matmul precision; auto picks the fastest the device supports."
     )
-    device: str = Field("auto", description="auto, cpu, cuda, cuda:N or mps.")
-    gradient_checkpointing: bool = Field(
+    device: Annotated[str, Changeable(), _SAME_RESULT] = Field(
+        "auto", description="auto, cpu, cuda, cuda:N or mps."
+    )
+    gradient_checkpointing: Annotated[bool, Changeable()] = Field(
         False, description="Recompute activations in the backward pass: less memory, more time."
     )
-    compile: bool = Field(False, description="Compile both encoders with torch.compile (GPU).")
-    log_every: int = Field(
+    compile: Annotated[bool, Changeable(), _SAME_RESULT] = Field(
+        False, description="Compile both encoders with torch.compile (GPU)."
+    )
+    log_every: Annotated[int, Changeable(), _NOT_LEARNED] = Field(
         100, ge=1, le=MAX_STEPS, description="Steps between rows of training_log.csv."
     )
-    eval_every: int = Field(
+    eval_every: Annotated[int, Changeable(), _NOT_LEARNED] = Field(
         5_000,
         ge=1,
         le=MAX_STEPS,
         description="Steps between held-out evaluations; a multiple of log_every.",
     )
-    num_eval_windows: int = Field(
-        2_048, ge=1, le=MAX_WINDOWS, description="Held-out windows an evaluation, at the most."
+    num_eval_windows: Annotated[int, _NOT_LEARNED] = Field(
+        2_048, ge=1, le=MAX_WINDOWS, description="Maximum held-out windows per evaluation."
     )
-    save_every: int = Field(5_000, ge=1, le=MAX_STEPS, description="Steps between checkpoints.")
-    keep_checkpoints: int = Field(
-        3, ge=1, le=MAX_STEPS, description="Newest checkpoints that are kept."
+    save_every: Annotated[int, Changeable(), _NOT_LEARNED] = Field(
+        5_000, ge=1, le=MAX_STEPS, description="Steps between checkpoints."
     )
-    keep_every: int | None = Field(
+    keep_checkpoints: Annotated[int, Changeable(), _NOT_LEARNED] = Field(
+        3, ge=1, le=MAX_STEPS, description="Number of newest checkpoints to keep."
+    )
+    keep_every: Annotated[int | None, Changeable(), _NOT_LEARNED] = Field(
         None,
         ge=1,
         le=MAX_STEPS,
-        description="Keep the checkpoints of these steps, too; a multiple of save_every.",
+        description="Also keep checkpoints whose step is a multiple of this; a multiple of "
+        "save_every.",
     )
-    on_full_disk: Literal["stop", "continue"] = Field(
+    on_full_disk: Annotated[Literal["stop", "continue"], Changeable(), _SAME_RESULT] = Field(
         "stop",
-        description="When a row or a checkpoint finds no room: stop, or go on and try again later.",
+        description="When the disk is full: stop, or continue and try to write again later.",
     )
-    on_nonfinite: Literal["stop", "skip"] = Field(
+    on_nonfinite: Annotated[Literal["stop", "skip"], Changeable(), _NOT_LEARNED] = Field(
         "stop",
         description="When a loss is not finite: stop, or go back to the last checkpoint and skip "
         "the batch.",
     )
-    max_skipped_batches: int = Field(
+    max_skipped_batches: Annotated[int, Changeable(), _NOT_LEARNED] = Field(
         3,
         ge=1,
         le=MAX_STEPS,
-        description="Batches that on_nonfinite: skip passes over before it stops.",
+        description="Maximum number of batches that on_nonfinite: skip may skip.",
     )
+
+    @property
+    def windows_per_pass(self) -> int:
+        """Windows per forward pass: micro_batch_size, or the whole batch where it is null."""
+        return self.micro_batch_size or self.batch_size
 
     @model_validator(mode="after")
     def _divisible(self) -> "RunConfig":
@@ -330,6 +369,11 @@ class PretrainConfig(Section):
     optim: OptimConfig = OptimConfig()
     run: RunConfig = RunConfig()
 
+    def with_directory(self, directory: Path | None) -> "PretrainConfig":
+        """The same recipe for data in another folder."""
+        data = self.data.model_copy(update={"directory": directory})
+        return self.model_copy(update={"data": data})
+
     @model_validator(mode="after")
     def _fits(self) -> "PretrainConfig":
         if self.data.max_seq_length > self.model.max_position_embeddings:
@@ -340,27 +384,6 @@ class PretrainConfig(Section):
         return self
 
 
-# What says how a run is carried out, not what it computes: a resumed run may change it.
-CHANGEABLE_OPTIONS = frozenset(
-    {
-        "data.directory",  # its content may not change
-        "run.micro_batch_size",
-        "run.precision",
-        "run.device",
-        "run.gradient_checkpointing",
-        "run.compile",
-        "run.log_every",
-        "run.eval_every",
-        "run.save_every",
-        "run.keep_checkpoints",
-        "run.keep_every",
-        "run.on_full_disk",
-        "run.on_nonfinite",
-        "run.max_skipped_batches",
-    }
-)
-
-
 def iter_options() -> Iterator[tuple[str, FieldInfo]]:
     """Every option as `section.key`, in order."""
     for section, field in PretrainConfig.model_fields.items():
@@ -369,6 +392,18 @@ def iter_options() -> Iterator[tuple[str, FieldInfo]]:
         assert issubclass(section_class, Section)
         for key, option in section_class.model_fields.items():
             yield f"{section}.{key}", option
+
+
+def changeable_options() -> list[str]:
+    """The options that a resumed run may change, sorted."""
+    return sorted(name for name, option in iter_options() if Changeable() in option.metadata)
+
+
+def reason_not_searched(name: str) -> str | None:
+    """Why `electra tune` may not vary an option; None if it may."""
+    option = dict(iter_options()).get(name)
+    marks = [] if option is None else option.metadata
+    return next((mark.reason for mark in marks if isinstance(mark, NotSearched)), None)
 
 
 def option_table() -> str:

@@ -157,9 +157,13 @@ def _parse(text: str | bytes) -> Any:
 def save_preset(config: PretrainConfig, path: Path, comment: str) -> None:
     """Only what differs from the defaults, under a comment; whole or not at all."""
     defaults = PretrainConfig().model_dump(mode="json")
+    # Some defaults follow from the objective, and loading applies those.
+    objective = {"objective": {"name": config.objective.name}}
+    following = PretrainConfig.model_validate(objective).model_dump(mode="json")
     sections: dict[str, dict[str, Any]] = {}
     for section, options in config.model_dump(mode="json").items():
-        changed = {k: v for k, v in options.items() if v != defaults[section][k]}
+        usual = [defaults[section], following[section]]
+        changed = {k: v for k, v in options.items() if any(v != known[k] for known in usual)}
         if changed:
             sections[section] = changed
     lines = "".join(f"# {line}\n" for line in comment.splitlines())

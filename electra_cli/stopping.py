@@ -1,62 +1,119 @@
-"""A wish to stop (a signal, or the time that is up) which a command answers where it is safe.
+"""A stop request (signal or time limit), honoured at safe points.
 
 An exception raised wherever the signal happens to arrive may be lost: Python drops it inside an
-import, and torch's own code aborts the process on it.
+import, and torch's own code aborts the process on it. So a command asks, where it is safe to stop.
 """
 
+import atexit
+import os
 import signal
+import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from types import FrameType
+from typing import TypeVar
 
-EXIT_INTERRUPTED = 130
+EXIT_STOPPED = 130
+POLL_SECONDS = 0.2
 # Schedulers send SIGUSR1 some time before the limit, and SIGTERM at it.
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
+Result = TypeVar("Result")
 
-class Interruption:
+
+class StopRequest:
     """Whether the command was asked to stop, and by what."""
 
     def __init__(self, max_minutes: float | None = None) -> None:
         self.reason: str | None = None
         self._max_minutes = max_minutes
-        self._started = time.monotonic()  # no clock that anybody sets
+        self._started = time.monotonic()  # not the wall clock, which can be set
 
     @property
-    def requested(self) -> bool:
+    def is_made(self) -> bool:
         """A signal came, or the time is up."""
         minutes = (time.monotonic() - self._started) / 60
         if self.reason is None and self._max_minutes is not None and minutes >= self._max_minutes:
             self.reason = f"--max-minutes {self._max_minutes:g}"
         return self.reason is not None
 
-    def request(self, number: int, frame: FrameType | None) -> None:
+    def on_signal(self, number: int, frame: FrameType | None) -> None:
         """Signal handler: remember it. A SIGINT after any signal ends the process at once."""
         self.reason = self.reason or signal.Signals(number).name
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 
-    def check(self) -> None:
+    def raise_if_made(self) -> None:
         """Raise KeyboardInterrupt (exit code 130, see cli.main) if a stop was asked for."""
-        if self.requested:
+        if self.is_made:
             raise KeyboardInterrupt
 
 
-_active: Interruption | None = None
+_active: StopRequest | None = None
 
 
 @contextmanager
-def interruptible(max_minutes: float | None = None) -> Iterator[Interruption]:
+def stop_request(max_minutes: float | None = None) -> Iterator[StopRequest]:
     """Turn signals into a request. In the main thread only; an inner one is the outer one again."""
     global _active  # noqa: PLW0603 - signals belong to the process
     if _active is not None:
         yield _active
         return
-    _active = Interruption(max_minutes)
-    previous = {number: signal.signal(number, _active.request) for number in _SIGNALS}
+    _active = StopRequest(max_minutes)
+    previous = {number: signal.signal(number, _active.on_signal) for number in _SIGNALS}
     try:
         yield _active
     finally:
         _active = None
         for number, handler in previous.items():
             signal.signal(number, handler)
+
+
+def pause(seconds: float, stop: StopRequest) -> None:
+    """Sleep; KeyboardInterrupt as soon as a stop is asked for."""
+    until = time.monotonic() + seconds
+    while True:
+        stop.raise_if_made()
+        left = until - time.monotonic()
+        if left <= 0:
+            return
+        time.sleep(min(left, POLL_SECONDS))
+
+
+def wait_for(work: Callable[[], Result], stop: StopRequest) -> Result:
+    """What `work` returns or raises; KeyboardInterrupt as soon as a stop is asked for.
+
+    It goes on in a thread that dies with the process, so `work` must write nothing.
+    """
+    future: Future[Result] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(work())
+        except BaseException as error:
+            future.set_exception(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    while True:
+        try:
+            return future.result(timeout=POLL_SECONDS)
+        except TimeoutError:
+            if future.done():  # it ended just now, or the error is the work's own
+                return future.result()
+            if stop.is_made:
+                atexit.register(_exit_at_once, thread)
+            stop.raise_if_made()
+
+
+def _exit_at_once(thread: threading.Thread) -> None:
+    """Exit before interpreter shutdown: it segfaults while a native thread still runs.
+
+    With tokenizers one exit in ten did.
+    """
+    if thread.is_alive():
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(EXIT_STOPPED)

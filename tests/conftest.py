@@ -15,7 +15,7 @@ from flash_kernels import flash_kernels_on_cpu
 from whole_runs import finished, prepared, run_copy  # noqa: F401
 
 from electra_cli.config import PretrainConfig
-from electra_cli.data.batches import Vocabulary, WindowReader
+from electra_cli.data.batches import TokenRoles, WindowReader
 
 # Tiny shapes run fastest on one thread, and two test processes do not fight for two cores.
 torch.set_num_threads(1)
@@ -40,7 +40,7 @@ def random_documents(count: int, longest: int, vocab_size: int, seed: int) -> li
 
 VOCAB_SIZE = 200
 # 0 [PAD], 1 [UNK], 2 [CLS], 3 [SEP], 4 [MASK]; a third of the pieces go on with a word.
-VOCABULARY = Vocabulary(cls_id=2, sep_id=3, mask_id=4, begins_word=np.arange(VOCAB_SIZE) % 3 != 0)
+TOKEN_ROLES = TokenRoles(cls_id=2, sep_id=3, mask_id=4, begins_word=np.arange(VOCAB_SIZE) % 3 != 0)
 
 
 def tiny_config(**sections: dict[str, object]) -> PretrainConfig:
@@ -67,7 +67,7 @@ def tiny_config(**sections: dict[str, object]) -> PretrainConfig:
 
 def tiny_reader(config: PretrainConfig, seed: int = 0) -> WindowReader:
     tokens = MemoryTokens(random_documents(40, 120, VOCAB_SIZE, seed))
-    return WindowReader(tokens, VOCABULARY, config.data, config.objective.mask_fraction, seed)
+    return WindowReader(tokens, TOKEN_ROLES, config.data, config.objective.mask_fraction, seed)
 
 
 @pytest.fixture

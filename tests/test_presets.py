@@ -1,8 +1,22 @@
 import pytest
 
-from electra_cli.config import PretrainConfig, iter_options, option_table
+from electra_cli.config import (
+    PretrainConfig,
+    changeable_options,
+    iter_options,
+    option_table,
+    reason_not_searched,
+)
 from electra_cli.errors import ConfigError
-from electra_cli.presets import load_config, load_preset, preset_folder, preset_names, save_config
+from electra_cli.presets import (
+    load_config,
+    load_preset,
+    preset_folder,
+    preset_names,
+    save_config,
+    save_preset,
+    with_options,
+)
 
 PRESETS = ["base", "large", "small", "small++", "tiny"]
 
@@ -64,8 +78,8 @@ def test_set_reaches_every_option():
         ("optim.learning_rate", "there is no =", "section.key=value"),
         ("optim.learning_rate=-1", "optim.learning_rate = -1", "Peak learning rate"),
         ("optim.learning_rate=fast", "'fast'", "Peak learning rate"),
-        ("run.batch_size=1.5", "run.batch_size = 1.5", "Windows an optimizer step"),
-        ("run.precision=fp8", "'fp8'", "Arithmetic"),
+        ("run.batch_size=1.5", "run.batch_size = 1.5", "Windows per optimizer step"),
+        ("run.precision=fp8", "'fp8'", "Matmul precision"),
         ("data.max_seq_length=1024", "max_position_embeddings 512", "--set"),
         ("run.micro_batch_size=7", "no multiple", "--set"),
         ("model.hidden_size=100", "no multiple", "--set"),
@@ -126,3 +140,18 @@ def test_a_saved_config_is_the_same_when_read(tmp_path, name):
 def test_the_option_table_has_every_option():
     table = option_table()
     assert all(f"`{name}`" in table for name, _ in iter_options())
+
+
+def test_a_saved_preset_keeps_a_weight_that_is_only_the_usual_one_elsewhere(tmp_path):
+    config = load_preset("tiny", {"objective.name": "replace_mlm"})
+    changed = with_options(config, {"objective.discriminator_loss_weight": 50}, "test")
+    save_preset(changed, tmp_path / "saved.yaml", "")
+    assert load_preset(str(tmp_path / "saved.yaml")) == changed
+
+
+def test_what_may_change_on_resume_and_be_searched_stands_at_the_option():
+    changeable = changeable_options()
+    assert "run.micro_batch_size" in changeable
+    assert "optim.learning_rate" not in changeable
+    assert reason_not_searched("run.seed") == "a lucky seed is no setting"
+    assert reason_not_searched("optim.learning_rate") is None

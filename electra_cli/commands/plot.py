@@ -14,8 +14,7 @@ from electra_cli.plotting.page import write_page
 from electra_cli.plotting.run_log import RunLog, read_run
 from electra_cli.presets import load_options
 from electra_cli.run_directory import NoRowsError, RunDirectory
-from electra_cli.stopping import Interruption, interruptible
-from electra_cli.waiting import pause
+from electra_cli.stopping import StopRequest, pause, stop_request
 
 # How often a watched run is looked at, and how often its page in the browser is read anew.
 _LOOK_EVERY_SECONDS = 1.0
@@ -47,8 +46,8 @@ def plot(options: PlotOptions) -> None:
         _check_folder(folder)
     page = options.out or RunDirectory(folders[0] if len(folders) == 1 else Path()).page
     if options.watch:
-        with interruptible() as interruption:
-            _watch(folders, page, options, interruption)
+        with stop_request() as stop:
+            _watch(folders, page, options, stop)
         return
     for path in _draw(_Reader(folders).read_all(), page, options.png):
         console.result(path)
@@ -56,9 +55,7 @@ def plot(options: PlotOptions) -> None:
         _open(page)
 
 
-def _watch(
-    folders: Sequence[Path], page: Path, options: PlotOptions, interruption: Interruption
-) -> None:
+def _watch(folders: Sequence[Path], page: Path, options: PlotOptions, stop: StopRequest) -> None:
     """Draw anew whenever a run has changed, until Ctrl-C; at the end a page that stays."""
     reader = _Reader(folders)
     state, logs = None, None
@@ -82,7 +79,7 @@ def _watch(
                     logs = read
                 state = now
             took = time.monotonic() - began
-            pause(max(_LOOK_EVERY_SECONDS, _PAUSE_FACTOR * took), interruption)
+            pause(max(_LOOK_EVERY_SECONDS, _PAUSE_FACTOR * took), stop)
     except KeyboardInterrupt:
         if logs is not None:
             _draw(logs, page, options.png)

@@ -36,8 +36,7 @@ from electra_cli.preparing.sources import Source, SourceOptions, open_source
 from electra_cli.preparing.statistics import build_report, unigram_entropy
 from electra_cli.preparing.summary import show_report
 from electra_cli.preparing.vocabulary import sample_texts, train_tokenizer
-from electra_cli.stopping import Interruption, interruptible
-from electra_cli.waiting import wait_for
+from electra_cli.stopping import StopRequest, stop_request, wait_for
 
 VOCAB_SIZE = 30_522  # BERT's and ELECTRA's
 # The built-in corpus serves the `tiny` preset. A small model leaves the plateau of the unigram
@@ -97,12 +96,12 @@ def run(options: PrepareOptions, *, shard_tokens: int = SHARD_TOKENS) -> None:
         shard_tokens=shard_tokens,
     )
     directory = options.out or Path("data") / source.name
-    with explained_stops(directory), interruptible() as interruption:
+    with explained_stops(directory), stop_request() as stop:
         if not is_finished(directory, settings):
             claim(directory, settings)  # before anything is written into a folder of the user's
             with held(directory):
                 if not is_finished(directory, settings):  # by the process that held it
-                    _prepare(source, given, directory, settings, options.workers, interruption)
+                    _prepare(source, given, directory, settings, options.workers, stop)
         else:
             (directory / PROGRESS_NAME).unlink(missing_ok=True)  # killed between the last two steps
             console.talk(f"{directory} is there already, made from this source with these settings")
@@ -116,21 +115,21 @@ def _prepare(
     directory: Path,
     settings: PrepareSettings,
     workers: int | None,
-    interruption: Interruption,
+    stop: StopRequest,
 ) -> None:
     """Tokenizer, shards, manifest: each is whole before the next begins."""
     progress = claim(directory, settings)
     if (directory / TOKENIZER_NAME).exists():
         tokenizer = load_tokenizer(directory / TOKENIZER_NAME)
     else:
-        chosen = _train_tokenizer(source, settings, interruption) if given is None else given
+        chosen = _train_tokenizer(source, settings, stop) if given is None else given
         tokenizer = begin(directory, progress, chosen)
-        interruption.check()
+        stop.raise_if_made()
     if progress.tally.documents:
         console.talk(f"{directory}: going on after {progress.tally.documents:,} documents")
     encoder = _checked_encoder(source, tokenizer)
     preparation = ShardPreparation(directory, encoder, progress, workers)
-    with _progress_of(source, "tokenizing", interruption) as on_batch:
+    with _progress_of(source, "tokenizing", stop) as on_batch:
         progress = preparation.run(source.documents(), on_batch)
     if not count_split(progress.shards, "train")[0]:
         tally = progress.tally
@@ -167,20 +166,18 @@ def _checked_encoder(source: Source, tokenizer: Tokenizer) -> TextEncoder:
     return encoder
 
 
-def _train_tokenizer(
-    source: Source, settings: PrepareSettings, interruption: Interruption
-) -> Tokenizer:
+def _train_tokenizer(source: Source, settings: PrepareSettings, stop: StopRequest) -> Tokenizer:
     assert settings.vocab_size is not None
     assert settings.cased is not None
     is_measured = source.total_bytes() is not None  # what streams from the network is not
     range_bytes = SAMPLED_RANGE_BYTES if is_measured else SAMPLE_CHARS
-    with _progress_of(source, "reading a sample", interruption) as on_batch:
+    with _progress_of(source, "reading a sample", stop) as on_batch:
         texts = sample_texts(_first_documents(source, range_bytes, on_batch), SAMPLE_CHARS)
     size = sum(map(len, texts))
     console.talk(f"learning {settings.vocab_size:,} word pieces from {size:,} characters")
     vocab_size, cased = settings.vocab_size, settings.cased
     with console.progress("learning", None):
-        return wait_for(lambda: train_tokenizer(texts, vocab_size, cased), interruption)
+        return wait_for(lambda: train_tokenizer(texts, vocab_size, cased), stop)
 
 
 def _first_documents(source: Source, num_bytes: int, on_batch: Callable[[], None]) -> Iterator[str]:
@@ -194,14 +191,14 @@ def _first_documents(source: Source, num_bytes: int, on_batch: Callable[[], None
 
 @contextmanager
 def _progress_of(
-    source: Source, description: str, interruption: Interruption
+    source: Source, description: str, stop: StopRequest
 ) -> Iterator[Callable[[], None]]:
     """A progress line for one reading of the source; each call draws it, and may stop there."""
     began = time.monotonic()
     with console.progress(description, source.total_bytes()) as line:
 
         def draw() -> None:
-            interruption.check()
+            stop.raise_if_made()
             megabytes = source.counts.text_bytes / 1e6
             rate = megabytes / (time.monotonic() - began)
             line.update(

@@ -7,7 +7,8 @@ from typing import Any
 import torch
 
 from electra_cli import console
-from electra_cli.config import CHANGEABLE_OPTIONS, PretrainConfig, iter_options
+from electra_cli.config import PretrainConfig, changeable_options, iter_options
+from electra_cli.data.prepared import PreparedData, open_data
 from electra_cli.errors import ConfigError, DataError, RunError
 from electra_cli.presets import load_config, load_preset, save_config
 from electra_cli.run_directory import RunDirectory
@@ -17,15 +18,13 @@ from electra_cli.runs.micro_batch import fit_micro_batch
 from electra_cli.runs.records import note, written
 from electra_cli.runs.run_lock import locked
 from electra_cli.runs.session import (
-    PreparedData,
     Session,
     count_model_parameters,
     open_checkpoints,
-    open_data,
     open_session,
     select_arithmetic,
 )
-from electra_cli.stopping import interruptible
+from electra_cli.stopping import stop_request
 from electra_cli.training.checkpoint import CheckpointManager, Loaded
 from electra_cli.training.device import Precision
 from electra_cli.training.trainer import TrainingState
@@ -113,8 +112,7 @@ def _open_run(
     config = load_preset(str(run.config), assignments=options.assignments)
     assert config.data.directory is not None  # train saved it resolved
     directory = config.data.directory.resolve()
-    section = config.data.model_copy(update={"directory": directory})
-    config = config.model_copy(update={"data": section})
+    config = config.with_directory(directory)
     device, precision = select_arithmetic(config)
     data = open_data(directory)
     _, num_parameters = count_model_parameters(config, data.manifest.vocab_size)
@@ -162,12 +160,12 @@ def _refuse_changes(state: TrainingState, config: PretrainConfig, data: Prepared
 
 
 def _refuse_other_options(saved: dict[str, Any], config: PretrainConfig) -> None:
+    changeable = changeable_options()
     for name, old, new in _changes(saved, config):
-        if name not in CHANGEABLE_OPTIONS:
+        if name not in changeable:
             raise ConfigError(
                 f"{name} is {new}, this run was trained with {old}; it cannot change within a run",
-                hint="set it back, or start a new run; these may change: "
-                + ", ".join(sorted(CHANGEABLE_OPTIONS)),
+                hint="set it back, or start a new run; these may change: " + ", ".join(changeable),
             )
 
 
@@ -208,11 +206,11 @@ def _go_back(session: Session, step: int, state: TrainingState | None) -> None:
 def _repeat(session: Session, last: int, log_every: int) -> TrainingState:
     """Train to step `last` as the loop did, without a trace in the run."""
     trainer, batches = session.trainer, session.batches
-    with interruptible() as interruption:
+    with stop_request() as stop:
         for step in trainer.steps(batches, until=last):
             if step % log_every == 0 or step == session.config.run.num_steps:
                 trainer.flush(batches.position.epochs)
-            interruption.check()
+            stop.raise_if_made()
     state = trainer.state()
     return TrainingState(state.tensors, {**state.values, **batches.state()})
 

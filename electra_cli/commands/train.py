@@ -12,6 +12,7 @@ import torch
 
 from electra_cli import console
 from electra_cli.config import PretrainConfig
+from electra_cli.data.prepared import find_data, open_data, prepared_folders
 from electra_cli.disk import sync_to_disk
 from electra_cli.errors import RunError
 from electra_cli.presets import load_preset, save_config
@@ -24,10 +25,7 @@ from electra_cli.runs.records import RunRecords
 from electra_cli.runs.run_lock import locked
 from electra_cli.runs.session import (
     count_model_parameters,
-    find_data,
-    open_data,
     open_session,
-    prepared_folders,
     select_arithmetic,
     write_environment,
 )
@@ -57,8 +55,7 @@ def train(options: TrainOptions) -> None:
     # A dry run needs no data; any other run does.
     if not options.dry_run or config.data.directory is not None or prepared_folders():
         directory = find_data(config.data.directory).resolve()
-        section = config.data.model_copy(update={"directory": directory})
-        config = config.model_copy(update={"data": section})
+        config = config.with_directory(directory)
         data = open_data(directory)
     vocab_size = _USUAL_VOCABULARY if data is None else data.manifest.vocab_size
     _, num_parameters = count_model_parameters(config, vocab_size)

@@ -11,16 +11,12 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from electra_cli import console
 from electra_cli.data.batches import evaluation_batches
+from electra_cli.data.prepared import find_data, open_data
 from electra_cli.errors import ConfigError, DataError, RunError
 from electra_cli.presets import load_preset, load_tune_section
 from electra_cli.runs.micro_batch import fit_micro_batch
 from electra_cli.runs.plan import format_duration, measure_run
-from electra_cli.runs.session import (
-    count_model_parameters,
-    find_data,
-    open_data,
-    select_arithmetic,
-)
+from electra_cli.runs.session import count_model_parameters, select_arithmetic
 from electra_cli.tuning.metric import select_metric
 from electra_cli.tuning.report import (
     BEST_NAME,

@@ -2,8 +2,6 @@
 
 # Shapes: B windows of a batch, C tokens of their contents, T tokens with special ones.
 
-import queue
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
@@ -18,9 +16,8 @@ from electra_cli.data.counter_random import Purpose, permute, uniform
 from electra_cli.data.masking import choose_masked, count_masked, sample_noise, shows_mask
 from electra_cli.data.windows import WindowTable, cut_segments, is_single_segment
 
-PREFETCHED_BATCHES = 4
-# The order of so many windows is drawn at once: a few cost as much as hundreds.
-_ORDERED_WINDOWS = 4_096
+# Permute this many windows at once: numpy's call overhead is fixed.
+_PERMUTED_WINDOWS = 4_096
 
 
 class Tokens(Protocol):
@@ -33,8 +30,8 @@ class Tokens(Protocol):
 
 
 @dataclass(frozen=True)
-class Vocabulary:
-    """What making batches needs to know of the tokenizer."""
+class TokenRoles:
+    """The ids that making batches needs: special ones, and which begin a word."""
 
     cls_id: int
     sep_id: int
@@ -62,13 +59,13 @@ class WindowReader:
     def __init__(
         self,
         tokens: Tokens,
-        vocabulary: Vocabulary,
+        token_roles: TokenRoles,
         data: DataConfig,
         mask_fraction: float,
         seed: int,
     ) -> None:
         self._tokens = tokens
-        self._vocabulary = vocabulary
+        self._token_roles = token_roles
         self._data = data
         self._mask_fraction = mask_fraction
         self._seed = seed
@@ -103,7 +100,7 @@ class WindowReader:
         """Windows by start and content length [B] -> [CLS] A [SEP] B [SEP], one after another."""
         content = self._tokens.gather(starts, lengths)
         cut = cut_segments(
-            self._vocabulary.begins_word[content],
+            self._token_roles.begins_word[content],
             lengths,
             is_single_segment(starts, self._data, self._seed, epoch),
             uniform(self._seed, Purpose.SEGMENT_CUT, epoch, starts),
@@ -116,8 +113,8 @@ class WindowReader:
         in_second = within >= np.repeat(cut, lengths)
         place = np.repeat(cu_seqlens[:-1] + 1, lengths) + within + in_second
 
-        input_ids = np.full(cu_seqlens[-1], self._vocabulary.sep_id)
-        input_ids[cu_seqlens[:-1]] = self._vocabulary.cls_id
+        input_ids = np.full(cu_seqlens[-1], self._token_roles.sep_id)
+        input_ids[cu_seqlens[:-1]] = self._token_roles.cls_id
         input_ids[place] = content
         position_ids = np.arange(cu_seqlens[-1]) - np.repeat(cu_seqlens[:-1], packed_lengths)
         token_type_ids = position_ids > np.repeat(cut + 1, packed_lengths)
@@ -125,7 +122,7 @@ class WindowReader:
         counts = count_masked(packed_lengths, self._mask_fraction, self._data.max_seq_length)
         chosen = choose_masked(starts, lengths, np.minimum(counts, lengths), self._seed, epoch)
         slot = (np.repeat(starts, lengths)[chosen], within[chosen], self._seed, epoch)
-        masked_ids = np.where(shows_mask(*slot), self._vocabulary.mask_id, content[chosen])
+        masked_ids = np.where(shows_mask(*slot), self._token_roles.mask_id, content[chosen])
         documents = np.searchsorted(self._tokens.offsets, starts, side="right") - 1
         return Batch(
             input_ids=torch.from_numpy(input_ids),
@@ -173,7 +170,7 @@ def iter_batches(
     Every batch has `batch_size` windows: at an epoch's end the next epoch fills it up.
     """
     epoch, index = position.epoch, position.index
-    ahead = max(1, _ORDERED_WINDOWS // batch_size) * batch_size
+    ahead = max(1, _PERMUTED_WINDOWS // batch_size) * batch_size
     order = np.zeros(0, dtype=np.int64)  # the windows from place `index` on
     while True:
         parts: list[Batch] = []
@@ -198,46 +195,3 @@ def evaluation_batches(reader: WindowReader, num_windows: int, batch_size: int) 
         reader.read_windows(0, order[first : first + batch_size])
         for first in range(0, len(order), batch_size)
     ]
-
-
-class Prefetcher:
-    """Makes the next batches in a thread; an error there is raised in the reader's thread."""
-
-    def __init__(self, batches: Iterator[tuple[Batch, Position]]) -> None:
-        self._queue: queue.Queue[tuple[Batch, Position] | BaseException] = queue.Queue(
-            PREFETCHED_BATCHES
-        )
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._fill, args=(batches,), daemon=True)
-        self._thread.start()
-
-    def _fill(self, batches: Iterator[tuple[Batch, Position]]) -> None:
-        try:
-            for item in batches:
-                self._put(item)
-                if self._stopped.is_set():
-                    return
-        except BaseException as error:
-            self._put(error)
-
-    def _put(self, item: tuple[Batch, Position] | BaseException) -> None:
-        while not self._stopped.is_set():
-            try:
-                self._queue.put(item, timeout=0.1)
-                return
-            except queue.Full:
-                continue
-
-    def __iter__(self) -> Iterator[tuple[Batch, Position]]:
-        return self
-
-    def __next__(self) -> tuple[Batch, Position]:
-        item = self._queue.get()
-        if isinstance(item, BaseException):
-            raise item
-        return item
-
-    def close(self) -> None:
-        """Stop the thread."""
-        self._stopped.set()
-        self._thread.join()

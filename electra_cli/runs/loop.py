@@ -12,7 +12,7 @@ from electra_cli.runs.progress import TrainingReport
 from electra_cli.runs.records import RunRecords, note, written
 from electra_cli.runs.session import Session
 from electra_cli.runs.skip_batch import skip_batch
-from electra_cli.stopping import Interruption, interruptible
+from electra_cli.stopping import StopRequest, stop_request
 
 OnLogged = Callable[[StepMetrics, EvalMetrics | None], None]
 
@@ -29,10 +29,10 @@ def train_to_end(session: Session) -> None:
         raise
     finally:
         session.close()
-    with interruptible() as interruption, written(run.root):
+    with stop_request() as stop, written(run.root):
         encoder = export_models(session)
-        if interruption.requested:
-            _stop(session, interruption, "trained to the end, but not all is exported")
+        if stop.is_made:
+            _stop(session, stop, "trained to the end, but not all is exported")
         draw_curves(run)
     console.talk(f"the trained encoder: {encoder}")
     console.result(run.root)
@@ -47,15 +47,15 @@ def train_loop(session: Session, on_logged: OnLogged | None = None) -> None:
     """
     if not session.evaluation:
         console.warn("no document is held out, so nothing is evaluated", "prepare more text")
-    with interruptible() as interruption:
+    with stop_request() as stop:
         while True:
             try:
-                return _take_steps(session, interruption, on_logged)
+                return _take_steps(session, stop, on_logged)
             except NonFiniteError as error:
                 skip_batch(session, error)
 
 
-def _take_steps(session: Session, interruption: Interruption, on_logged: OnLogged | None) -> None:
+def _take_steps(session: Session, stop: StopRequest, on_logged: OnLogged | None) -> None:
     """Steps, and every so often a row of the log, an evaluation, a checkpoint."""
     config, trainer, records = session.config.run, session.trainer, RunRecords(session)
     with console.progress("training", total=config.num_steps) as line:
@@ -76,9 +76,9 @@ def _take_steps(session: Session, interruption: Interruption, on_logged: OnLogge
                 if on_logged is not None:
                     on_logged(metrics, validation)
             report.stepped(step)
-            if interruption.requested and not is_last:
+            if stop.is_made and not is_last:
                 records.save_now()
-                _stop(session, interruption, f"stopped and saved at step {step:,}")
+                _stop(session, stop, f"stopped and saved at step {step:,}")
             if step % config.save_every == 0 or is_last:
                 records.save()
             records.check()
@@ -93,9 +93,9 @@ def warn_about(run: RunDirectory | None, step: int, warnings: Iterable[HealthWar
             note(run, step, "warning", warning.problem, warning.key)
 
 
-def _stop(session: Session, interruption: Interruption, how: str) -> None:
+def _stop(session: Session, stop: StopRequest, how: str) -> None:
     """Say so, and raise KeyboardInterrupt."""
-    note(session.run, session.trainer.step, "stopped", f"{interruption.reason}: {how}")
-    console.talk(f"{interruption.reason}: {how}")
+    note(session.run, session.trainer.step, "stopped", f"{stop.reason}: {how}")
+    console.talk(f"{stop.reason}: {how}")
     console.hint(f"go on with: electra resume {session.run.root}")
-    interruption.check()
+    stop.raise_if_made()

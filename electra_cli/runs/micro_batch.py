@@ -87,7 +87,7 @@ def fit_micro_batch(
         config = config.model_copy(
             update={"run": run.model_copy(update={"micro_batch_size": chosen})}
         )
-    micro_batch_size = config.run.micro_batch_size or run.batch_size
+    micro_batch_size = config.run.windows_per_pass
     needed = estimate_bytes(
         config, num_parameters, micro_batch_size, device.type, precision, has_flash
     )

@@ -7,10 +7,11 @@ import torch
 
 from electra_cli import console
 from electra_cli.config import PretrainConfig
+from electra_cli.data.prepared import PreparedData
 from electra_cli.errors import DataError
 from electra_cli.model.cost.flops import authors_training_flops, training_flops
 from electra_cli.runs.micro_batch import estimate_bytes, runs_flash_attention
-from electra_cli.runs.session import PreparedData, count_model_parameters
+from electra_cli.runs.session import count_model_parameters
 from electra_cli.training.device import Precision, autocast, memory_bytes
 
 # Half of what bare matrix products reach: the rest of a step is memory traffic.
@@ -95,7 +96,7 @@ def show_plan(
     rate = matrix_flops_per_second(device, precision)
     seconds = size.total_flops / (rate * _USUAL_UTILISATION)
     epochs = "no data yet" if size.num_epochs is None else f"{size.num_epochs:,.2f}"
-    micro_batch_size = run.micro_batch_size or run.batch_size
+    micro_batch_size = run.windows_per_pass
     needed = estimate_bytes(
         config,
         size.total_parameters,

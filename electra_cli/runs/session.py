@@ -1,10 +1,9 @@
 """A run's parts, wired together: data, model, trainer, checkpoints."""
 
-import hashlib
 import json
 import platform
 import subprocess
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
@@ -13,22 +12,8 @@ import torch
 import electra_cli
 from electra_cli.batch import Batch
 from electra_cli.config import PretrainConfig
-from electra_cli.data.batches import (
-    Vocabulary,
-    WindowReader,
-    evaluation_batches,
-)
-from electra_cli.data.shards import (
-    MANIFEST_NAME,
-    TOKENIZER_NAME,
-    ShardManifest,
-    Split,
-    load_manifest,
-    open_shards,
-    verify_shards,
-)
-from electra_cli.data.tokenizer import fingerprint, load_tokenizer, word_starts
-from electra_cli.errors import DataError
+from electra_cli.data.batches import evaluation_batches
+from electra_cli.data.prepared import PreparedData
 from electra_cli.model.cost.flops import training_flops
 from electra_cli.model.networks import count_parameters
 from electra_cli.model.objectives.electra import Pretrainer
@@ -42,91 +27,6 @@ from electra_cli.training.device import (
     select_precision,
 )
 from electra_cli.training.trainer import Trainer, TrainingState
-
-DATA_FOLDER = Path("data")
-
-
-@dataclass(frozen=True)
-class PreparedData:
-    """A folder made by `electra prepare`, opened."""
-
-    directory: Path
-    manifest: ShardManifest
-    vocabulary: Vocabulary
-    pad_id: int
-    _readers: dict[Split, tuple[object, WindowReader]] = field(default_factory=dict, repr=False)
-
-    @property
-    def tokenizer_directory(self) -> Path:
-        """The tokenizer that the shards were made with."""
-        return self.directory / TOKENIZER_NAME
-
-    @property
-    def sha256(self) -> str:
-        """Fingerprint of the shards' content."""
-        checksums = [(shard.name, shard.sha256) for shard in self.manifest.shards]
-        return hashlib.sha256(json.dumps(checksums).encode()).hexdigest()
-
-    def reader(self, split: Split, config: PretrainConfig) -> WindowReader:
-        """Windows of one split, cut as `config` says.
-
-        The same settings again give the same reader: to cut a billion tokens takes seconds.
-        """
-        settings = (config.data, config.objective.mask_fraction, config.run.seed)
-        known, reader = self._readers.get(split, (None, None))
-        if reader is None or known != settings:
-            shards = open_shards(self.directory, self.manifest, split)
-            reader = WindowReader(shards, self.vocabulary, *settings)
-            self._readers[split] = (settings, reader)
-        return reader
-
-
-def prepared_folders() -> list[Path]:
-    """Finished folders under data/."""
-    return sorted(path.parent for path in DATA_FOLDER.glob(f"*/{MANIFEST_NAME}"))
-
-
-def find_data(directory: Path | None) -> Path:
-    """The folder that was named, or the only prepared one under data/."""
-    if directory is not None:
-        return directory
-    prepared = prepared_folders()
-    if not prepared:
-        raise DataError(
-            f"there is no prepared data under {DATA_FOLDER}/", hint="electra prepare [SOURCE]..."
-        )
-    if len(prepared) > 1:
-        listed = ", ".join(str(path) for path in prepared)
-        raise DataError(
-            f"there are several prepared folders: {listed}", hint="name one: --data DIR"
-        )
-    return prepared[0]
-
-
-def open_data(directory: Path) -> PreparedData:
-    """Open a prepared folder. Raises DataError if it is unfinished, damaged or inconsistent.
-
-    Every shard is read once, about 1 GB (500 million tokens) a second and core where the disk
-    keeps up: seconds against days, and no run ever trains on a flipped bit. Sizes and times of
-    files would not show one.
-    """
-    manifest = load_manifest(directory)
-    verify_shards(directory, manifest)
-    tokenizer = load_tokenizer(directory / TOKENIZER_NAME)
-    found = fingerprint(tokenizer)
-    if found != manifest.tokenizer_sha256:
-        raise DataError(
-            f"{directory / TOKENIZER_NAME} has fingerprint {found[:12]}, the shards were made with "
-            f"{manifest.tokenizer_sha256[:12]}",
-            hint="put the right tokenizer back, or prepare the data again with --out NEW_DIR",
-        )
-    vocabulary = Vocabulary(
-        cls_id=tokenizer.cls_token_id,
-        sep_id=tokenizer.sep_token_id,
-        mask_id=tokenizer.mask_token_id,
-        begins_word=word_starts(tokenizer),
-    )
-    return PreparedData(directory, manifest, vocabulary, tokenizer.pad_token_id)
 
 
 def build_model(config: PretrainConfig, vocab_size: int, pad_id: int) -> Pretrainer:
@@ -174,7 +74,7 @@ def open_session(
     if state is not None:
         trainer.load_state(state)
     held_out = data.reader("validation", config)
-    micro_batch_size = config.run.micro_batch_size or config.run.batch_size
+    micro_batch_size = config.run.windows_per_pass
     return Session(
         run=run,
         config=config,

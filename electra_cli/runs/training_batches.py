@@ -7,7 +7,8 @@ from typing import Any
 import torch
 
 from electra_cli.batch import Batch
-from electra_cli.data.batches import Position, Prefetcher, WindowReader, iter_batches
+from electra_cli.data.batches import Position, WindowReader, iter_batches
+from electra_cli.data.prefetch import Prefetcher
 
 
 class TrainingBatches:

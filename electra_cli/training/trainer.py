@@ -90,7 +90,7 @@ class Trainer:
             group["lr"] = rate
         self._optimizer.zero_grad(set_to_none=True)
         finite = torch.ones((), dtype=torch.bool, device=self.device)
-        for part in batch.split(run.micro_batch_size or run.batch_size):
+        for part in batch.split(run.windows_per_pass):
             with autocast(self.device, self._precision):
                 output = self.model(
                     part.to(self.device), batch.num_masked, batch.num_tokens, self._backward

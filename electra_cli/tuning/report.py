@@ -92,8 +92,7 @@ def _write_best(search: Search, best: FrozenTrial) -> None:
     figures, preset = best.user_attrs[FIGURES], search.preset
     values = {} if best.user_attrs.get(IS_PRESET) else dict(best.params)
     config = apply_values(preset, values, figures["num_steps"])
-    data = config.data.model_copy(update={"directory": None})
-    config = config.model_copy(update={"data": data})
+    config = config.with_directory(None)
     lines = [
         f"Trial {best.number} of study {search.study.study_name}: "
         f"{search.metric_name} {best.value:.4g} after {figures['num_steps']:,} steps",

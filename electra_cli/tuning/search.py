@@ -11,10 +11,10 @@ from optuna.trial import TrialState
 
 from electra_cli.batch import Batch
 from electra_cli.config import PretrainConfig
+from electra_cli.data.prepared import PreparedData
 from electra_cli.errors import DataError
 from electra_cli.model.objectives.electra import ElectraPretrainer
 from electra_cli.run_directory import RunDirectory
-from electra_cli.runs.session import PreparedData
 from electra_cli.training.device import Precision
 from electra_cli.tuning.metric import Metric
 from electra_cli.tuning.space import SearchSpace

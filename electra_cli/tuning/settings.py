@@ -3,9 +3,9 @@
 from typing import Any
 
 from electra_cli.config import PretrainConfig
+from electra_cli.data.prepared import PreparedData
 from electra_cli.presets import with_options
 from electra_cli.runs.plan import measure_run
-from electra_cli.runs.session import PreparedData
 from electra_cli.tuning.space import apply_values
 from electra_cli.tuning.study import NUM_SHARES
 

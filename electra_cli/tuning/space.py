@@ -8,32 +8,13 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from electra_cli.config import PretrainConfig
+from electra_cli.config import PretrainConfig, reason_not_searched
 from electra_cli.errors import ConfigError
 from electra_cli.presets import with_options
 
 # Not an option of a run: its steps differ from trial to trial, and their warm-up with them.
 WARMUP_FRACTION = "optim.warmup_fraction"
 
-_FOLLOWS = "it changes what is logged or kept, not what is learned"
-_FIXED = {
-    "data.directory": "all trials read the same text",
-    "run.num_steps": "it follows from the FLOPs that every trial may spend",
-    "optim.num_warmup_steps": f"search {WARMUP_FRACTION}: trials have different numbers of steps",
-    "objective.name": "the losses of objectives do not compare",
-    "run.seed": "a lucky seed is no setting",
-    "run.log_every": _FOLLOWS,
-    "run.eval_every": _FOLLOWS,
-    "run.num_eval_windows": _FOLLOWS,
-    "run.save_every": _FOLLOWS,
-    "run.keep_checkpoints": _FOLLOWS,
-    "run.keep_every": _FOLLOWS,
-    "run.on_nonfinite": _FOLLOWS,
-    "run.max_skipped_batches": _FOLLOWS,
-    "run.on_full_disk": "it changes nothing that is learned",
-    "run.device": "it changes nothing that is learned",
-    "run.compile": "it changes nothing that is learned",
-}
 # Generators as shares of the discriminator's width; the paper's best are a quarter to a half.
 _GENERATOR_WIDTHS = (1 / 6, 1 / 4, 1 / 3, 1 / 2, 3 / 4, 1.0)
 _BATCH_SIZE_FACTORS = (0.25, 0.5, 1.0, 2.0)
@@ -174,9 +155,10 @@ def _possible(name: str, entry: Any, preset: PretrainConfig) -> Any:
 
 
 def _parse_entry(name: str, entry: Any, preset: PretrainConfig) -> Parameter:
-    if name in _FIXED:
+    reason = reason_not_searched(name)
+    if reason is not None:
         raise ConfigError(
-            f"tune: {name} cannot be searched: {_FIXED[name]}", hint="leave it out of tune:"
+            f"tune: {name} cannot be searched: {reason}", hint="leave it out of tune:"
         )
     if isinstance(entry, list):
         parameter = _parse_choices(name, entry, preset)

@@ -22,8 +22,8 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from electra_cli.config import PretrainConfig
+from electra_cli.data.prepared import PreparedData
 from electra_cli.errors import RunError
-from electra_cli.runs.session import PreparedData
 from electra_cli.tuning.metric import Metric
 from electra_cli.tuning.space import SearchSpace
 from electra_cli.tuning.storage import GRACE_SECONDS, IS_PRESET, retry_trial

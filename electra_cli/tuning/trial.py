@@ -133,8 +133,7 @@ def _open(search: Search, trial: optuna.Trial, values: dict[str, Any]) -> Sessio
         config = fit_micro_batch(config, num_parameters, device, precision)
     except (RunError, DataError) as error:
         raise _Unfit(str(error)) from None
-    section = config.data.model_copy(update={"directory": data.directory})
-    config = config.model_copy(update={"data": section})
+    config = config.with_directory(data.directory)
     run = search.run_of(trial.number)
     save_config(config, run.config)
     write_environment(run.environment, device, precision)
@@ -197,7 +196,7 @@ class _Watch:
             self._search.open_yardstick(),
             device,
             precision,
-            config.run.micro_batch_size or config.run.batch_size,
+            config.run.windows_per_pass,
         )
 
     def _value(self, score: YardstickScore) -> float:

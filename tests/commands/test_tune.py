@@ -23,10 +23,11 @@ from command_line import (
 from safetensors.torch import load_file
 
 from electra_cli.cli import main
+from electra_cli.data.prepared import open_data
 from electra_cli.disk import sha256_of
 from electra_cli.presets import load_config, load_preset
 from electra_cli.run_directory import RunDirectory
-from electra_cli.runs.session import build_model, open_data
+from electra_cli.runs.session import build_model
 from electra_cli.tuning.settings import trial_config
 from electra_cli.tuning.trial import is_out_of_memory
 from electra_cli.tuning.yardstick import load_yardstick, score_discriminator

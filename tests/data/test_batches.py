@@ -3,23 +3,18 @@ from itertools import islice, pairwise
 import numpy as np
 import pytest
 import torch
-from conftest import VOCAB_SIZE, VOCABULARY, MemoryTokens, random_documents, tiny_config
+from conftest import TOKEN_ROLES, VOCAB_SIZE, MemoryTokens, random_documents, tiny_config
 
 from electra_cli.batch import Batch
-from electra_cli.data.batches import (
-    Position,
-    Prefetcher,
-    WindowReader,
-    evaluation_batches,
-    iter_batches,
-)
+from electra_cli.data.batches import Position, WindowReader, evaluation_batches, iter_batches
+from electra_cli.data.prefetch import Prefetcher
 
 CONFIG = tiny_config()
 
 
 def make_reader(count: int = 40, longest: int = 120, seed: int = 0) -> WindowReader:
     tokens = MemoryTokens(random_documents(count, longest, VOCAB_SIZE, seed))
-    return WindowReader(tokens, VOCABULARY, CONFIG.data, CONFIG.objective.mask_fraction, seed)
+    return WindowReader(tokens, TOKEN_ROLES, CONFIG.data, CONFIG.objective.mask_fraction, seed)
 
 
 def windows_of(batch: Batch) -> list[slice]:
@@ -39,15 +34,15 @@ def test_windows_look_as_the_model_expects_them():
         ids = batch.input_ids[window].tolist()
         segments = batch.token_type_ids[window].tolist()
         assert len(ids) <= CONFIG.data.max_seq_length
-        assert ids[0] == VOCABULARY.cls_id
-        assert ids[-1] == VOCABULARY.sep_id
+        assert ids[0] == TOKEN_ROLES.cls_id
+        assert ids[-1] == TOKEN_ROLES.sep_id
         assert batch.position_ids[window].tolist() == list(range(len(ids)))
-        separators = [i for i, token in enumerate(ids) if token == VOCABULARY.sep_id]
+        separators = [i for i, token in enumerate(ids) if token == TOKEN_ROLES.sep_id]
         kinds.add(len(separators))
         first_end = separators[0] + 1
         assert segments == [0] * first_end + [1] * (len(ids) - first_end)
         if len(separators) == 2:  # the second segment begins with a word
-            assert VOCABULARY.begins_word[ids[first_end]]
+            assert TOKEN_ROLES.begins_word[ids[first_end]]
     assert kinds == {1, 2}
     assert batch.max_length == max(w.stop - w.start for w in windows_of(batch))
 
@@ -81,7 +76,7 @@ def test_special_tokens_are_known_and_never_masked():
 def test_masked_slots_show_the_mask_or_the_original():
     batch = make_reader(count=400).read(0, 0, 800)
     original = batch.input_ids[batch.masked_positions]
-    shown = batch.masked_ids == VOCABULARY.mask_id
+    shown = batch.masked_ids == TOKEN_ROLES.mask_id
     assert (shown | (batch.masked_ids == original)).all()
     deviation = (0.85 * 0.15 / batch.num_masked) ** 0.5
     assert abs(shown.float().mean().item() - 0.85) < 4 * deviation
@@ -102,7 +97,7 @@ def test_every_content_token_is_masked_with_equal_chance_unknown_ones_too():
     draw = np.random.default_rng(1)
     for document in documents:  # a fifth of all tokens is [UNK]
         document[draw.random(len(document)) < 0.2] = 1
-    reader = WindowReader(MemoryTokens(documents), VOCABULARY, CONFIG.data, 0.15, 0)
+    reader = WindowReader(MemoryTokens(documents), TOKEN_ROLES, CONFIG.data, 0.15, 0)
     batch = reader.read(0, 0, reader.num_windows(0))
     is_masked = torch.zeros(batch.num_tokens, dtype=torch.bool)
     is_masked[batch.masked_positions] = True

@@ -3,8 +3,8 @@ from itertools import pairwise
 import pytest
 import torch
 from conftest import (
+    TOKEN_ROLES,
     VOCAB_SIZE,
-    VOCABULARY,
     MemoryTokens,
     random_documents,
     tiny_config,
@@ -216,7 +216,7 @@ def test_learning_reduces_both_losses():
     trainer = make_trainer(config)
     # Few of the words there are: their frequencies alone are worth learning.
     tokens = MemoryTokens(random_documents(40, 120, vocab_size=20, seed=0))
-    reader = WindowReader(tokens, VOCABULARY, config.data, config.objective.mask_fraction, 0)
+    reader = WindowReader(tokens, TOKEN_ROLES, config.data, config.objective.mask_fraction, 0)
     source = [
         batch for (batch, _), _ in zip(iter_batches(reader, 8, Position()), range(60), strict=False)
     ]

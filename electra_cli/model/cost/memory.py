@@ -77,7 +77,7 @@ def training_bytes(
 def layer_bytes(
     width: int, intermediate: int, scores: int, model: ModelConfig, is_half_precision: bool
 ) -> int:
-    """What a layer keeps of a token until its backward pass; tests/model/cost/test_memory.py counts it.
+    """Bytes per token that a layer keeps for its backward pass (tests/model/cost/test_memory.py).
 
     `scores` is heads times length where attention keeps its probabilities, else 0.
     """

@@ -8,7 +8,7 @@ from electra_cli.model.cost.flops import authors_training_flops, training_flops
 from electra_cli.model.objectives.registry import build_pretrainer
 from electra_cli.presets import load_preset
 
-BERT_VOCABULARY = 30_522
+BERT_TOKEN_ROLES = 30_522
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_the_count_equals_what_torch_counts(objective):
 )
 def test_under_the_authors_assumptions_the_count_is_theirs(preset, assignments, printed):
     config = load_preset(preset, assignments=assignments)
-    assert authors_training_flops(config, BERT_VOCABULARY) == pytest.approx(printed, rel=1e-12)
+    assert authors_training_flops(config, BERT_TOKEN_ROLES) == pytest.approx(printed, rel=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -69,6 +69,6 @@ def test_our_count_stands_beside_theirs(preset, total):
     length, run = config.data.max_seq_length, config.run
     tokens = run.batch_size * length
     masked = round(tokens * config.objective.mask_fraction)
-    flops = training_flops(config.model, config.objective, BERT_VOCABULARY)
+    flops = training_flops(config.model, config.objective, BERT_TOKEN_ROLES)
     found = flops.count(tokens, masked, tokens * length) * run.num_steps
     assert found == pytest.approx(total, rel=1e-4)

@@ -1,0 +1,69 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from electra_cli.stopping import stop_request
+
+CHILD = """
+import atexit, time
+from electra_cli import cli
+from electra_cli.stopping import stop_request, wait_for
+
+def command(args):
+    with stop_request() as stop:
+        print("waiting")
+        stop.reason = "SIGINT"
+        wait_for(lambda: time.sleep(SECONDS), stop)
+
+atexit.register(print, "taken apart")
+cli.app = command
+cli.main([])
+"""
+
+
+def ended(seconds: float) -> tuple[int, str]:
+    """Exit code and output of a process that is asked to stop while it waits."""
+    code = CHILD.replace("SECONDS", str(seconds))
+    child = subprocess.run(
+        [sys.executable, "-c", code], check=False, capture_output=True, text=True, timeout=30
+    )
+    assert child.stderr == ""
+    return child.returncode, child.stdout
+
+
+def test_the_interpreter_is_not_taken_apart_under_a_library_that_still_computes():
+    assert ended(3_600) == (130, "waiting\n")
+
+
+def test_work_that_ended_meanwhile_is_no_reason_to_hurry():
+    assert ended(0) == (0, "waiting\ntaken apart\n")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
+def test_a_signal_is_a_request_and_the_usual_handlers_come_back(number):
+    before = [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)]
+    with stop_request() as outer, stop_request() as inner:
+        assert not inner.is_made
+        os.kill(os.getpid(), number)
+        if number != signal.SIGINT:
+            os.kill(os.getpid(), number)  # schedulers may send it again: still only a request
+        assert outer.is_made
+        assert inner.reason == number.name
+        with pytest.raises(KeyboardInterrupt):
+            inner.raise_if_made()
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_DFL  # the next one ends at once
+    after = [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)]
+    assert after == before
+
+
+def test_the_time_that_is_up_counts_on_a_clock_that_nobody_sets(monkeypatch):
+    monkeypatch.setattr(time, "time", lambda: 0.0)
+    with stop_request(max_minutes=0.2 / 60) as stop:
+        assert not stop.is_made
+        time.sleep(0.25)
+        assert stop.is_made
+        assert stop.reason.startswith("--max-minutes")
