@@ -10,8 +10,9 @@ import pytest
 from command_line import run_electra, start_electra
 from plot_runs import add_checkpoints, add_config, row_at, runs_of, write_log
 
-from electra_cli.commands.plot import PlotOptions, _Reader, plot
+from electra_cli.commands.plot import PlotOptions, plot
 from electra_cli.errors import RunError
+from electra_cli.plotting.reading import RunReader
 from electra_cli.run_directory import NoRowsError, RunDirectory
 from electra_cli.run_events import read_events
 
@@ -159,7 +160,7 @@ def test_a_watched_run_is_drawn_anew_until_ctrl_c(tmp_path):
 def test_what_is_odd_is_told_once_however_often_the_runs_are_read(tmp_path, capsys):
     (tmp_path / "young").mkdir()
     young = add_config(tmp_path / "young", run={"seed": 0})
-    reader = _Reader([write_log(tmp_path / "run"), young])
+    reader = RunReader([write_log(tmp_path / "run"), young])
     assert [log.name for log in reader.read_all()] == ["run"]
     assert len(reader.read_all()) == 1
     assert capsys.readouterr().err.count("has no rows yet") == 1
@@ -167,7 +168,7 @@ def test_what_is_odd_is_told_once_however_often_the_runs_are_read(tmp_path, caps
 
 def test_a_watched_run_that_was_deleted_is_an_error(tmp_path):
     with pytest.raises(RunError, match="no folder"):
-        _Reader([tmp_path / "gone"]).read_all()
+        RunReader([tmp_path / "gone"]).read_all()
 
 
 def test_several_runs_that_have_not_logged_yet_are_waited_for(tmp_path):
@@ -175,7 +176,7 @@ def test_several_runs_that_have_not_logged_yet_are_waited_for(tmp_path):
     RunDirectory(damaged).log.write_text("step,loss\n1,x\n")
     (tmp_path / "young").mkdir()
     with pytest.raises(NoRowsError):
-        _Reader([damaged, add_config(tmp_path / "young", run={"seed": 0})]).read_all()
+        RunReader([damaged, add_config(tmp_path / "young", run={"seed": 0})]).read_all()
 
 
 # What is refused

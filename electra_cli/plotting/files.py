@@ -1,0 +1,47 @@
+"""Write the page and the picture; never over a file that this program has not written."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+from electra_cli.errors import RunError
+from electra_cli.plotting.curves import MARK
+from electra_cli.plotting.page import write_page
+from electra_cli.plotting.run_log import RunLog
+
+
+def write_files(
+    logs: Sequence[RunLog], page: Path, png: Path | None, reload_seconds: int | None = None
+) -> list[Path]:
+    """Write the files that were asked for; their paths."""
+    _write(page, partial(write_page, runs=logs, reload_seconds=reload_seconds), option="--out")
+    if png is None:
+        return [page]
+    from electra_cli.plotting.picture import write_picture  # matplotlib takes half a second
+
+    _write(png, partial(write_picture, runs=logs), option="--png")
+    return [page, png]
+
+
+def _write(path: Path, write: Callable[[Path], None], option: str) -> None:
+    """Write one file; never over a file that this command has not written."""
+    try:
+        if path.is_dir():
+            raise RunError(f"{path} is a folder", hint=f"name a file: {option} FILE")
+        if path.exists() and MARK.encode() not in _start(path):
+            raise RunError(
+                f"{path} exists and was not written by electra",
+                hint=f"choose another {option} FILE",
+            )
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(path)
+    except OSError as error:
+        raise RunError(
+            f"cannot write {path}: {error.strerror}", hint=f"choose another {option} FILE"
+        ) from None
+
+
+def _start(path: Path) -> bytes:
+    """The first bytes of a file, where a page and a picture of ours carry their mark."""
+    with path.open("rb") as file:
+        return file.read(512)

@@ -1,0 +1,87 @@
+"""Read the runs that are to be drawn, and say what is odd about them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from electra_cli import console
+from electra_cli.errors import ConfigError, RunError
+from electra_cli.plotting.curves import GROUPS, has_values
+from electra_cli.plotting.run_log import RunLog, read_run
+from electra_cli.presets import load_options
+from electra_cli.run_directory import NoRowsError, RunDirectory
+
+
+@dataclass(frozen=True)
+class RunReader:
+    """Reads the runs, as often as is asked, and tells each thing that is odd about them once."""
+
+    folders: Sequence[Path]
+    told: set[str] = field(default_factory=set)
+
+    def read_all(self) -> list[RunLog]:
+        """The runs; of several, those that cannot be drawn are passed over.
+
+        Raises RunError if none is left, NoRowsError if some of them may have rows later.
+        """
+        logs: list[RunLog] = []
+        errors: list[RunError] = []
+        for folder, name in zip(self.folders, _names(self.folders), strict=True):
+            try:
+                logs.append(self._read(folder, name))
+            except RunError as error:
+                errors.append(error)
+        if logs:
+            for passed_over in errors:
+                self._warn(passed_over, passed_over.hint)
+            return logs
+        young = [problem for problem in errors if isinstance(problem, NoRowsError)]
+        raise [*young, *errors][0]
+
+    def _read(self, root: Path, name: str) -> RunLog:
+        """One run, with all that drawing relies on."""
+        check_folder(root)  # a watched run may have been deleted
+        directory = RunDirectory(root)
+        inside = sorted(child.name for child in root.iterdir() if RunDirectory(child).log.is_file())
+        if inside and not directory.log.is_file():
+            raise RunError(
+                f"{root} is no run but holds runs: {', '.join(inside[:5])}",
+                hint=f"electra plot {root / inside[0]}, or all of them: electra plot {root}/*",
+            )
+        log = read_run(directory, name, self._settings(directory))
+        if not any(has_values(panel, [log]) for group in GROUPS for panel in group.panels):
+            raise RunError(
+                f"{directory.log} has nothing to draw", hint="name a folder made by electra train"
+            )
+        return log
+
+    def _settings(self, directory: RunDirectory) -> Mapping[str, object]:
+        """The settings of a run; a log alone can be drawn, too."""
+        if not directory.config.is_file():
+            return {}
+        try:
+            return load_options(directory.config)
+        except ConfigError as error:
+            self._warn(error, "the curves are drawn without the settings")
+            return {}
+
+    def _warn(self, problem: object, hint: str) -> None:
+        if str(problem) not in self.told:
+            self.told.add(str(problem))
+            console.warn(str(problem), hint)
+
+
+def check_folder(folder: Path) -> None:
+    """Raise RunError if there is no such folder."""
+    if not folder.is_dir():
+        raise RunError(f"no folder {folder}", hint="name the folder of a run: runs/NAME")
+
+
+def _names(folders: Sequence[Path]) -> list[str]:
+    """What the runs are called: their folders, and as much before as tells them apart."""
+    parts = [folder.resolve().parts for folder in folders]
+    for length in range(1, max(map(len, parts)) + 1):
+        names = ["/".join(part[-length:]) for part in parts]
+        if len(set(names)) == len(names):
+            return names
+    raise AssertionError("the folders are different")
