@@ -1,11 +1,16 @@
-"""Write files that appear whole or not at all, and check them."""
+"""Files and folders that appear whole or not at all, their checksums, and folders named by a step.
+
+After a kill or a crash of the system a name holds what it held before or all that is new.
+"""
 
 import errno
 import hashlib
 import io
 import os
 import re
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,19 +18,22 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer  # of the standard library from Python 3.12 on
 
 # The disk, the user's quota, the process's limit on a file's size.
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_FULL_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+# What fsync of a folder raises on some file systems (FUSE, CIFS), which offer no such call.
+_NO_FOLDER_SYNC_ERRNOS = {errno.EINVAL, errno.ENOTSUP}
 _PIECE_BYTES = 1 << 18
+_STEP_FOLDER = re.compile(r"step-(\d{8,})")
 
 
 def is_full(error: OSError) -> bool:
-    """Whether there was no room to write; making some mends it."""
-    return error.errno in _FULL
+    """Whether a write failed for lack of room: the user can free some and try again."""
+    return error.errno in _FULL_ERRNOS
 
 
 def as_os_error(error: Exception) -> OSError | None:
-    """The system's error behind an exception, if that is what it is.
+    """The OSError behind an exception; None if there is none.
 
-    Libraries written in Rust raise their own, and name the error's number in its text.
+    Libraries written in Rust raise exceptions of their own whose text ends in "(os error 28)".
     """
     if isinstance(error, OSError):
         return error
@@ -34,18 +42,24 @@ def as_os_error(error: Exception) -> OSError | None:
 
 
 def sync_to_disk(path: Path) -> None:
-    """Flush a file, or a folder's list of names, to the disk itself."""
+    """Flush a file, or a folder's list of names, from memory to the disk.
+
+    A folder on a file system that cannot flush folders is left as it is. Raises OSError.
+    """
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _NO_FOLDER_SYNC_ERRNOS or not path.is_dir():
+            raise
     finally:
         os.close(descriptor)
 
 
 def drop_from_cache(path: Path) -> None:
-    """Let the next reader of a synced file get it from the disk, not from memory.
+    """Make the next reader of a flushed file read the disk, not the system's copy in memory.
 
-    A no-op where the system offers no such call.
+    Does nothing where the system offers no such call.
     """
     if not hasattr(os, "posix_fadvise"):
         return
@@ -57,23 +71,61 @@ def drop_from_cache(path: Path) -> None:
 
 
 def replace_file(path: Path, write: Callable[[io.RawIOBase], object]) -> str:
-    """Write beside, sync, rename: a kill leaves the old file or the new one, never half.
+    """Let `write` fill a file beside `path`, flush it, then rename it to `path`.
 
-    Returns the SHA-256 of what was written, in hexadecimal.
+    Where `write` raises, the old file stays. Returns the SHA-256 of the content, in hexadecimal.
     """
     partial = path.with_name(f"{path.name}.partial")
-    with partial.open("wb") as file:
-        hashing = _HashingFile(file)
-        write(hashing)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+    try:
+        with partial.open("wb") as file:
+            hashing = _HashingFile(file)
+            write(hashing)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except BaseException:
+        with suppress(OSError):  # the first error is the one to tell
+            partial.unlink()
+        raise
     sync_to_disk(path.parent)
     return hashing.hexdigest()
 
 
+def write_bytes_atomically(path: Path, content: bytes) -> str:
+    """replace_file for content that is all in memory; returns its SHA-256, in hexadecimal."""
+    return replace_file(path, lambda file: file.write(content))
+
+
+@contextmanager
+def replace_folder(path: Path) -> Iterator[Path]:
+    """Yield an empty folder beside `path` to fill; flush it and rename it to `path` at the end.
+
+    A folder that is at `path` already is deleted once the new one has its name. Where the block
+    raises, the old one stays. One process at a time: what a killed one left is deleted first.
+    """
+    partial = path.with_name(f".{path.name}.partial")
+    replaced = path.with_name(f".{path.name}.replaced")
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        partial.mkdir(parents=True)
+        yield partial
+        for written in (*partial.rglob("*"), partial):
+            sync_to_disk(written)
+        if path.exists():
+            shutil.rmtree(replaced, ignore_errors=True)
+            path.rename(replaced)
+        partial.rename(path)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        if replaced.exists() and not path.exists():
+            replaced.rename(path)
+        raise
+    sync_to_disk(path.parent)
+    shutil.rmtree(replaced, ignore_errors=True)
+
+
 class _HashingFile(io.RawIOBase):
-    """Writes a file and hashes it, piece by piece: each is in the processor's cache for both."""
+    """Write to a file and hash the same bytes, in pieces that stay in the processor's cache."""
 
     def __init__(self, file: io.BufferedWriter) -> None:
         self._file = file
@@ -98,3 +150,16 @@ def sha256_of(path: Path) -> str:
     """The SHA-256 of a file's content, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def step_folder(directory: Path, step: int) -> Path:
+    """Where the checkpoint of a step lies: directory/step-00001000."""
+    return directory / f"step-{step:08d}"
+
+
+def steps_of_folders(directory: Path) -> list[int]:
+    """Steps of the checkpoints in a folder, ascending; none of them is opened or verified."""
+    if not directory.is_dir():
+        return []
+    matches = (_STEP_FOLDER.fullmatch(path.name) for path in directory.iterdir())
+    return sorted(int(match[1]) for match in matches if match)

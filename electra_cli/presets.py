@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from electra_cli.config import PretrainConfig, iter_options
-from electra_cli.disk import replace_file
+from electra_cli.disk import write_bytes_atomically
 from electra_cli.errors import ConfigError
 
 # Of a preset file alone: what `electra tune` varies (electra_cli/commands/search_space.py).
@@ -102,7 +102,7 @@ def load_options(path: Path) -> dict[str, Any]:
 def save_config(config: PretrainConfig, path: Path) -> None:
     """Every option, resolved; atomic."""
     content = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False).encode()
-    replace_file(path, lambda file: file.write(content))
+    write_bytes_atomically(path, content)
 
 
 class _Loader(yaml.SafeLoader):
@@ -168,7 +168,7 @@ def save_preset(config: PretrainConfig, path: Path, comment: str) -> None:
             sections[section] = changed
     lines = "".join(f"# {line}\n" for line in comment.splitlines())
     text = lines + yaml.safe_dump(sections, sort_keys=False)
-    replace_file(path, lambda file: file.write(text.encode()))
+    write_bytes_atomically(path, text.encode())
 
 
 def _preset_path(preset: str) -> Path:

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, get_args
 
-from electra_cli.disk import replace_file
+from electra_cli.disk import write_bytes_atomically
 
 EventKind = Literal["resumed", "warning", "stopped"]
 
@@ -58,5 +58,5 @@ def truncate_events(path: Path, step: int) -> list[RunEvent]:
     kept: Sequence[RunEvent] = [event for event in read_events(path) if event.step <= step]
     if path.is_file():
         content = "".join(json.dumps(asdict(event)) + "\n" for event in kept).encode()
-        replace_file(path, lambda file: file.write(content))
+        write_bytes_atomically(path, content)
     return list(kept)
