@@ -3,7 +3,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from electra_cli.errors import RunError
@@ -38,6 +38,7 @@ def test_the_log_is_a_csv_file_with_one_header(run):
     assert run.log.read_bytes() == b"step,loss,validation_loss\n1,1.0,\n2,0.5,\n"
 
 
+@settings(deadline=None)  # the first example loads pyarrow
 @given(values=st.lists(st.none() | st.floats(allow_nan=False), min_size=1, max_size=5))
 def test_numbers_are_read_as_they_were_written(tmp_path_factory, values):
     run = RunDirectory(tmp_path_factory.mktemp("run"))
@@ -57,6 +58,14 @@ def test_a_log_of_an_older_version_is_widened(run):
     run.log.write_text("step,old\n1,7.0\n")
     run.append_row({"step": 2, "loss": 0.5})
     assert run.read_log() == {"step": [1, 2], "old": [7, None], "loss": [None, 0.5]}
+
+
+def test_rows_may_lack_columns_and_bring_new_ones(run):
+    run.append_row({"step": 1, "loss": 0.5})
+    run.append_row({"step": 2, "new": 7.0})
+    run.append_row({"new": 8.0, "step": 3, "loss": 0.25})
+    assert run.log.read_text() == "step,loss,new\n1,0.5,\n2,,7.0\n3,0.25,8.0\n"
+    assert [path.name for path in run.root.iterdir()] == ["training_log.csv"]
 
 
 def test_a_half_written_last_line_is_left_out(run):
@@ -114,7 +123,7 @@ def test_a_log_that_never_began_begins_after_truncation(run, content):
 
 def test_truncation_that_fails_leaves_the_log(run):
     run.log.write_text("step,loss\n1,0.5\nx,0.25\n")
-    with pytest.raises(RunError, match="step is 'x', not a number"):
+    with pytest.raises(RunError, match="line 3: step is 'x', not a number"):
         run.truncate_log(1)
     assert run.log.read_text() == "step,loss\n1,0.5\nx,0.25\n"
 
@@ -129,6 +138,10 @@ def test_truncation_that_fails_leaves_the_log(run):
         ("step,loss\n1,0", "has no rows yet"),
         ("step,loss\n1,0.5\n2\n3,0.5\n", "line 3: 1 cells, not 2"),
         ("step,loss\n1,0.5\n2,a loss\n", "line 3: loss is 'a loss', not a number"),
+        ("step,loss\n1,\n\n3,0.5\n", "line 3: 1 cells, not 2"),
+        ("step,loss\n1,x\n2\n", "line 2: loss is 'x', not a number"),
+        ("step,loss\n1,1_0\n", "cannot be read: .* invalid value '1_0'"),
+        ("step,loss,loss\n1,2,3\n", "two columns 'loss'"),
     ],
 )
 def test_a_log_that_cannot_be_read_is_an_error_with_its_place(run, content, problem):
@@ -136,6 +149,22 @@ def test_a_log_that_cannot_be_read_is_an_error_with_its_place(run, content, prob
         run.log.write_text(content)
     with pytest.raises(RunError, match=problem):
         run.read_log()
+
+
+def test_a_column_may_be_empty_and_a_log_may_be_one_column(run):
+    run.log.write_text("loss\n\n0.5\n\n")
+    assert run.read_log() == {"loss": [None, 0.5, None]}
+    assert run.count_rows() == 3
+    run.log.write_text("step,loss\n,1.0\n2,\n")
+    assert run.read_log() == {"step": [None, 2], "loss": [1, None]}
+
+
+def test_rows_are_counted_without_the_half_written_one(run):
+    assert run.count_rows() == 0
+    append_steps(run, 1, 2, 5)
+    with run.log.open("a") as file:
+        file.write("6,0.2")
+    assert run.count_rows() == 3
 
 
 def test_a_log_without_steps_is_not_cut(run):
@@ -153,7 +182,7 @@ def test_a_binary_file_is_an_error_and_no_traceback(run):
 def test_the_module_is_light():
     script = (
         "import sys, electra_cli.run_directory;"
-        "print({'torch', 'numpy', 'pydantic', 'yaml'} & set(sys.modules))"
+        "print({'torch', 'numpy', 'pyarrow', 'pydantic', 'yaml'} & set(sys.modules))"
     )
     command = [sys.executable, "-c", script]
     assert subprocess.run(command, check=True, capture_output=True).stdout == b"set()\n"
