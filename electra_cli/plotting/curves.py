@@ -12,20 +12,21 @@ import numpy.typing as npt
 from electra_cli.metrics import VALIDATION_PREFIX
 from electra_cli.plotting.run_log import Column, RunLog
 
-# Lies near the start of what is written, and tells it from a file of the user's.
-MARK = "electra plot"
+# Stands in the first bytes of every page and picture: a file without it is the user's own, and is
+# not overwritten.
+SIGNATURE = "electra plot"
 
-# A curve with more values than two a bucket is thinned. A panel is some 400 pixels wide, so a
+# A curve of more than two values per bucket is thinned. A panel is about 400 pixels wide, so a
 # thousand buckets leave detail to zoom into.
 BUCKETS = 1_000
 
-# Weight of the past in the smoothed line at first: calm, yet it follows a run of thirty rows.
+# Weight of the past in the smoothed line when a page opens: low enough for a run of thirty rows.
 SMOOTHING = 0.6
 
 
 @dataclass(frozen=True)
 class Axis:
-    """What the curves can be drawn over."""
+    """A quantity that can be chosen for the x axis: a column of the log over `divisor`."""
 
     key: str
     title: str
@@ -35,17 +36,17 @@ class Axis:
 
 @dataclass(frozen=True)
 class Panel:
-    """One figure: a line for training, marks for held-out text, a dotted line to compare with."""
+    """One figure: a line for training, symbols for held-out text, a dotted reference line."""
 
     title: str
-    note: str  # the unit, and what the dotted line is
+    subtitle: str  # the unit, and what the dotted line is
     column: str
     reference: str | None = None
-    is_smoothed: bool = True  # a schedule is drawn as it is
+    is_smoothed: bool = True  # False for a schedule, which has no noise
 
     @property
-    def held_out(self) -> str:
-        """The column of the same figure on held-out text."""
+    def held_out_column(self) -> str:
+        """The column of the same figure, measured on held-out text."""
         return VALIDATION_PREFIX + self.column
 
 
@@ -70,20 +71,20 @@ GROUPS = (
     Group(
         "Losses",
         (
-            Panel("MLM loss", "nats a token, over all chosen ones", "mlm_loss"),
+            Panel("MLM loss", "nats per token, over all chosen tokens", "mlm_loss"),
             Panel(
                 "MLM loss on [MASK] alone",
-                "nats a token; dotted: unigram entropy",
+                "nats per token; dotted: unigram entropy",
                 "mlm_masked_loss",
                 _UNIGRAM,
             ),
             Panel(
                 "RTD loss",
-                "nats a token; dotted: best constant predictor",
+                "nats per token; dotted: best constant predictor",
                 "rtd_loss",
                 "rtd_constant_loss",
             ),
-            Panel("Word loss", "nats a token, of restoring the corrupted text", "word_loss"),
+            Panel("Word loss", "nats per token, of restoring the corrupted text", "word_loss"),
         ),
     ),
     Group(
@@ -108,10 +109,16 @@ GROUPS = (
         (
             Panel("Learning rate", "as scheduled", "learning_rate", is_smoothed=False),
             Panel("Gradient norm", "before clipping", "grad_norm"),
-            Panel("Tokens a second", "while training", "tokens_per_second"),
+            Panel("Tokens per second", "while training", "tokens_per_second"),
         ),
     ),
 )
+
+# Columns that get no panel: the x axes, and figures that a panel shows in a better form.
+_NOT_DRAWN = {
+    *(axis.column for axis in AXES),
+    *("epoch", "loss", "rtd_accuracy", "rtd_auc"),
+}
 
 
 @dataclass(frozen=True)
@@ -124,11 +131,11 @@ class Points:
 
 @dataclass(frozen=True)
 class Curve:
-    """A column's points; `means` are those that smoothing starts from.
+    """The points of a column that are drawn; smoothing starts from `means`.
 
-    A short column has all its values in both. A long one is cut into BUCKETS of equal numbers of
-    values: `points` keeps the lowest and the highest of each, and the first and last of all, and
-    `means` has each bucket's mean at its middle row.
+    A short column has all its values in both. A long one is cut into BUCKETS of equally many
+    values: `points` keeps the lowest and the highest of each bucket, and the first and the last
+    value of all; `means` has each bucket's mean at its middle row.
     """
 
     points: Points
@@ -158,9 +165,9 @@ def thin(column: Column) -> Curve:
 
 
 def smoothed(values: Sequence[float] | Column, weight: float) -> Column:
-    """Exponential mean, its start without bias; `weight` in [0, 1) is that of the past.
+    """Exponential mean, without bias at its start; `weight` in [0, 1) is that of the past.
 
-    lines.js does the same.
+    lines.js computes the same.
     """
     result = []
     total = norm = 0.0
@@ -171,13 +178,35 @@ def smoothed(values: Sequence[float] | Column, weight: float) -> Column:
     return np.array(result)
 
 
+def groups_to_draw(runs: Sequence[RunLog]) -> list[Group]:
+    """The panels for which a run has values, by group.
+
+    Columns that no panel knows, such as those of a new objective, come last, under their own name.
+    """
+    panels = [panel for group in GROUPS for panel in group.panels]
+    listed = _NOT_DRAWN.union(*map(panel_columns, panels))
+    known = {column.removeprefix(VALIDATION_PREFIX) for column in listed}
+    found = (name.removeprefix(VALIDATION_PREFIX) for run in runs for name in run.columns)
+    others = tuple(Panel(name, "", name) for name in dict.fromkeys(found) if name not in known)
+    drawn = (
+        Group(group.title, tuple(panel for panel in group.panels if has_values(panel, runs)))
+        for group in (*GROUPS, Group("Other figures", others))
+    )
+    return [group for group in drawn if group.panels]
+
+
+def panel_columns(panel: Panel) -> tuple[str, ...]:
+    """The columns that a panel draws."""
+    return tuple(filter(None, (panel.column, panel.held_out_column, panel.reference)))
+
+
 def has_values(panel: Panel, runs: Sequence[RunLog]) -> bool:
     """Whether any of the runs has a value of the panel's figure; its reference alone is none."""
-    columns = (run.column(name) for run in runs for name in (panel.column, panel.held_out))
-    return any(last(column) is not None for column in columns)
+    names = (panel.column, panel.held_out_column)
+    return any(newest_value(run.column(name)) is not None for run in runs for name in names)
 
 
-def last(column: Column) -> float | None:
-    """The newest value of a column."""
+def newest_value(column: Column) -> float | None:
+    """The last finite value of a column; None if it has none."""
     known = np.flatnonzero(np.isfinite(column))
     return float(column[known[-1]]) if known.size else None

@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 
 from electra_cli.errors import RunError
-from electra_cli.plotting.curves import MARK
+from electra_cli.plotting.curves import SIGNATURE
 from electra_cli.plotting.page import write_page
 from electra_cli.plotting.run_log import RunLog
 
@@ -28,7 +28,7 @@ def _write(path: Path, write: Callable[[Path], None], option: str) -> None:
     try:
         if path.is_dir():
             raise RunError(f"{path} is a folder", hint=f"name a file: {option} FILE")
-        if path.exists() and MARK.encode() not in _start(path):
+        if path.exists() and SIGNATURE.encode() not in _start(path):
             raise RunError(
                 f"{path} exists and was not written by electra",
                 hint=f"choose another {option} FILE",

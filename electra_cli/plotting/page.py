@@ -17,18 +17,19 @@ from typing import Any
 
 import numpy as np
 
+from electra_cli.disk import write_bytes_atomically
 from electra_cli.plotting.curves import (
     AXES,
     BUCKETS,
-    GROUPS,
-    MARK,
+    SIGNATURE,
     SMOOTHING,
     Axis,
     Curve,
-    Panel,
+    Group,
     Points,
-    has_values,
-    last,
+    groups_to_draw,
+    newest_value,
+    panel_columns,
     thin,
 )
 from electra_cli.plotting.look import DARK, DASHES, LIGHT, MARK_LOOKS, SYMBOLS
@@ -44,15 +45,14 @@ def write_page(path: Path, runs: Sequence[RunLog], reload_seconds: int | None = 
 
     With `reload_seconds` the page opens itself anew so often, to follow a run that goes on.
     """
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(_page(runs, reload_seconds), encoding="utf-8", errors="replace")
-    partial.replace(path)
+    write_bytes_atomically(path, _page(runs, reload_seconds).encode(errors="replace"))
 
 
 def _page(runs: Sequence[RunLog], reload_seconds: int | None) -> str:
     from plotly.offline import get_plotlyjs
 
-    curves = [_curves(run) for run in runs]
+    groups = groups_to_draw(runs)
+    curves = [_curves(run, groups) for run in runs]
     data = {
         "runs": [_run_data(run, of_run) for run, of_run in zip(runs, curves, strict=True)],
         "dashes": DASHES,
@@ -62,7 +62,7 @@ def _page(runs: Sequence[RunLog], reload_seconds: int | None) -> str:
     }
     title = runs[0].name if len(runs) == 1 else f"{len(runs)} runs"
     return Template(_asset("page.html")).substitute(
-        mark=MARK,
+        signature=SIGNATURE,
         title=escape(title),
         light=LIGHT.css(),
         dark=DARK.css(),
@@ -73,9 +73,9 @@ def _page(runs: Sequence[RunLog], reload_seconds: int | None) -> str:
         runs=_run_inputs(runs),
         smoothing=SMOOTHING,
         thinning=_thinning(runs, curves),
-        panels=_groups(runs),
+        panels=_sections(groups),
         settings=settings_section(runs),
-        figures=figures_section(runs),
+        figures=figures_section(runs, groups),
         events=events_section(runs),
         plotly=get_plotlyjs(),
         data=_json(data),
@@ -92,15 +92,11 @@ def _json(data: object) -> str:
     return json.dumps(data, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
 
 
-def _columns(panel: Panel) -> tuple[str, ...]:
-    """The columns that a panel draws."""
-    return tuple(filter(None, (panel.column, panel.held_out, panel.reference)))
-
-
-def _curves(run: RunLog) -> dict[str, Curve]:
+def _curves(run: RunLog, groups: Sequence[Group]) -> dict[str, Curve]:
     """The run's curves by column; a column without values has none."""
-    wanted = {column for group in GROUPS for panel in group.panels for column in _columns(panel)}
-    curves = {column: thin(run.column(column)) for column in sorted(wanted)}
+    panels = [panel for group in groups for panel in group.panels]
+    wanted = sorted({column for panel in panels for column in panel_columns(panel)})
+    curves = {column: thin(run.column(column)) for column in wanted}
     return {column: curve for column, curve in curves.items() if curve.points.rows.size}
 
 
@@ -192,7 +188,7 @@ def _axis_inputs(runs: Sequence[RunLog]) -> str:
     """The choice of the x axis; one that no run has is disabled."""
     inputs = []
     for index, axis in enumerate(AXES):
-        known = any(last(run.column(axis.column)) is not None for run in runs)
+        known = any(newest_value(run.column(axis.column)) is not None for run in runs)
         state = (" checked" if index == 0 else "") + ("" if known else " disabled")
         inputs.append(
             f'<label><input type="radio" name="x" value="{axis.key}"{state}>'
@@ -213,19 +209,18 @@ def _run_inputs(runs: Sequence[RunLog]) -> str:
     return f'<fieldset class="runs">{"".join(boxes)}</fieldset>'
 
 
-def _groups(runs: Sequence[RunLog]) -> str:
-    """The panels for which a run has values."""
+def _sections(groups: Sequence[Group]) -> str:
+    """A section for each group, with a figure for each of its panels."""
     sections = []
-    for group in GROUPS:
-        panels = [
-            f'<figure data-training="{panel.column}" data-held-out="{panel.held_out}" '
+    for group in groups:
+        figures = [
+            f'<figure data-training="{escape(panel.column)}" '
+            f'data-held-out="{escape(panel.held_out_column)}" '
             f'data-reference="{panel.reference or ""}" data-smooth="{panel.is_smoothed:d}">'
-            f"<figcaption><b>{panel.title}</b><span>{panel.note}</span></figcaption>"
+            f"<figcaption><b>{escape(panel.title)}</b><span>{panel.subtitle}</span></figcaption>"
             '<p class="values"></p><div class="plot"></div></figure>'
             for panel in group.panels
-            if has_values(panel, runs)
         ]
-        if panels:
-            grid = f'<div class="grid">{"".join(panels)}</div>'
-            sections.append(f"<section><h2>{group.title}</h2>{grid}</section>")
+        grid = f'<div class="grid">{"".join(figures)}</div>'
+        sections.append(f"<section><h2>{group.title}</h2>{grid}</section>")
     return "\n".join(sections)

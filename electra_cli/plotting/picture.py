@@ -4,19 +4,21 @@ Drawn by matplotlib, which needs no browser, without pyplot: nothing global chan
 call it too.
 """
 
+import io
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from electra_cli.disk import write_bytes_atomically
 from electra_cli.plotting.curves import (
-    GROUPS,
-    MARK,
+    SIGNATURE,
     SMOOTHING,
     Panel,
     Points,
+    groups_to_draw,
     has_values,
-    last,
+    newest_value,
     smoothed,
     thin,
 )
@@ -42,13 +44,13 @@ def write_picture(path: Path, runs: Sequence[RunLog]) -> None:
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    panels = [panel for group in GROUPS for panel in group.panels if has_values(panel, runs)]
+    panels = [panel for group in groups_to_draw(runs) for panel in group.panels]
     rows = -(-len(panels) // _COLUMNS)
     looks = [_Look(index, is_alone=len(runs) == 1) for index in range(len(runs))]
     layout = ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.1)
     figure = Figure(figsize=(13, 0.8 + 2.5 * rows), dpi=120, layout=layout)
     FigureCanvasAgg(figure)
-    end = max([1.0, *(last(run.column("step")) or 0 for run in runs)])
+    end = max([1.0, *(newest_value(run.column("step")) or 0 for run in runs)])
     end = max([end, *(mark.step for run in runs for mark in run.marks)])
     for place, panel in enumerate(panels, start=1):
         axes = figure.add_subplot(rows, _COLUMNS, place)
@@ -59,12 +61,12 @@ def write_picture(path: Path, runs: Sequence[RunLog]) -> None:
                 _mark(axes, run, look)
         axes.set_xlim(0, end * 1.015)
     _name(figure, runs, looks)
-    partial = path.with_name(path.name + ".partial")
+    content = io.BytesIO()
     with warnings.catch_warnings():
         # The font's; a character that it has not is a box, and nothing that anybody could mend.
         warnings.filterwarnings("ignore", "Glyph .* missing")
-        figure.savefig(partial, format="png", metadata={"Software": MARK})
-    partial.replace(path)
+        figure.savefig(content, format="png", metadata={"Software": SIGNATURE})
+    write_bytes_atomically(path, content.getvalue())
 
 
 class _Look:
@@ -98,9 +100,18 @@ class _Look:
 
 
 def _frame(axes: "Axes", panel: Panel) -> None:
-    axes.set_title(f"{panel.title}\n", loc="left", fontsize=11, fontweight="bold", color=LIGHT.text)
+    title = axes.set_title(
+        f"{_plain(panel.title)}\n", loc="left", fontsize=11, fontweight="bold", color=LIGHT.text
+    )
+    title.set_parse_math(False)
     axes.text(
-        0, 1.04, panel.note, transform=axes.transAxes, fontsize=8.5, color=LIGHT.muted, va="bottom"
+        0,
+        1.04,
+        panel.subtitle,
+        transform=axes.transAxes,
+        fontsize=8.5,
+        color=LIGHT.muted,
+        va="bottom",
     )
     axes.set_xlabel("steps", fontsize=9, color=LIGHT.muted)
     axes.grid(color=LIGHT.rule, linewidth=0.8)
@@ -138,7 +149,7 @@ def _draw(axes: "Axes", panel: Panel, run: RunLog, look: _Look) -> None:
         line(raw, raw.values, color=look.training, linewidth=0.6, alpha=0.35)
     line(means, smoothed(means.values, weight), **look.line)
 
-    held_out = thin(run.column(panel.held_out)).points
+    held_out = thin(run.column(panel.held_out_column)).points
     every = max(1, -(-len(held_out.rows) // _MOST_SYMBOLS))
     line(held_out, held_out.values, **look.marks, markevery=every)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from electra_cli import console
 from electra_cli.errors import ConfigError, RunError
-from electra_cli.plotting.curves import GROUPS, has_values
+from electra_cli.plotting.curves import groups_to_draw
 from electra_cli.plotting.run_log import RunLog, read_run
 from electra_cli.presets import load_options
 from electra_cli.run_directory import NoRowsError, RunDirectory
@@ -49,7 +49,7 @@ class RunReader:
                 hint=f"electra plot {root / inside[0]}, or all of them: electra plot {root}/*",
             )
         log = read_run(directory, name, self._settings(directory))
-        if not any(has_values(panel, [log]) for group in GROUPS for panel in group.panels):
+        if not groups_to_draw([log]):
             raise RunError(
                 f"{directory.log} has nothing to draw", hint="name a folder made by electra train"
             )

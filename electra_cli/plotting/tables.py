@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from html import escape
 
-from electra_cli.plotting.curves import AXES, GROUPS, has_values, last
+from electra_cli.plotting.curves import AXES, Group, newest_value
 from electra_cli.plotting.look import MARK_LOOKS
 from electra_cli.plotting.run_log import Column, Mark, RunLog
 from electra_cli.plotting.settings import option_names, show_value
@@ -38,7 +38,7 @@ def _settings(names: Sequence[str], runs: Sequence[RunLog], title: str | None = 
     return _table(f"<tr><th></th>{heads}</tr>", rows)
 
 
-def figures_section(runs: Sequence[RunLog]) -> str:
+def figures_section(runs: Sequence[RunLog], groups: Sequence[Group]) -> str:
     """The newest figures of every run: of training and of held-out text."""
     heads = "".join(f'<th colspan="2" scope="colgroup">{escape(run.name)}</th>' for run in runs)
     kinds = '<th scope="col">training</th><th scope="col">held-out</th>' * len(runs)
@@ -46,10 +46,9 @@ def figures_section(runs: Sequence[RunLog]) -> str:
         (axis.title, [c for r in runs for c in (_newest(r.column(axis.column), axis.divisor), "")])
         for axis in AXES
     ]
-    for panel in (panel for group in GROUPS for panel in group.panels):
-        if has_values(panel, runs):
-            names = (panel.column, panel.held_out)
-            rows.append((panel.title, [_newest(run.column(c)) for run in runs for c in names]))
+    for panel in (panel for group in groups for panel in group.panels):
+        names = (panel.column, panel.held_out_column)
+        rows.append((panel.title, [_newest(run.column(c)) for run in runs for c in names]))
     head = f"<tr><th></th>{heads}</tr><tr><th></th>{kinds}</tr>"
     return f"<section><h2>Newest figures</h2>{_table(head, rows, 'pairs')}</section>"
 
@@ -103,7 +102,7 @@ def _table(head: str, rows: Iterable[tuple[str, Sequence[str]]], kind: str = "")
 
 
 def _newest(column: Column, divisor: float = 1.0) -> str:
-    value = last(column)
+    value = newest_value(column)
     return _NONE if value is None else _number(value / divisor)
 
 

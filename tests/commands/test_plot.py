@@ -190,7 +190,7 @@ def test_several_runs_that_have_not_logged_yet_are_waited_for(tmp_path):
         ("step,mlm_loss\n1,2", "has no rows yet"),
         ("step,mlm_loss\n1,2.0\n2,\n3;1.0\n", "line 4: 1 cells, not 2"),
         ("step,mlm_loss\n,3.0\n", "rows without a step"),
-        ("step,other\n1,2.0\n", "nothing to draw"),
+        ("step,epoch\n1,2.0\n", "nothing to draw"),
     ],
 )
 def test_a_log_that_cannot_be_drawn_is_an_error_and_leaves_no_page(tmp_path, content, problem):

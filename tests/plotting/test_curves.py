@@ -2,15 +2,25 @@ import math
 
 import numpy as np
 import pytest
+from plot_runs import run_of
 
 from electra_cli.metrics import LOG_COLUMNS
-from electra_cli.plotting.curves import AXES, BUCKETS, GROUPS, last, smoothed, thin
+from electra_cli.plotting.curves import (
+    AXES,
+    BUCKETS,
+    GROUPS,
+    groups_to_draw,
+    newest_value,
+    smoothed,
+    thin,
+)
+from electra_cli.plotting.run_log import RunLog
 
 PANELS = [panel for group in GROUPS for panel in group.panels]
 
 
 def test_every_drawn_column_is_in_the_log():
-    names = {panel.column for panel in PANELS} | {panel.held_out for panel in PANELS}
+    names = {panel.column for panel in PANELS} | {panel.held_out_column for panel in PANELS}
     names |= {panel.reference for panel in PANELS if panel.reference}
     names |= {axis.column for axis in AXES}
     only_held_out = {"rtd_content_auc"}
@@ -30,6 +40,38 @@ def test_there_is_a_panel_for_each_figure():
     assert [axis.column for axis in AXES] == [
         *("step", "tokens_seen", "train_flops", "elapsed_seconds")
     ]
+
+
+def titles(*runs: RunLog) -> dict[str, list[str]]:
+    return {group.title: [panel.title for panel in group.panels] for group in groups_to_draw(runs)}
+
+
+def test_every_column_that_is_logged_has_its_panel_or_none_on_purpose():
+    every_column = run_of("run", **{column: [1.0] for column in LOG_COLUMNS})
+    assert list(titles(every_column)) == [group.title for group in GROUPS]
+
+
+def test_columns_that_nobody_listed_are_drawn_last_under_their_own_name():
+    old = run_of("old", step=[1], mlm_loss=[2])
+    new = run_of(
+        "new", step=[1], contrast_loss=[3], validation_contrast_loss=[4], validation_spread=[1]
+    )
+    empty = run_of("empty", step=[1], nothing=[math.nan])
+    assert titles(old, new, empty) == {
+        "Losses": ["MLM loss"],
+        "Other figures": ["contrast_loss", "spread"],
+    }
+    contrast, spread = groups_to_draw([new])[0].panels
+    assert (contrast.column, contrast.held_out_column) == (
+        "contrast_loss",
+        "validation_contrast_loss",
+    )
+    assert spread.held_out_column == "validation_spread"
+
+
+def test_a_reference_alone_is_nothing_to_draw():
+    assert groups_to_draw([run_of("run", step=[1], rtd_constant_loss=[0.4])]) == []
+    assert groups_to_draw([run_of("run", step=[1], epoch=[0.5], loss=[9])]) == []
 
 
 def test_a_short_curve_keeps_every_value():
@@ -73,6 +115,6 @@ def test_smoothing_is_a_mean_without_a_biased_start():
 
 
 def test_the_newest_value_is_the_last_that_there_is():
-    assert last(np.array([1.0, 2.0, math.nan])) == 2.0
-    assert last(np.array([math.nan])) is None
-    assert last(np.empty(0)) is None
+    assert newest_value(np.array([1.0, 2.0, math.nan])) == 2.0
+    assert newest_value(np.array([math.nan])) is None
+    assert newest_value(np.empty(0)) is None

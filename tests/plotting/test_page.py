@@ -127,7 +127,7 @@ def test_the_settings_of_one_run_are_on_its_page(tmp_path):
 @pytest.mark.parametrize("count", [1, 2])
 def test_hostile_text_is_text_wherever_it_comes_from(tmp_path, count):
     hostile = '<script>alert(1)</script> & "$1" \'</title>'
-    columns = run_of("", step=[1], mlm_loss=[2]).columns
+    columns = run_of("", step=[1], mlm_loss=[2], **{hostile: [3]}).columns
     run = RunLog(hostile, columns, {f"run.{hostile}": hostile}, [Mark(1, "warning", hostile)])
     other = RunLog(hostile, columns, {f"run.{hostile}": "b"}, [Mark(1, "resumed", hostile)])
     page = page_of(tmp_path, *[run, other][:count])
@@ -150,6 +150,16 @@ def test_panels_without_values_are_left_out_and_axes_disabled(tmp_path):
     assert [attrs["data-training"] for tag, attrs in tags if tag == "figure"] == ["mlm_loss"]
     disabled = [attrs["value"] for tag, attrs in tags if tag == "input" and "disabled" in attrs]
     assert disabled == ["tokens", "flops", "hours"]
+
+
+def test_a_figure_that_nobody_listed_has_a_panel_and_a_row(tmp_path):
+    run = run_of("run", step=[1, 2], contrast_loss=[3, 2.5], validation_contrast_loss=[4, 3.5])
+    page = page_of(tmp_path, run)
+    assert "<h2>Other figures</h2>" in page
+    assert '<figure data-training="contrast_loss" data-held-out="validation_contrast_loss"' in page
+    assert '<th scope="row">contrast_loss</th><td>2.500</td><td>3.500</td>' in page
+    (data,) = runs_of(page)
+    assert data["curves"]["contrast_loss"]["points"] == {"at": [0, 1], "y": [3.0, 2.5]}
 
 
 def test_runs_of_two_objectives_share_the_panels_that_both_have(tmp_path):

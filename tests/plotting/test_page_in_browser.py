@@ -247,10 +247,8 @@ def test_pointing_shows_all_values_at_a_step_in_every_panel(page, browse):
     for panel in PANELS:
         if panel.column in at_12 and panel.column not in ("learning_rate", "tokens_per_second"):
             assert f"training {at_12[panel.column]:#.4g}" in found["values"][panel.column]
-        if panel.held_out in held_out_at_10:
-            assert (
-                f"held-out {held_out_at_10[panel.held_out]:#.4g}" in found["values"][panel.column]
-            )
+        if (held_out := held_out_at_10.get(panel.held_out_column)) is not None:
+            assert f"held-out {held_out:#.4g}" in found["values"][panel.column]
     assert "training 44,995" in found["values"]["tokens_per_second"]
     assert f"reference {at_12['rtd_constant_loss']:#.4g}" in found["values"]["rtd_loss"]
     assert found["tokens"] == "at 12,500 tokens"

@@ -38,7 +38,8 @@ def test_the_picture_has_the_panels_that_have_values(tmp_path):
 @pytest.mark.parametrize("name", ["_run", "$x_", "a$b$"])
 @pytest.mark.parametrize("count", [1, 9])
 def test_the_picture_bears_any_name_and_many_runs(tmp_path, name, count):
-    runs = [run_of(f"{name}{index}", step=[1, 2], mlm_loss=[2, 1]) for index in range(count)]
+    columns = {"mlm_loss": [2, 1], name: [1, 2]}
+    runs = [run_of(f"{name}{index}", step=[1, 2], **columns) for index in range(count)]
     write_picture(tmp_path / "curves.png", runs)
     with Image.open(tmp_path / "curves.png") as image:
         assert image.width == 1560
