@@ -1,10 +1,11 @@
 """Everything a person sees in the terminal.
 
-stdout carries data that a script can use; stderr carries talk. Progress bars are drawn on a
-terminal only; elsewhere plain lines appear from time to time. Nothing here is imported by the
-lower layers: they raise errors and return numbers. Text is shown as it is, never read as markup,
-and what would steer the terminal is made visible: names of files, columns and runs come from
-elsewhere.
+stdout carries data for scripts; stderr carries messages for people. Progress bars are drawn on a
+terminal only; a log file gets a plain line at intervals. The lower layers do not import this
+module: they raise errors and return numbers.
+
+Text is printed as it is, never read as markup, and control characters are shown as escapes: the
+names of files, columns and runs may hold anything.
 """
 
 import os
@@ -22,11 +23,11 @@ from rich.table import Table
 from rich.text import Text
 
 PLAIN_EVERY_SECONDS = 30.0
-MAX_LINE_CHARS = 1_000  # of a problem or a hint: names and lists of names can be of any length
+MAX_LINE_CHARS = 1_000  # of a problem or a hint, which may quote long names and lists of names
 
-# Colours, titles and the cursor are steered by control characters, the direction of text by the
-# signs for it, and a line or a lone surrogate would spoil what comes after.
-_STEERING = re.compile(
+# They set colours, the title and the cursor of a terminal, or the direction of text. Line ends
+# would break a message in two, and a lone surrogate cannot be printed.
+_CONTROL_CHARACTERS = re.compile(
     "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff]"
 )
 
@@ -34,38 +35,38 @@ _is_muted = False
 _stderr = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
-def _visible(text: str) -> str:
-    """Characters that steer as Python writes them: \\x1b, \\n, \\u202e."""
-    return _STEERING.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+def _escape(text: str) -> str:
+    """Control characters as Python writes them: \\x1b, \\n, \\u202e."""
+    return _CONTROL_CHARACTERS.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 def result(text: object) -> None:
-    """Data for scripts, on stdout: a path byte for byte, whatever its encoding."""
+    """A line of data for scripts, on stdout; a path comes out as the bytes that it has on disk."""
     sys.stdout.flush()
     sys.stdout.buffer.write(os.fsencode(f"{text}\n"))
     sys.stdout.flush()
 
 
 def talk(message: str) -> None:
-    """A line or more for the person at the terminal."""
+    """One line or more for the person at the terminal."""
     if not _is_muted:
-        _say(message)
+        _print_lines(message)
 
 
-def _say(message: str) -> None:
-    _stderr.print(Text("\n".join(map(_visible, message.split("\n")))))
+def _print_lines(message: str) -> None:
+    _stderr.print(Text("\n".join(map(_escape, message.split("\n")))))
 
 
 def hint(message: str) -> None:
-    """What to do next."""
+    """What the person can do next."""
     if not _is_muted:
-        _stderr.print(Text(_visible(message), style="cyan"))
+        _stderr.print(Text(_escape(message), style="cyan"))
 
 
 @contextmanager
 def muted() -> Iterator[None]:
-    """A run inside a search: without talk, hints and warnings, which its folder keeps."""
-    global _is_muted  # noqa: PLW0603 - the terminal is one, too
+    """Print no talk, hints or warnings: for a trial of a search, whose folder keeps them."""
+    global _is_muted  # noqa: PLW0603 - there is only one terminal
     _is_muted = True
     try:
         yield
@@ -74,13 +75,13 @@ def muted() -> Iterator[None]:
 
 
 def warn(problem: str, hint: str) -> None:
-    """Something to look at that stops nothing, and what to do about it."""
+    """A problem that does not stop the command, and what to do about it: two lines."""
     if not _is_muted:
         _print_problem("warning:", "yellow", problem, hint)
 
 
 def error(problem: str, hint: str) -> None:
-    """A problem that the user can mend: two lines."""
+    """A problem that the user can solve, and what to do about it: two lines."""
     _print_problem("error:", "bold red", problem, hint)
 
 
@@ -90,9 +91,9 @@ def _print_problem(kind: str, style: str, problem: str, hint: str) -> None:
 
 
 def _shortened(text: str) -> str:
-    """Its beginning and its end, where a message's own words are."""
+    """A long text without its middle: a message's own words are at its beginning and its end."""
     half = MAX_LINE_CHARS // 2
-    return _visible(text if len(text) <= 2 * half else f"{text[:half]} ... {text[-half:]}")
+    return _escape(text if len(text) <= 2 * half else f"{text[:half]} ... {text[-half:]}")
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
@@ -102,35 +103,35 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> 
 
 def _draw_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
     drawn = Table(
-        title=Text(_visible(title), style="bold"),
+        title=Text(_escape(title), style="bold"),
         title_justify="left",
         box=None,
         show_header=any(columns),
         padding=(0, 2),
     )
     for index, column in enumerate(columns):
-        drawn.add_column(Text(_visible(column)), justify="left" if index == 0 else "right")
+        drawn.add_column(Text(_escape(column)), justify="left" if index == 0 else "right")
     for row in rows:
-        drawn.add_row(*(Text(_visible(cell)) for cell in row))
+        drawn.add_row(*(Text(_escape(cell)) for cell in row))
     return drawn
 
 
-class Board(Protocol):
-    """A table that stays in place."""
+class LiveTable(Protocol):
+    """A table that is updated in place."""
 
     def show(self, title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-        """Draw the table in place of the one before."""
+        """Replace the table by this one."""
 
 
-class _NoBoard:
-    """Log files and pipes get plain lines instead."""
+class _NoTable:
+    """For log files and pipes: nothing, since plain lines say the same there."""
 
     def show(self, title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         pass
 
 
-class _DrawnBoard:
-    """The table on a terminal, below whatever is printed meanwhile."""
+class _DrawnTable:
+    """The table at the bottom of a terminal; other messages appear above it."""
 
     def __init__(self, live: Live) -> None:
         self._live = live
@@ -140,49 +141,49 @@ class _DrawnBoard:
 
 
 @contextmanager
-def board() -> Iterator[Board]:
-    """A table that is drawn again as it changes, with progress bars below it; terminals only."""
+def live_table() -> Iterator[LiveTable]:
+    """A table that is updated in place, with progress bars below it; on a terminal only."""
     if not _stderr.is_terminal:
-        yield _NoBoard()
+        yield _NoTable()
         return
     with Live(console=_stderr, transient=True) as live:
-        yield _DrawnBoard(live)
+        yield _DrawnTable(live)
 
 
 class ProgressLine(Protocol):
-    """Where a command says how far it is."""
+    """How far a command has come."""
 
     def update(self, completed: float, text: str) -> None:
-        """`completed` of the total, and the figures beside it."""
+        """Show that `completed` of the total is done, and `text` beside it."""
 
 
 class _PlainLine:
-    """A line every PLAIN_EVERY_SECONDS, for log files and pipes."""
+    """For log files and pipes: a line every PLAIN_EVERY_SECONDS."""
 
     def __init__(self, description: str) -> None:
         self._description = description
-        self._shown_at = time.monotonic()
+        self._printed_at = time.monotonic()
 
     def update(self, completed: float, text: str) -> None:
-        if time.monotonic() - self._shown_at >= PLAIN_EVERY_SECONDS:
-            self._shown_at = time.monotonic()
-            _say(f"{self._description}: {text}")
+        if time.monotonic() - self._printed_at >= PLAIN_EVERY_SECONDS:
+            self._printed_at = time.monotonic()
+            _print_lines(f"{self._description}: {text}")
 
 
 class _DrawnLine:
-    """A bar on a terminal."""
+    """A progress bar on a terminal."""
 
     def __init__(self, progress: Progress, description: str, total: float | None) -> None:
         self._progress = progress
-        self._task = progress.add_task(_visible(description), total=total, figures="")
+        self._task = progress.add_task(_escape(description), total=total, figures="")
 
     def update(self, completed: float, text: str) -> None:
-        self._progress.update(self._task, completed=completed, figures=_visible(text))
+        self._progress.update(self._task, completed=completed, figures=_escape(text))
 
 
 @contextmanager
 def progress(description: str, total: float | None) -> Iterator[ProgressLine]:
-    """A bar towards `total`, or a spinner where the total is not known (None)."""
+    """A progress bar towards `total`; a spinner if the total is not known (None)."""
     if not _stderr.is_terminal:
         yield _PlainLine(description)
         return
@@ -191,3 +192,20 @@ def progress(description: str, total: float | None) -> Iterator[ProgressLine]:
     columns = (TextColumn("{task.description}", markup=False), shape, figures)
     with Progress(*columns, console=_stderr, transient=True) as drawn:
         yield _DrawnLine(drawn, description, total)
+
+
+def format_duration(seconds: float) -> str:
+    """A duration in the unit that reads best: 45 s, 12 min, 7.5 h, 31.0 days, 4.0 years."""
+    for size, unit in ((86_400 * 365, "years"), (86_400, "days"), (3_600, "h")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:,.1f} {unit}"
+    return f"{seconds / 60:.0f} min" if seconds >= 120 else f"{seconds:.0f} s"
+
+
+def format_value(value: object, digits: int = 4) -> str:
+    """A setting or a figure: a float with so many digits, null and true as YAML writes them."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:.{digits}g}" if isinstance(value, float) else str(value)

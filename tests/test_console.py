@@ -56,6 +56,42 @@ def test_a_progress_line_is_no_markup(capsys, monkeypatch, is_terminal):
     assert "[red]r \\x1b]0;x" in shown
 
 
+@pytest.mark.parametrize(
+    "seconds, text",
+    [
+        (0.4, "0 s"),
+        (119, "119 s"),
+        (120, "2 min"),
+        (7_199, "120 min"),
+        (27_000, "7.5 h"),
+        (2 * 86_400, "2.0 days"),
+        (86_400 * 365 * 4_000, "4,000.0 years"),
+    ],
+)
+def test_a_duration_has_the_unit_that_reads_best(seconds, text):
+    assert console.format_duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    "value, text",
+    [
+        (None, "null"),
+        (True, "true"),
+        (8192, "8192"),
+        (1e-4, "0.0001"),
+        (0.000123456, "0.0001235"),
+        (float("inf"), "inf"),
+        ("gelu", "gelu"),
+    ],
+)
+def test_a_value_is_written_as_in_a_preset_with_few_digits(value, text):
+    assert console.format_value(value) == text
+
+
+def test_a_value_has_more_digits_where_asked():
+    assert console.format_value(0.000123456, digits=6) == "0.000123456"
+
+
 def test_a_long_problem_is_shortened_in_its_middle(capsys):
     console.error(f"there is no {'x' * 5_000} here", "y" * 5_000)
     problem, hint = capsys.readouterr().err.splitlines()

@@ -160,7 +160,7 @@ def _introduce(search: Search, storage: str) -> None:
 def _search(search: Search) -> None:
     """Run trials until the study has enough of them; wait where others run what is missing."""
     said = ""
-    with console.board() as board:
+    with console.live_table() as board:
         while True:
             fail_dead_trials(search.study, search.folder, search.unclaimed)
             _stop_if_preset_failed(search)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 
+from electra_cli.console import format_value
 from electra_cli.plotting.run_log import RunLog
 
 # More would push the curves off a small screen; the table has them all.
@@ -27,13 +28,9 @@ def labels(runs: Sequence[RunLog]) -> list[str]:
     return [_label(run.settings, differing) for run in runs]
 
 
-def show_value(value: object) -> str:
-    """A setting as YAML has it, numbers short."""
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return str(value).lower()
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+def format_setting(value: object) -> str:
+    """A setting, with the digits that people choose."""
+    return format_value(value, digits=6)
 
 
 def _differs(name: str, runs: Sequence[RunLog]) -> bool:
@@ -57,5 +54,5 @@ def _short_name(name: str) -> str:
 
 def _short(value: object) -> str:
     """Of a folder its last part."""
-    text = show_value(value)
+    text = format_setting(value)
     return PurePath(text).name or text

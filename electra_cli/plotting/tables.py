@@ -6,7 +6,7 @@ from html import escape
 from electra_cli.plotting.curves import AXES, Group, newest_value
 from electra_cli.plotting.look import MARK_LOOKS
 from electra_cli.plotting.run_log import Column, Mark, RunLog
-from electra_cli.plotting.settings import option_names, show_value
+from electra_cli.plotting.settings import format_setting, option_names
 
 _NONE = "–"
 
@@ -32,7 +32,7 @@ def _settings(names: Sequence[str], runs: Sequence[RunLog], title: str | None = 
     """A column a run, called `title` or like the run."""
     heads = "".join(f'<th scope="col">{escape(title or run.name)}</th>' for run in runs)
     rows = (
-        (name, [show_value(r.settings[name]) if name in r.settings else _NONE for r in runs])
+        (name, [format_setting(r.settings[name]) if name in r.settings else _NONE for r in runs])
         for name in names
     )
     return _table(f"<tr><th></th>{heads}</tr>", rows)
