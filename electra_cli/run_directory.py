@@ -25,7 +25,7 @@ class NoRowsError(RunError):
 
 @dataclass(frozen=True)
 class RunDirectory:
-    """A run's folder; naming one creates nothing."""
+    """The paths inside a run's folder, and its log. Constructing one creates no file."""
 
     root: Path
 
@@ -41,17 +41,17 @@ class RunDirectory:
 
     @property
     def log(self) -> Path:
-        """One row a log step."""
+        """A row per run.log_every steps."""
         return self.root / "training_log.csv"
 
     @property
     def events(self) -> Path:
-        """Resumes, warnings and stops (electra_cli.run_events)."""
+        """Resumes, warnings and stops (read and written by electra_cli.run_events)."""
         return self.root / "events.jsonl"
 
     @property
     def lock(self) -> Path:
-        """Held by the process that writes the run (electra_cli.runs.run_lock)."""
+        """Locked by the process that writes the run (electra_cli.runs.run_lock)."""
         return self.root / ".lock"
 
     @property
@@ -70,7 +70,7 @@ class RunDirectory:
         return self.root / "checkpoints"
 
     def model(self, name: str) -> Path:
-        """Hugging Face folder of a trained network: discriminator, generator or masked_lm."""
+        """Folder of a network for transformers: discriminator, generator or masked_lm."""
         return self.root / name
 
     def checkpoint_steps(self) -> list[int]:

@@ -1,7 +1,7 @@
-"""What happened in a run beside its steps: resumes, warnings, stops. One JSON object a line.
+"""Events of a run: resumes, warnings, stops. One JSON object per line.
 
-Loads the standard library alone, so that plotting stays quick. Where the file lies is
-run_directory.py's knowledge.
+Loads the standard library alone, so that plotting starts quickly. The path of the file is
+RunDirectory.events.
 """
 
 import json
@@ -18,17 +18,17 @@ EventKind = Literal["resumed", "warning", "stopped"]
 
 @dataclass(frozen=True)
 class RunEvent:
-    """Something worth a mark on the curves."""
+    """Something that happened in a run and is marked on its curves."""
 
     step: int  # completed steps when it happened
     kind: EventKind
-    text: str  # for people; a warning's problem
-    key: str = ""  # which warning, so that each is raised once a run
+    text: str  # for people; of a warning its problem
+    key: str = ""  # which warning it is, so that each is raised once per run
     time: str = ""  # ISO 8601, UTC
 
 
 def append_event(path: Path, step: int, kind: EventKind, text: str, key: str = "") -> None:
-    """Add one event, stamped with the time, and flush it."""
+    """Add one event with the present time, and flush it."""
     event = RunEvent(step, kind, text, key, datetime.now(UTC).isoformat(timespec="seconds"))
     with path.open("a", encoding="utf-8") as file:
         file.write(json.dumps(asdict(event)) + "\n")
@@ -37,8 +37,8 @@ def append_event(path: Path, step: int, kind: EventKind, text: str, key: str = "
 def read_events(path: Path) -> list[RunEvent]:
     """All events, oldest first; none if there is no file.
 
-    A line that is no event (cut by a kill, or written by a newer version) is passed over: events
-    explain a run, nothing depends on them.
+    A line that is no event (half-written before a kill, or of a newer version) is skipped: events
+    explain a run, and nothing depends on them.
     """
     if not path.is_file():
         return []
@@ -54,7 +54,10 @@ def read_events(path: Path) -> list[RunEvent]:
 
 
 def truncate_events(path: Path, step: int) -> list[RunEvent]:
-    """Forget what happened after `step`: a run that goes on from there lives it again."""
+    """Remove the events after `step`, for a run that continues from there; those that are left.
+
+    Atomic: a kill leaves the old file or the new one.
+    """
     kept: Sequence[RunEvent] = [event for event in read_events(path) if event.step <= step]
     if path.is_file():
         content = "".join(json.dumps(asdict(event)) + "\n" for event in kept).encode()

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from electra_cli.disk import step_folder
 from electra_cli.metrics import LOG_COLUMNS
 from electra_cli.plotting.run_log import RunLog
 from electra_cli.run_directory import RunDirectory
@@ -42,17 +43,17 @@ def add_config(root: Path, **sections: dict[str, Any]) -> Path:
 
 def add_checkpoints(root: Path, *steps: int) -> Path:
     for step in steps:
-        (RunDirectory(root).checkpoints / f"step-{step:08d}").mkdir(parents=True)
+        step_folder(RunDirectory(root).checkpoints, step).mkdir(parents=True)
     return root
 
 
 def run_of(name: str, **columns: list[float]) -> RunLog:
-    """A run that lies in memory."""
+    """A run in memory, without a folder."""
     return RunLog(name, {key: np.array(values, dtype=float) for key, values in columns.items()})
 
 
 def runs_of(page: str) -> list[dict[str, Any]]:
-    """The data that the page draws, one entry a run."""
+    """The data that the page draws, one entry per run."""
     found = re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.S)
     assert found
     return list(json.loads(found[1])["runs"])

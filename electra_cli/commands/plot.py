@@ -1,4 +1,4 @@
-"""electra plot: the curves of one run or of several, as a page and on request as a picture."""
+"""electra plot: draw the curves of one run or several, as a page and on request as a picture."""
 
 import webbrowser
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from electra_cli.stopping import stop_request
 
 @dataclass(frozen=True)
 class PlotOptions:
-    """What `electra plot` was asked for."""
+    """The arguments of `electra plot`."""
 
     runs: Sequence[Path]
     out: Path | None
@@ -27,9 +27,9 @@ class PlotOptions:
 def plot(options: PlotOptions) -> None:
     """Write the page of these runs, and a picture if `png` is given; print the paths.
 
-    The page goes to `out`; without it into the run's folder, of several runs into this one.
-    Raises RunError for a folder that holds no usable log, and for a file that would be
-    overwritten but was not written by this command.
+    The page goes to `out`; without it to the folder of the run, or to the current folder if there
+    are several runs. Raises RunError for a folder without a usable log, and rather than overwrite
+    a file that this command has not written.
     """
     folders = list({root.resolve(): root for root in options.runs}.values())
     for folder in folders:

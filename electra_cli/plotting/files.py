@@ -13,22 +13,26 @@ from electra_cli.plotting.run_log import RunLog
 def write_files(
     logs: Sequence[RunLog], page: Path, png: Path | None, reload_seconds: int | None = None
 ) -> list[Path]:
-    """Write the files that were asked for; their paths."""
+    """Write the page, and the picture if `png` is given; return their paths.
+
+    With `reload_seconds` the page reloads itself at that interval. Raises RunError for a path that
+    cannot be written, or that holds a file of the user's.
+    """
     _write(page, partial(write_page, runs=logs, reload_seconds=reload_seconds), option="--out")
     if png is None:
         return [page]
-    from electra_cli.plotting.picture import write_picture  # matplotlib takes half a second
+    from electra_cli.plotting.picture import write_picture  # loads matplotlib: half a second
 
     _write(png, partial(write_picture, runs=logs), option="--png")
     return [page, png]
 
 
 def _write(path: Path, write: Callable[[Path], None], option: str) -> None:
-    """Write one file; never over a file that this command has not written."""
+    """Let `write` write one file, unless there is a file without our signature."""
     try:
         if path.is_dir():
             raise RunError(f"{path} is a folder", hint=f"name a file: {option} FILE")
-        if path.exists() and SIGNATURE.encode() not in _start(path):
+        if path.exists() and SIGNATURE.encode() not in _head(path):
             raise RunError(
                 f"{path} exists and was not written by electra",
                 hint=f"choose another {option} FILE",
@@ -41,7 +45,7 @@ def _write(path: Path, write: Callable[[Path], None], option: str) -> None:
         ) from None
 
 
-def _start(path: Path) -> bytes:
-    """The first bytes of a file, where a page and a picture of ours carry their mark."""
+def _head(path: Path) -> bytes:
+    """The first bytes of a file: there a page and a picture have the signature."""
     with path.open("rb") as file:
         return file.read(512)

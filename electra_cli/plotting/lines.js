@@ -1,13 +1,13 @@
-// What is drawn: from the data of the runs, the state of the form and the theme's colours to the
-// traces and the layout of one panel. Nothing here touches the page.
+// Computes the traces and the layout of a panel from the data of the runs, the state of the form and
+// the theme's colours. Nothing here reads or changes the page.
 
 const { runs, dashes, symbols, marks: markLooks } = data;
-const alone = runs.length === 1;
+const isSingle = runs.length === 1;
 
-// Of more held-out values the symbols would lie over each other, and each costs time to draw.
-const MOST_SYMBOLS = 40;
+// More symbols of held-out values would cover each other, and each takes time to draw.
+const MAX_SYMBOLS = 40;
 
-// The same as curves.smoothed.
+// Exponential mean, without bias at its start; the same as smoothed in curves.py.
 function smoothed(values, weight) {
   let total = 0;
   let norm = 0;
@@ -18,21 +18,21 @@ function smoothed(values, weight) {
   });
 }
 
-// How a run looks: of one run training and held-out text have a colour each; of several each run
-// has a colour, a dash and a symbol, so that they differ without colour too.
+// How a run is drawn. A single run has one colour for training and another for held-out text;
+// several runs have a colour, a dash and a symbol each, so that they differ without colour too.
 function lookOf(index, colors) {
-  const turn = (list, place) => list[place % list.length];
+  const pick = (list, place) => list[place % list.length];
   return {
-    training: turn(colors.series, index),
-    heldOut: turn(colors.series, alone ? 1 : index),
-    reference: alone ? colors.muted : turn(colors.series, index),
-    dash: turn(dashes, index).map((length) => `${length}px`).join() || "solid",
-    symbol: turn(symbols, index),
+    training: pick(colors.series, index),
+    heldOut: pick(colors.series, isSingle ? 1 : index),
+    reference: isSingle ? colors.muted : pick(colors.series, index),
+    dash: pick(dashes, index).map((length) => `${length}px`).join() || "solid",
+    symbol: pick(symbols, index),
   };
 }
 
-// The lines of one run in one panel, over the whole run: { x, y, role, run, end, trace,
-// symbol }: end is where the run ends, trace is what Plotly draws the line by.
+// The lines of one run in one panel, over the whole run: { x, y, role, run, end, trace, symbol }.
+// `end` is the x at which the run ends; `trace` has Plotly's attributes of the line.
 function linesOf(run, index, panel, state, colors) {
   const x = run.x[state.x];
   if (!x.length) return [];
@@ -62,7 +62,7 @@ function linesOf(run, index, panel, state, colors) {
     const edge = { color: colors.surface, width: 1 };
     const marker = {
       color: look.heldOut, symbol: look.symbol.plotly, size: 7, line: edge,
-      maxdisplayed: MOST_SYMBOLS,
+      maxdisplayed: MAX_SYMBOLS,
     };
     const thin = { color: look.heldOut, width: 1, dash: look.dash };
     const trace = { mode: "lines+markers", line: thin, marker };
@@ -77,17 +77,17 @@ function linesOf(run, index, panel, state, colors) {
   return lines;
 }
 
-// What happened in a run: { x, step, kind, text, run, color }.
+// The events and checkpoints of a run: { x, step, kind, text, run, color }.
 function marksOf(run, index, state, colors) {
   const colorOf = (kind) => {
-    if (!alone) return lookOf(index, colors).training;
+    if (!isSingle) return lookOf(index, colors).training;
     return kind === "warning" ? colors.warning : colors.muted;
   };
   const placed = run.marks.filter(({ x }) => x[state.x] !== null);
   return placed.map((mark) => ({ ...mark, x: mark.x[state.x], run, color: colorOf(mark.kind) }));
 }
 
-// Symbols on the frame of a panel, on an axis of their own from 0 (bottom) to 1 (top).
+// Their symbols on the frame of a panel, on a second y axis from 0 (bottom) to 1 (top).
 function markTrace(marks) {
   return {
     type: "scatter", mode: "markers", yaxis: "y2", cliponaxis: false,
@@ -99,6 +99,7 @@ function markTrace(marks) {
   };
 }
 
+// Vertical lines at the events after which the curves may differ from before.
 function markLines(marks) {
   return marks.filter(({ kind }) => markLooks[kind].has_line).map(({ x, kind, color }) => ({
     type: "line", xref: "x", yref: "y domain", x0: x, x1: x, y0: 0, y1: 1, layer: "below",
@@ -106,8 +107,8 @@ function markLines(marks) {
   }));
 }
 
-// The zoomed part of a line and a point to each side, so that the y axis fits what is seen.
-function seen({ x, y }, zoom) {
+// The part of a line inside the zoom and one point on each side: the y axis fits what is visible.
+function visiblePart({ x, y }, zoom) {
   if (!zoom) return { x, y };
   const first = Math.max(0, countUpTo(x, zoom[0]) - 1);
   const end = countUpTo(x, zoom[1]) + 1;
@@ -126,13 +127,14 @@ function countUpTo(numbers, limit) {
   return low;
 }
 
-// All of the longest run that is shown, its marks included, and a little more for the last point.
+// The x range of the longest run that is shown, marks included, and a margin for the last point.
 function wholeRange(state) {
   const shown = runs.filter((_, index) => !state.hide.includes(index));
   const ends = shown.flatMap(({ x, marks }) => [x[state.x].at(-1), marks.at(-1)?.x[state.x]]);
   return [0, Math.max(0, ...ends.filter(Number.isFinite)) * 1.015 || 1];
 }
 
+// Plotly's layout of a panel.
 function layoutOf(state, colors, title, traces, marks) {
   const grid = { gridcolor: colors.rule, zeroline: false, automargin: true, nticks: 6 };
   return {
@@ -150,7 +152,7 @@ function layoutOf(state, colors, title, traces, marks) {
   };
 }
 
-// Labels that do not crowd: 45k, 2×10⁻⁴, and on a log axis of few decades 1, 2 and 5 of each.
+// Tick labels that fit: 45k, 2×10⁻⁴; on a log axis over few decades 1, 2 and 5 of each decade.
 function ticks(state, traces) {
   let low = Infinity;
   let high = 0;

@@ -1,8 +1,8 @@
-"""The look that the page and the picture share: colours, dashes, symbols. Data only.
+"""Colours, dashes and symbols that the page and the picture share. Data only.
 
 Curves have Okabe and Ito's colours, which colour-blind readers can tell apart (Color Universal
-Design, jfly.uni-koeln.de/color): on white without yellow, on dark without blue and with white for
-black. Where several runs lie over each other, dashes and symbols tell them apart without colour.
+Design, jfly.uni-koeln.de/color): on white without yellow; on dark without blue, and with white for
+black. Several runs in one panel also differ in dashes and symbols, so without any colour.
 """
 
 from dataclasses import dataclass, fields
@@ -22,7 +22,7 @@ class Palette:
     series: tuple[str, ...]
 
     def css(self) -> str:
-        """The same as custom properties, `--text` and so on."""
+        """The colours as CSS custom properties, `--text: #1c2430;` and so on."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         values["series"] = " ".join(self.series)
         return " ".join(f"--{name}: {value};" for name, value in values.items())
@@ -49,21 +49,21 @@ DARK = Palette(
     series=("#56b4e9", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#f0e442", "#ffffff"),
 )
 
-# Lengths of line and gap by turns, in multiples of a pixel; () is a whole line. Dots are left to
+# Lengths in pixels: of a dash, of a gap, of a dash and so on; () is a solid line. A dotted line is
 # the reference.
 DASHES: tuple[tuple[int, ...], ...] = ((), (10, 3), (10, 3, 2, 3), (5, 2))
 
 
 @dataclass(frozen=True)
 class Symbol:
-    """A shape, as Plotly and as matplotlib call it, and as text."""
+    """A shape: its name in Plotly, its name in matplotlib, and a character that looks like it."""
 
     plotly: str
     matplotlib: str
     text: str
 
 
-# Held-out values, one shape a run.
+# Of held-out values, one per run.
 SYMBOLS = (
     Symbol("circle", "o", "●"),
     Symbol("square", "s", "■"),
@@ -77,11 +77,11 @@ SYMBOLS = (
 
 @dataclass(frozen=True)
 class MarkLook:
-    """How something that happened is marked on the frame of a panel."""
+    """How an event or a checkpoint is marked on the frame of a panel."""
 
     symbol: Symbol
     at_top: bool
-    has_line: bool  # across the whole panel: what comes after it may differ from what was before
+    has_line: bool  # across the panel: the curves after it may differ from those before
 
 
 MARK_LOOKS = {

@@ -1,6 +1,6 @@
-// Joins the form, the panels and the data, and draws again whenever the form changes.
-// The form and the zoom are the whole state: the address after # is a permalink to it, such as
-// #x=tokens&y=log&smooth=0.9&hide=1&from=0&to=500 (hide: the runs left out, counted from 0).
+// Connects the form, the panels and the data, and redraws whenever the form changes.
+// The form and the zoom are the whole state. The address after # is a permalink to it, such as
+// #x=tokens&y=log&smooth=0.9&hide=1&from=0&to=500 (hide: the hidden runs, counted from 0).
 
 const form = document.querySelector("form");
 const panels = [...document.querySelectorAll("figure")].map((figure) => {
@@ -18,7 +18,7 @@ const wholeButton = document.getElementById("whole");
 const touch = matchMedia("(pointer: coarse)").matches;
 const dark = matchMedia("(prefers-color-scheme: dark)");
 
-// The part of the x axis that is looked at: [from, to], or null for all of it.
+// The visible part of the x axis: [from, to], or null for all of it.
 let zoom = null;
 
 function readState() {
@@ -42,7 +42,7 @@ function restoreState() {
   zoom = from < to ? [from, to] : null;
 }
 
-function keepState() {
+function saveState() {
   const { x, y, smooth, hide } = readState();
   const fields = new URLSearchParams({ x, y, smooth });
   if (hide.length) fields.set("hide", hide.join(","));
@@ -62,11 +62,11 @@ function theme() {
 
 const axisTitle = () => form.querySelector("[name=x]:checked + span").textContent;
 
-// Panels whose curves are not on the page yet, and the timer that goes on with them.
+// Panels whose curves are not drawn yet, and the timer that draws the next of them.
 let unpainted = [];
 let painting = 0;
 
-// What is seen at once, the rest of the panels one by one, so that the page answers in between.
+// Draw the visible panels at once and the others one by one, so that the page stays responsive.
 function draw() {
   const state = readState();
   const colors = theme();
@@ -79,11 +79,11 @@ function draw() {
     const drawn = shown.filter(([run]) => panel.lines.some((line) => line.run === run));
     panel.marks = drawn.flatMap(([run, index]) => marksOf(run, index, state, colors));
   }
-  readAt(null);
+  showValuesAt(null);
   const places = new Map(panels.map((panel) => [panel, panel.plot.getBoundingClientRect()]));
-  const isSeen = (panel) => places.get(panel).bottom > 0 && places.get(panel).top < innerHeight;
-  panels.filter(isSeen).forEach((panel) => paint(panel, state, colors));
-  unpainted = panels.filter((panel) => !isSeen(panel));
+  const isVisible = (panel) => places.get(panel).bottom > 0 && places.get(panel).top < innerHeight;
+  panels.filter(isVisible).forEach((panel) => paint(panel, state, colors));
+  unpainted = panels.filter((panel) => !isVisible(panel));
   clearTimeout(painting);
   painting = setTimeout(paintRest, 0, state, colors);
 }
@@ -96,7 +96,7 @@ function paintRest(state, colors) {
 
 function paint(panel, state, colors) {
   const traces = panel.lines.map((line) => ({
-    type: "scatter", mode: "lines", ...seen(line, state.zoom), ...line.trace,
+    type: "scatter", mode: "lines", ...visiblePart(line, state.zoom), ...line.trace,
   }));
   const layout = layoutOf(state, colors, axisTitle(), traces, panel.marks);
   if (panel.marks.length) traces.push(markTrace(panel.marks));
@@ -104,10 +104,10 @@ function paint(panel, state, colors) {
     displayModeBar: false, responsive: true, doubleClick: false, showTips: false,
   };
   Plotly.react(panel.plot, traces, layout, config);
-  if (!panel.area) join(panel);
+  if (!panel.area) connect(panel);
 }
 
-// Beside the box of each run its line and its symbol.
+// Beside the checkbox of each run, draw its line and its symbol.
 function drawLegend(colors) {
   for (const box of form.querySelectorAll("[name=run]")) {
     const { training: color, dash, symbol } = lookOf(Number(box.value), colors);
@@ -117,21 +117,21 @@ function drawLegend(colors) {
   }
 }
 
-// Once for many events at a time, such as those of a moving slider.
+// Draw once for several events in a row, such as those of a moving slider.
 let waiting = 0;
 function drawSoon() {
   clearTimeout(waiting);
   waiting = setTimeout(draw);
 }
 
-function lookAt(range) {
+function zoomTo(range) {
   zoom = range;
-  keepState();
+  saveState();
   drawSoon();
 }
 
-// What happens in one panel happens in all: the moment pointed at, the part looked at.
-function join(panel) {
+// Pointing and zooming in one panel act on all panels.
+function connect(panel) {
   const { plot } = panel;
   panel.area = () => plot.querySelector(".nsewdrag").getBoundingClientRect();
   plot.addEventListener("pointermove", ({ clientX }) => {
@@ -139,14 +139,14 @@ function join(panel) {
     const share = (clientX - area.left) / area.width;
     if (share >= 0 && share <= 1) pointAt(share, panel);
   });
-  plot.addEventListener("pointerleave", () => readAt(null));
+  plot.addEventListener("pointerleave", () => showValuesAt(null));
   plot.on("plotly_relayout", (change) => {
-    if ("xaxis.range[0]" in change) lookAt([change["xaxis.range[0]"], change["xaxis.range[1]"]]);
+    if ("xaxis.range[0]" in change) zoomTo([change["xaxis.range[0]"], change["xaxis.range[1]"]]);
   });
-  plot.on("plotly_doubleclick", () => lookAt(null));
+  plot.on("plotly_doubleclick", () => zoomTo(null));
 }
 
-// A page that follows a run reads itself anew, but not under the reader's hand.
+// Reload the page at this interval to follow a run, but not while the reader uses it.
 function follow(seconds) {
   let touchedAt = -Infinity;
   for (const kind of ["pointermove", "pointerdown", "keydown", "scroll"]) {
@@ -163,8 +163,8 @@ form.addEventListener("input", ({ target }) => {
   if (target.name === "x") zoom = null;
   drawSoon();
 });
-form.addEventListener("change", keepState);
-wholeButton.addEventListener("click", () => lookAt(null));
+form.addEventListener("change", saveState);
+wholeButton.addEventListener("click", () => zoomTo(null));
 addEventListener("hashchange", () => { restoreState(); drawSoon(); });
 dark.addEventListener("change", drawSoon);
 if (data.reloadSeconds) follow(data.reloadSeconds);

@@ -1,9 +1,9 @@
-"""One HTML file with the curves of some runs, that needs nothing but a browser.
+"""One HTML file with the curves of some runs, which needs nothing but a browser.
 
-Plotly's JavaScript comes from the installed package and the data lies beside it, so the page opens
-without a network. Python lays the panels and the tables out; lines.js says what is drawn,
-readout.js what is read, page.js joins them, so plotly.graph_objects, which takes as long to load as
-all the rest, is not needed.
+Plotly's JavaScript, from the installed package, and the data are in the file, so the page opens
+without a network. Python writes the panels and the tables as HTML; lines.js computes what is drawn,
+readout.js shows the values at the pointer, and page.js connects both with the form.
+plotly.graph_objects is not used: loading it takes as long as all the rest.
 """
 
 import json
@@ -41,9 +41,9 @@ _SCRIPTS = ("lines.js", "readout.js", "page.js")
 
 
 def write_page(path: Path, runs: Sequence[RunLog], reload_seconds: int | None = None) -> None:
-    """Write the page of these runs; a page that is there is replaced, whole or not at all.
+    """Write the page of these runs; an older page is replaced, whole or not at all.
 
-    With `reload_seconds` the page opens itself anew so often, to follow a run that goes on.
+    With `reload_seconds` the page reloads itself at that interval, to follow a run in training.
     """
     write_bytes_atomically(path, _page(runs, reload_seconds).encode(errors="replace"))
 
@@ -68,7 +68,7 @@ def _page(runs: Sequence[RunLog], reload_seconds: int | None) -> str:
         dark=DARK.css(),
         style=_asset("page.css"),
         marks=_mark_key(runs),
-        live=f"Follows the run: read anew every {reload_seconds} s." if reload_seconds else "",
+        live=f"Follows the run: reloads every {reload_seconds} s." if reload_seconds else "",
         axes=_axis_inputs(runs),
         runs=_run_inputs(runs),
         smoothing=SMOOTHING,
@@ -88,7 +88,7 @@ def _asset(name: str) -> str:
 
 
 def _json(data: object) -> str:
-    """JSON that cannot end the script element it lies in, whatever a run is called."""
+    """JSON that cannot close the script element around it, whatever name a run has."""
     return json.dumps(data, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
 
 
@@ -101,21 +101,21 @@ def _curves(run: RunLog, groups: Sequence[Group]) -> dict[str, Curve]:
 
 
 def _thinning(runs: Sequence[RunLog], curves: Sequence[dict[str, Curve]]) -> str:
-    """What was left out, and how."""
+    """A sentence that says how long curves were thinned; empty if none was."""
     if not any(curve.thinned for of_run in curves for curve in of_run.values()):
         return ""
     rows = max(len(run.column("step")) for run in runs)
     return (
         f"Thinned: the longest log has {rows:,} rows. Long curves are cut into {BUCKETS:,} pieces "
-        "of as many values each: the faint line goes through the lowest and the highest value of "
-        "each piece, the strong line through the means, so no peak is lost."
+        "of equally many values: the faint line goes through the lowest and the highest value of "
+        "each piece, so that no peak is lost, and the strong line through the means."
     )
 
 
 def _run_data(run: RunLog, curves: dict[str, Curve]) -> dict[str, object]:
-    """What the scripts read of a run: the axes at the rows that are drawn, the curves over them.
+    """A run's data for the scripts: the axes at the rows that are drawn, and the curves over them.
 
-    Values have six digits: a pixel needs three, and the page is read over slow lines too.
+    Values have six digits: a pixel needs three, and more would make the file larger.
     """
     parts = [part for curve in curves.values() for part in (curve.points, curve.means)]
     drawn = np.unique(np.concatenate([part.rows for part in parts]))
@@ -142,7 +142,7 @@ def _run_data(run: RunLog, curves: dict[str, Curve]) -> dict[str, object]:
 
 
 def _marks(run: RunLog) -> list[dict[str, Any]]:
-    """The marks of a run with their places on every axis."""
+    """The marks of a run with their position on every axis."""
     marks = run.drawn_marks()
     steps = run.column("step")
     at = [mark.step for mark in marks]
@@ -159,9 +159,9 @@ def _marks(run: RunLog) -> list[dict[str, Any]]:
 
 
 def _places(axis: Axis, at: Sequence[int], steps: Column, column: Column) -> list[float | None]:
-    """Where steps lie on an axis: between the rows of the log, from nothing at step 0 on."""
+    """Positions of the steps `at` on an axis, between the rows of the log; step 0 lies at 0."""
     if column is steps:
-        return list(at)  # to the step, also beyond the newest row
+        return list(at)  # exact, also after the newest row
     known = np.isfinite(column)
     if not known.any():
         return [None] * len(at)
@@ -170,12 +170,12 @@ def _places(axis: Axis, at: Sequence[int], steps: Column, column: Column) -> lis
 
 
 def _rounded(values: Column, digits: int) -> list[float | None]:
-    """Values with so many digits; None for those that are not finite."""
+    """The values with so many significant digits; None for those that are not finite."""
     return [float(f"{v:.{digits}g}") if np.isfinite(v) else None for v in values.tolist()]
 
 
 def _mark_key(runs: Sequence[RunLog]) -> str:
-    """The symbols of what happened in these runs."""
+    """The legend of the marks that occur in these runs."""
     present = {mark.kind for run in runs for mark in run.drawn_marks()}
     return "".join(
         f'<span><i class="{kind}">{look.symbol.text}</i>{kind}</span>'
@@ -185,7 +185,7 @@ def _mark_key(runs: Sequence[RunLog]) -> str:
 
 
 def _axis_inputs(runs: Sequence[RunLog]) -> str:
-    """The choice of the x axis; one that no run has is disabled."""
+    """The inputs that choose the x axis; an axis that no run has is disabled."""
     inputs = []
     for index, axis in enumerate(AXES):
         known = any(newest_value(run.column(axis.column)) is not None for run in runs)
@@ -198,7 +198,7 @@ def _axis_inputs(runs: Sequence[RunLog]) -> str:
 
 
 def _run_inputs(runs: Sequence[RunLog]) -> str:
-    """The legend of several runs: a box to hide each by, its line, its name, what differs."""
+    """The legend of several runs: for each a checkbox, its name, and the settings that differ."""
     if len(runs) == 1:
         return ""
     boxes = (

@@ -1,7 +1,7 @@
-"""The curves of some runs as a PNG, for a README or a chat: the page's panels, on white.
+"""The panels of the page as a PNG on white, for a README or a message.
 
-Drawn by matplotlib, which needs no browser, without pyplot: nothing global changes, so training can
-call it too.
+Drawn by matplotlib, which needs no browser; without pyplot, which has global state, so that
+training can call it too.
 """
 
 import io
@@ -32,21 +32,21 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _COLUMNS = 3
-_POINTS_A_PIXEL = 0.75
-_MOST_SYMBOLS = 40  # as in lines.js
+_POINTS_PER_PIXEL = 0.75
+_MAX_SYMBOLS = 40  # as in lines.js
 
 _DOTS: dict[str, Any] = {"linewidth": 1.2, "linestyle": ":"}
 
 
 def write_picture(path: Path, runs: Sequence[RunLog]) -> None:
-    """Write the picture of these runs over steps; one that is there is replaced, or left whole."""
+    """Write the picture of these runs over steps; an older one is replaced, whole or not at all."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     panels = [panel for group in groups_to_draw(runs) for panel in group.panels]
     rows = -(-len(panels) // _COLUMNS)
-    looks = [_Look(index, is_alone=len(runs) == 1) for index in range(len(runs))]
+    looks = [_Look(index, is_single=len(runs) == 1) for index in range(len(runs))]
     layout = ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.1)
     figure = Figure(figsize=(13, 0.8 + 2.5 * rows), dpi=120, layout=layout)
     FigureCanvasAgg(figure)
@@ -58,28 +58,28 @@ def write_picture(path: Path, runs: Sequence[RunLog]) -> None:
         for run, look in zip(runs, looks, strict=True):
             _draw(axes, panel, run, look)
             if has_values(panel, [run]):
-                _mark(axes, run, look)
+                _draw_marks(axes, run, look)
         axes.set_xlim(0, end * 1.015)
-    _name(figure, runs, looks)
+    _add_legend(figure, runs, looks)
     content = io.BytesIO()
     with warnings.catch_warnings():
-        # The font's; a character that it has not is a box, and nothing that anybody could mend.
+        # A character that the font lacks is drawn as a box; the user can do nothing about it.
         warnings.filterwarnings("ignore", "Glyph .* missing")
         figure.savefig(content, format="png", metadata={"Software": SIGNATURE})
     write_bytes_atomically(path, content.getvalue())
 
 
 class _Look:
-    """How a run looks, as lines.js has it: alone a colour for training, another for held-out text;
-    among others a colour, a dash and a symbol a run."""
+    """How a run is drawn, as in lines.js: a single run has one colour for training and another for
+    held-out text; several runs have a colour, a dash and a symbol each."""
 
-    def __init__(self, index: int, is_alone: bool) -> None:
-        self.is_alone = is_alone
+    def __init__(self, index: int, is_single: bool) -> None:
+        self.is_single = is_single
         self.training = LIGHT.series[index % len(LIGHT.series)]
-        self.held_out = LIGHT.series[1] if is_alone else self.training
-        self.reference = LIGHT.muted if is_alone else self.training
+        self.held_out = LIGHT.series[1] if is_single else self.training
+        self.reference = LIGHT.muted if is_single else self.training
         self.symbol = SYMBOLS[index % len(SYMBOLS)].matplotlib
-        lengths = [length * _POINTS_A_PIXEL for length in DASHES[index % len(DASHES)]]
+        lengths = [length * _POINTS_PER_PIXEL for length in DASHES[index % len(DASHES)]]
         dash: Any = (0, lengths) if lengths else "-"
         self.line: dict[str, Any] = {"color": self.training, "linewidth": 1.5, "linestyle": dash}
         self.marks: dict[str, Any] = {
@@ -93,15 +93,15 @@ class _Look:
         }
 
     def mark_color(self, kind: str) -> str:
-        """The colour of something that happened."""
-        if not self.is_alone:
+        """The colour of an event or a checkpoint."""
+        if not self.is_single:
             return self.training
         return LIGHT.warning if kind == "warning" else LIGHT.muted
 
 
 def _frame(axes: "Axes", panel: Panel) -> None:
     title = axes.set_title(
-        f"{_plain(panel.title)}\n", loc="left", fontsize=11, fontweight="bold", color=LIGHT.text
+        f"{_printable(panel.title)}\n", loc="left", fontsize=11, fontweight="bold", color=LIGHT.text
     )
     title.set_parse_math(False)
     axes.text(
@@ -124,7 +124,7 @@ def _frame(axes: "Axes", panel: Panel) -> None:
 
 
 def _shorten_ticks(axis: "Axis") -> None:
-    """Label 5k beside 10k, but 500 beside 1000."""
+    """Label an axis up to 10,000 or more as 5k, 10k; a smaller one as 500, 1000."""
     from matplotlib.ticker import EngFormatter
 
     thousands = EngFormatter(sep="")
@@ -150,7 +150,7 @@ def _draw(axes: "Axes", panel: Panel, run: RunLog, look: _Look) -> None:
     line(means, smoothed(means.values, weight), **look.line)
 
     held_out = thin(run.column(panel.held_out_column)).points
-    every = max(1, -(-len(held_out.rows) // _MOST_SYMBOLS))
+    every = max(1, -(-len(held_out.rows) // _MAX_SYMBOLS))
     line(held_out, held_out.values, **look.marks, markevery=every)
 
     if panel.reference is not None:
@@ -158,8 +158,8 @@ def _draw(axes: "Axes", panel: Panel, run: RunLog, look: _Look) -> None:
         line(reference, smoothed(reference.values, weight), color=look.reference, **_DOTS)
 
 
-def _mark(axes: "Axes", run: RunLog, look: _Look) -> None:
-    """What happened in the run, on the frame of a panel."""
+def _draw_marks(axes: "Axes", run: RunLog, look: _Look) -> None:
+    """The events and checkpoints of the run, on the frame of a panel."""
     for mark in run.drawn_marks():
         mark_look, color = MARK_LOOKS[mark.kind], look.mark_color(mark.kind)
         axes.plot(
@@ -177,13 +177,14 @@ def _mark(axes: "Axes", run: RunLog, look: _Look) -> None:
             axes.axvline(mark.step, color=color, linewidth=0.75, linestyle=dash, alpha=0.6)
 
 
-def _name(figure: "Figure", runs: Sequence[RunLog], looks: Sequence[_Look]) -> None:
-    """Above: the run's name and what its lines are, or the runs and what differs between them."""
+def _add_legend(figure: "Figure", runs: Sequence[RunLog], looks: Sequence[_Look]) -> None:
+    """Above the panels: a run's name and its kinds of line; of several runs their names, and the
+    settings that differ."""
     from matplotlib.lines import Line2D
 
     if len(runs) == 1:
         name = figure.suptitle(
-            _plain(runs[0].name), x=0.01, ha="left", fontweight="bold", color=LIGHT.text
+            _printable(runs[0].name), x=0.01, ha="left", fontweight="bold", color=LIGHT.text
         )
         name.set_parse_math(False)
         keys: list[tuple[str, Line2D]] = [
@@ -194,7 +195,7 @@ def _name(figure: "Figure", runs: Sequence[RunLog], looks: Sequence[_Look]) -> N
     else:
         keys = [
             (
-                _plain(f"{run.name}  {label}".rstrip()),
+                _printable(f"{run.name}  {label}".rstrip()),
                 Line2D([], [], **look.line, marker=look.symbol),
             )
             for run, label, look in zip(runs, labels(runs), looks, strict=True)
@@ -229,6 +230,6 @@ def _name(figure: "Figure", runs: Sequence[RunLog], looks: Sequence[_Look]) -> N
         text.set_text(label)
 
 
-def _plain(name: str) -> str:
-    """A name on one line, whatever a folder is called."""
+def _printable(name: str) -> str:
+    """The name on one line: characters that cannot be printed are replaced."""
     return "".join(character if character.isprintable() else "\ufffd" for character in name)

@@ -1,4 +1,4 @@
-"""Read the runs that are to be drawn, and say what is odd about them."""
+"""Read the runs to draw, and warn about those that cannot be drawn."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,15 +14,16 @@ from electra_cli.run_directory import NoRowsError, RunDirectory
 
 @dataclass(frozen=True)
 class RunReader:
-    """Reads the runs, as often as is asked, and tells each thing that is odd about them once."""
+    """Reads the runs in some folders, again on every call, and gives each warning once."""
 
     folders: Sequence[Path]
-    told: set[str] = field(default_factory=set)
+    given_warnings: set[str] = field(default_factory=set)
 
     def read_all(self) -> list[RunLog]:
-        """The runs; of several, those that cannot be drawn are passed over.
+        """The runs; those of several that cannot be drawn are skipped with a warning.
 
-        Raises RunError if none is left, NoRowsError if some of them may have rows later.
+        If no run can be drawn, raises NoRowsError if one of them may have rows later, else
+        RunError.
         """
         logs: list[RunLog] = []
         errors: list[RunError] = []
@@ -32,20 +33,20 @@ class RunReader:
             except RunError as error:
                 errors.append(error)
         if logs:
-            for passed_over in errors:
-                self._warn(passed_over, passed_over.hint)
+            for skipped in errors:
+                self._warn(skipped, skipped.hint)
             return logs
-        young = [problem for problem in errors if isinstance(problem, NoRowsError)]
-        raise [*young, *errors][0]
+        without_rows = [error for error in errors if isinstance(error, NoRowsError)]
+        raise [*without_rows, *errors][0]
 
     def _read(self, root: Path, name: str) -> RunLog:
-        """One run, with all that drawing relies on."""
+        """One run that has something to draw."""
         check_folder(root)  # a watched run may have been deleted
         directory = RunDirectory(root)
         inside = sorted(child.name for child in root.iterdir() if RunDirectory(child).log.is_file())
         if inside and not directory.log.is_file():
             raise RunError(
-                f"{root} is no run but holds runs: {', '.join(inside[:5])}",
+                f"{root} is not a run but contains runs: {', '.join(inside[:5])}",
                 hint=f"electra plot {root / inside[0]}, or all of them: electra plot {root}/*",
             )
         log = read_run(directory, name, self._settings(directory))
@@ -56,7 +57,7 @@ class RunReader:
         return log
 
     def _settings(self, directory: RunDirectory) -> Mapping[str, object]:
-        """The settings of a run; a log alone can be drawn, too."""
+        """The settings of a run; none if it has no readable config.yaml."""
         if not directory.config.is_file():
             return {}
         try:
@@ -66,8 +67,8 @@ class RunReader:
             return {}
 
     def _warn(self, problem: object, hint: str) -> None:
-        if str(problem) not in self.told:
-            self.told.add(str(problem))
+        if str(problem) not in self.given_warnings:
+            self.given_warnings.add(str(problem))
             console.warn(str(problem), hint)
 
 
@@ -78,7 +79,7 @@ def check_folder(folder: Path) -> None:
 
 
 def _names(folders: Sequence[Path]) -> list[str]:
-    """What the runs are called: their folders, and as much before as tells them apart."""
+    """Names for the runs: their folders, with as many parents as make all names different."""
     parts = [folder.resolve().parts for folder in folders]
     for length in range(1, max(map(len, parts)) + 1):
         names = ["/".join(part[-length:]) for part in parts]

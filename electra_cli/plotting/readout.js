@@ -1,10 +1,11 @@
-// What is read: above every panel the values of the moment pointed at, beside the pointer what
-// happened there, and the same line in all panels.
+// Shows what is at the pointer: above every panel its values, beside the pointer the events there,
+// and a vertical line at the same x in all panels.
 
-// Marks closer to the pointer than this are told.
+// Marks closer to the pointer than this are described in the box.
 const REACH_PIXELS = 8;
 
-function figure(value) {
+// A value with four digits; of a large number all digits before the decimal point.
+function formatValue(value) {
   if (value === undefined) return "–";
   if (value === 0) return "0";
   if (Math.abs(value) < 1e-3 || Math.abs(value) >= 1e13) return value.toExponential(3);
@@ -19,7 +20,7 @@ function element(name, className, ...content) {
   return made;
 }
 
-// A piece of line, dashed as the curve is.
+// A short line for a legend, with the curve's colour and dashes.
 function lineSwatch({ color, width, dash }, opacity = 1) {
   const space = "http://www.w3.org/2000/svg";
   const swatch = document.createElementNS(space, "svg");
@@ -39,16 +40,17 @@ function symbolSwatch(text, color) {
   return swatch;
 }
 
-// Steps are whole: a place between two of them belongs to the one before.
-function momentOf(x) {
+// The text for a position on the x axis. Steps are whole numbers: a position between two steps
+// belongs to the first.
+function positionText(x) {
   if (readState().x === "steps") return `at step ${Math.floor(x).toLocaleString("en")}`;
-  return `at ${figure(x)} ${axisTitle()}`;
+  return `at ${formatValue(x)} ${axisTitle()}`;
 }
 
-// Write above every panel what its lines are at x: the newest value then, none after a run's end.
-// Null: the newest value of all.
-function readAt(x) {
-  document.getElementById("at").textContent = x === null ? "newest values" : momentOf(x);
+// Write above every panel the values of its lines at x: the newest up to there, none after a run's
+// end. If x is null, the newest of all.
+function showValuesAt(x) {
+  document.getElementById("at").textContent = x === null ? "newest values" : positionText(x);
   for (const { values, cursor, tip, lines } of panels) {
     values.replaceChildren(...runs.map((run) => {
       const own = lines.filter((line) => line.run === run);
@@ -59,49 +61,49 @@ function readAt(x) {
   }
 }
 
-// A swatch and a number; of several runs without the raw line, for room.
+// A swatch and a number. Of several runs the raw line is left out, to save room.
 function entry({ x: over, y, role, run, trace, symbol, end }, x) {
-  if (!alone && trace.opacity) return [];
+  if (!isSingle && trace.opacity) return [];
   const value = x > end ? undefined : y[countUpTo(over, x ?? Infinity) - 1];
   const swatch = role === "held-out"
     ? symbolSwatch(symbol, trace.line.color)
     : lineSwatch(trace.line, trace.opacity);
-  const text = element("span", "", swatch, alone ? `${role} ${figure(value)}` : figure(value));
+  const text = element("span", "", swatch, isSingle ? `${role} ${formatValue(value)}` : formatValue(value));
   text.title = `${run.name}, ${role}`;
   return [text];
 }
 
-// Point at a share of the width of every panel; `panel` is the one under the pointer.
+// Show the values at a fraction `share` of the width of every panel; `panel` is under the pointer.
 function pointAt(share, panel) {
   const [from, to] = panel.plot.layout.xaxis.range;
   const x = from + share * (to - from);
-  // All places are measured before anything moves: the browser lays the page out once.
-  const joined = panels.filter((other) => other.area);
-  const places = joined.map((other) => ({
+  // Measure all panels before changing any, so that the browser computes the layout only once.
+  const painted = panels.filter((other) => other.area);
+  const places = painted.map((other) => ({
     outer: other.plot.parentElement.getBoundingClientRect(), area: other.area(),
   }));
-  readAt(x);
-  joined.forEach(({ cursor }, index) => {
+  showValuesAt(x);
+  painted.forEach(({ cursor }, index) => {
     const { outer, area } = places[index];
     Object.assign(cursor.style, {
       left: `${area.left - outer.left + share * area.width}px`,
       top: `${area.top - outer.top}px`, height: `${area.height}px`,
     });
   });
-  const { outer, area } = places[joined.indexOf(panel)];
+  const { outer, area } = places[painted.indexOf(panel)];
   const reach = (REACH_PIXELS / area.width) * (to - from);
-  tell(panel, panel.marks.filter((mark) => Math.abs(mark.x - x) <= reach));
+  describe(panel, panel.marks.filter((mark) => Math.abs(mark.x - x) <= reach));
   const left = area.left - outer.left + share * area.width;
   const side = share < 0.5 ? { left: `${left + 10}px`, right: "" }
     : { left: "", right: `${outer.width - left + 10}px` };
   Object.assign(panel.tip.style, side, { top: `${area.top - outer.top + 10}px` });
 }
 
-// What happened, in a box.
-function tell({ tip }, marks) {
+// Describe these marks in the box beside the pointer.
+function describe({ tip }, marks) {
   tip.hidden = marks.length === 0;
   tip.replaceChildren(...marks.map(({ step, kind, text, run, color }) => {
-    const where = `${alone ? "" : `${run.name}: `}${kind} at step ${step.toLocaleString("en")}`;
+    const where = `${isSingle ? "" : `${run.name}: `}${kind} at step ${step.toLocaleString("en")}`;
     const symbol = symbolSwatch(markLooks[kind].symbol.text, color);
     return element("p", "", symbol, text ? `${where}: ${text}` : where);
   }));

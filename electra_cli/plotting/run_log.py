@@ -15,7 +15,7 @@ from electra_cli.run_events import EventKind, read_events
 if TYPE_CHECKING:
     import pyarrow as pa
 
-# One value a row of the log; NaN where there is none.
+# One value per row of the log; NaN where there is none.
 Column = npt.NDArray[np.float64]
 
 _NOTHING: Column = np.empty(0)
@@ -23,7 +23,7 @@ _NOTHING: Column = np.empty(0)
 
 @dataclass(frozen=True)
 class Mark:
-    """Something that happened at a step."""
+    """An event or a checkpoint of a run, to be marked on its curves."""
 
     step: int
     kind: EventKind | Literal["checkpoint"]
@@ -33,7 +33,7 @@ class Mark:
 
 @dataclass(frozen=True)
 class RunLog:
-    """A run: its name, the columns of its log, its settings by `section.key`, its marks."""
+    """A run: its name, the columns of its log, its settings by `section.key`, and its marks."""
 
     name: str
     columns: Mapping[str, Column]
@@ -41,17 +41,17 @@ class RunLog:
     marks: Sequence[Mark] = ()
 
     def column(self, name: str) -> Column:
-        """A column; without values where the log, of an older version, has none."""
+        """A column; empty if the log has none, such as that of an older version."""
         return self.columns.get(name, _NOTHING)
 
     def drawn_marks(self) -> list[Mark]:
-        """The marks without the stops that the run went on from: there the resume says it."""
+        """The marks to draw. A stop is left out where the run was resumed at the same step."""
         resumes = {mark.step for mark in self.marks if mark.kind == "resumed"}
         return [m for m in self.marks if m.kind != "stopped" or m.step not in resumes]
 
 
 def read_run(directory: RunDirectory, name: str, settings: Mapping[str, object]) -> RunLog:
-    """Read a run as it is now, be it finished, training or killed.
+    """Read a run as it is now: finished, training or killed.
 
     Raises RunError for a log that is missing, without rows, damaged, or whose steps do not rise.
     """
@@ -64,7 +64,10 @@ def read_run(directory: RunDirectory, name: str, settings: Mapping[str, object])
 
 
 def _numbers(chunks: "Sequence[pa.Array]") -> Column:
-    """The values of a column, NaN where one is missing. pyarrow's to_numpy would load pandas."""
+    """The values of a column, NaN where one is missing.
+
+    pyarrow's own to_numpy would load pandas, which takes a third of a second.
+    """
     parts = []
     for chunk in chunks:
         valid, values = chunk.buffers()

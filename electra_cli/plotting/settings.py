@@ -1,4 +1,4 @@
-"""What differs between the settings of several runs, and how it is said. Pure."""
+"""Compare the settings of several runs, and describe how each differs. Pure."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import PurePath
@@ -6,21 +6,21 @@ from pathlib import PurePath
 from electra_cli.console import format_value
 from electra_cli.plotting.run_log import RunLog
 
-# More would push the curves off a small screen; the table has them all.
-_MOST_IN_LABEL = 3
+# More would leave no room for the curves on a small screen; the table of settings has them all.
+_MAX_IN_LABEL = 3
 
-_ABSENT = object()  # in the settings of an older version
+_ABSENT = object()  # stands for an option that the run's version did not have
 
 
 def option_names(runs: Sequence[RunLog]) -> tuple[list[str], list[str]]:
-    """The options of these runs: those that differ, and the others; each in the runs' order."""
+    """Names of the options that differ between the runs, and of the others; in the runs' order."""
     names = list(dict.fromkeys(name for run in runs for name in run.settings))
     differing = [name for name in names if _differs(name, runs)]
     return differing, [name for name in names if name not in differing]
 
 
 def labels(runs: Sequence[RunLog]) -> list[str]:
-    """For each run what sets it apart from the others, such as `learning_rate 0.001, seed 2`.
+    """For each run the settings that differ, such as `learning_rate 0.001, seed 2`.
 
     Empty where the settings are the same, or not known.
     """
@@ -29,30 +29,30 @@ def labels(runs: Sequence[RunLog]) -> list[str]:
 
 
 def format_setting(value: object) -> str:
-    """A setting, with the digits that people choose."""
+    """A setting as a preset has it, floats with six digits."""
     return format_value(value, digits=6)
 
 
 def _differs(name: str, runs: Sequence[RunLog]) -> bool:
     values = [run.settings.get(name, _ABSENT) for run in runs]
-    # Of a run whose settings are not known nothing can be said.
+    # A run whose settings are not known is no difference.
     return any(v != values[0] for v, run in zip(values, runs, strict=True) if run.settings)
 
 
 def _label(settings: Mapping[str, object], differing: Sequence[str]) -> str:
     known = [name for name in differing if name in settings]
     parts = [f"{_short_name(name)} {_short(settings[name])}" for name in known]
-    more = len(parts) - _MOST_IN_LABEL
-    return ", ".join(parts[:_MOST_IN_LABEL]) + (f" and {more} more" if more > 0 else "")
+    more = len(parts) - _MAX_IN_LABEL
+    return ", ".join(parts[:_MAX_IN_LABEL]) + (f" and {more} more" if more > 0 else "")
 
 
 def _short_name(name: str) -> str:
-    """The key alone; of objective.name, which says little by itself, the section."""
+    """The key without its section; for objective.name the section, which says more."""
     section, _, key = name.rpartition(".")
     return section if key == "name" else key
 
 
 def _short(value: object) -> str:
-    """Of a folder its last part."""
+    """The value of a setting; of a path only the last part."""
     text = format_setting(value)
     return PurePath(text).name or text

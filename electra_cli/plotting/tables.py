@@ -1,4 +1,4 @@
-"""The tables of the page, as HTML: settings, newest figures, what happened."""
+"""The tables of the page, as HTML: settings, newest figures, events."""
 
 from collections.abc import Iterable, Sequence
 from html import escape
@@ -12,7 +12,7 @@ _NONE = "–"
 
 
 def settings_section(runs: Sequence[RunLog]) -> str:
-    """The options of every run: those that differ first, the others folded away."""
+    """The settings of every run: those that differ first, the others folded."""
     differing, same = option_names(runs)
     if not differing and not same:
         return ""
@@ -22,14 +22,14 @@ def settings_section(runs: Sequence[RunLog]) -> str:
     else:
         head = "<h2>Settings</h2>"
         fold = f"All {len(same)}" + (", the same in all runs" if len(runs) > 1 else "")
-    # Of a run without config.yaml nothing is known, so one that has it speaks for all.
-    speaker = max(runs, key=lambda run: len(run.settings))
-    folded = f"<details><summary>{fold}</summary>{_settings(same, [speaker], 'value')}</details>"
+    # A run without config.yaml has no settings: take the values from one that has.
+    known = max(runs, key=lambda run: len(run.settings))
+    folded = f"<details><summary>{fold}</summary>{_settings(same, [known], 'value')}</details>"
     return f"<section>{head}{folded if same else ''}</section>"
 
 
 def _settings(names: Sequence[str], runs: Sequence[RunLog], title: str | None = None) -> str:
-    """A column a run, called `title` or like the run."""
+    """A table with a column per run, headed `title` or the run's name."""
     heads = "".join(f'<th scope="col">{escape(title or run.name)}</th>' for run in runs)
     rows = (
         (name, [format_setting(r.settings[name]) if name in r.settings else _NONE for r in runs])
@@ -39,7 +39,7 @@ def _settings(names: Sequence[str], runs: Sequence[RunLog], title: str | None = 
 
 
 def figures_section(runs: Sequence[RunLog], groups: Sequence[Group]) -> str:
-    """The newest figures of every run: of training and of held-out text."""
+    """The newest figures of every run, in training and on held-out text."""
     heads = "".join(f'<th colspan="2" scope="colgroup">{escape(run.name)}</th>' for run in runs)
     kinds = '<th scope="col">training</th><th scope="col">held-out</th>' * len(runs)
     rows = [
@@ -54,21 +54,21 @@ def figures_section(runs: Sequence[RunLog], groups: Sequence[Group]) -> str:
 
 
 def events_section(runs: Sequence[RunLog]) -> str:
-    """What the marks stand for, one line each; the checkpoints of a run in one."""
+    """The events of the runs, one per row; all checkpoints of a run share a row."""
     rows = [(run, mark) for run in runs for mark in run.marks if mark.kind != "checkpoint"]
-    rows += [(run, together) for run in runs if (together := _checkpoints(run)) is not None]
+    rows += [(run, mark) for run in runs if (mark := _checkpoints(run)) is not None]
     if not rows:
         return ""
-    named = len(runs) > 1
-    head = "".join(f'<th scope="col">{name}</th>' for name in ("step", "what", "time (UTC)"))
+    has_names = len(runs) > 1
+    head = "".join(f'<th scope="col">{name}</th>' for name in ("step", "event", "time (UTC)"))
     body = "".join(
-        f"<tr>{f'<td>{escape(run.name)}</td>' if named else ''}<td>{mark.step:,}</td>"
+        f"<tr>{f'<td>{escape(run.name)}</td>' if has_names else ''}<td>{mark.step:,}</td>"
         f'<td class="text"><i class="{mark.kind}">{MARK_LOOKS[mark.kind].symbol.text}</i> '
         f"{_text(mark)}</td><td>{escape(mark.time.removesuffix('+00:00').replace('T', ' '))}</td>"
         "</tr>"
         for run, mark in rows
     )
-    run_head = '<th scope="col">run</th>' if named else ""
+    run_head = '<th scope="col">run</th>' if has_names else ""
     return (
         '<section><h2>What happened</h2><div class="scroll"><table class="events"><thead><tr>'
         f"{run_head}{head}</tr></thead><tbody>{body}</tbody></table></div></section>"
@@ -107,6 +107,6 @@ def _newest(column: Column, divisor: float = 1.0) -> str:
 
 
 def _number(value: float) -> str:
-    """Four digits; of counts all before the point."""
+    """Four digits; of a whole or a large number all digits before the decimal point."""
     is_count = abs(value) < 1e13 and (value == int(value) or abs(value) >= 1e3)
     return f"{value:,.0f}" if is_count else f"{value:#.4g}"

@@ -1,4 +1,4 @@
-"""Follow runs that go on: their page is drawn again whenever one of them has changed."""
+"""Follow runs that are training: redraw their page whenever one of them has changed."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -10,10 +10,11 @@ from electra_cli.plotting.reading import RunReader
 from electra_cli.run_directory import NoRowsError, RunDirectory
 from electra_cli.stopping import StopRequest, pause
 
-# How often a watched run is looked at, and how often its page in the browser is read anew.
-_LOOK_EVERY_SECONDS = 1.0
+# How often the runs are checked for changes, and how often the page reloads itself in the browser.
+_CHECK_EVERY_SECONDS = 1.0
 _RELOAD_EVERY_SECONDS = 10
-# Pauses to drawing: the training itself wants the processor, and a long log takes seconds to read.
+# A pause lasts at least so many times as long as the drawing before it: a long log takes seconds to
+# read, and the training needs the processor.
 _PAUSE_FACTOR = 4
 
 
@@ -24,7 +25,10 @@ def watch(
     announce: Callable[[Sequence[Path]], None],
     stop: StopRequest,
 ) -> None:
-    """Draw anew whenever a run has changed, until Ctrl-C; at the end a page that stays."""
+    """Redraw whenever a run has changed, until Ctrl-C; pass the first files' paths to `announce`.
+
+    The page reloads itself meanwhile; the last one that is written does not.
+    """
     reader = RunReader(folders)
     state, logs = None, None
     try:
@@ -40,19 +44,19 @@ def watch(
                     paths = write_files(read, page, png, _RELOAD_EVERY_SECONDS)
                     if logs is None:
                         announce(paths)
-                        console.hint("drawn anew as the log grows; Ctrl-C ends it")
+                        console.hint("redrawn while the log grows; Ctrl-C stops it")
                     logs = read
                 state = now
             took = time.monotonic() - began
-            pause(max(_LOOK_EVERY_SECONDS, _PAUSE_FACTOR * took), stop)
+            pause(max(_CHECK_EVERY_SECONDS, _PAUSE_FACTOR * took), stop)
     except KeyboardInterrupt:
         if logs is not None:
             write_files(logs, page, png)
-        console.talk("watching ended")
+        console.talk("stopped watching")
 
 
 def _state(folders: Sequence[Path]) -> list[object]:
-    """What changes when a run goes on."""
+    """A value that differs once a run has gone on: sizes and times of its files, checkpoints."""
     state: list[object] = []
     for directory in map(RunDirectory, folders):
         for path in (directory.log, directory.events, directory.config):

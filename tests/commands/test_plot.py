@@ -157,7 +157,7 @@ def test_a_watched_run_is_drawn_anew_until_ctrl_c(tmp_path):
     assert '"reloadSeconds":null' in directory.page.read_text()  # a page that stays
 
 
-def test_what_is_odd_is_told_once_however_often_the_runs_are_read(tmp_path, capsys):
+def test_a_warning_is_given_once_however_often_the_runs_are_read(tmp_path, capsys):
     (tmp_path / "young").mkdir()
     young = add_config(tmp_path / "young", run={"seed": 0})
     reader = RunReader([write_log(tmp_path / "run"), young])
@@ -209,7 +209,7 @@ def test_a_missing_folder_is_an_error(tmp_path):
 def test_a_folder_of_runs_is_named_as_such(tmp_path):
     write_log(tmp_path / "all" / "run")
     problem, hint = refused(tmp_path, "all")
-    assert problem == "error: all is no run but holds runs: run"
+    assert problem == "error: all is not a run but contains runs: run"
     assert "electra plot all/run" in hint
 
 

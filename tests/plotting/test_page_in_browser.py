@@ -310,7 +310,7 @@ def test_dragging_looks_closer_in_every_panel_and_a_double_click_or_the_button_g
         for (const type of ["mousedown", "mouseup", "mousedown", "mouseup"]) mouse(type, 60);
         await pause();
         const back = ranges();
-        lookAt([1, 5]);
+        zoomTo([1, 5]);
         await pause();
         button.click();
         await pause();
@@ -376,7 +376,7 @@ def test_a_long_run_keeps_its_spike_and_says_that_it_is_thinned(tmp_path, browse
 def test_a_page_of_a_run_that_goes_on_reads_itself_anew(tmp_path):
     write_page(tmp_path / "live.html", [whole_run()], reload_seconds=1)
     content = (tmp_path / "live.html").read_bytes()
-    assert b"Follows the run: read anew every 1 s." in content
+    assert b"Follows the run: reloads every 1 s." in content
     read: Queue[str] = Queue()
 
     class Server(BaseHTTPRequestHandler):

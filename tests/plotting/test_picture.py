@@ -32,7 +32,7 @@ def test_the_picture_has_the_panels_that_have_values(tmp_path):
     write_picture(tmp_path / "four.png", [run_of("run", step=[1, 2], **columns)])
     with Image.open(tmp_path / "one.png") as one, Image.open(tmp_path / "four.png") as four:
         assert one.width == four.width
-        assert four.height > 1.5 * one.height  # three panels a row
+        assert four.height > 1.5 * one.height  # three panels per row
 
 
 @pytest.mark.parametrize("name", ["_run", "$x_", "a$b$"])
