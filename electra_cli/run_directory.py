@@ -163,9 +163,9 @@ class RunDirectory:
         """
         header = self._read_header()
         if not header:
-            return  # no log, or one whose first line was never whole: append_row begins it anew
+            return  # no log, or one whose first line was never whole: append_row starts a new one
         if "step" not in header:
-            raise RunError(f"{self.log} has no column step", hint="move it away to begin a new log")
+            raise RunError(f"{self.log} has no column step", hint="move it away to start a new log")
         index = header.index("step")
         rows = self._read_rows(len(header))
         kept = (cells for line, cells in rows if self._number(line, "step", cells[index]) <= step)
@@ -181,7 +181,7 @@ class RunDirectory:
     def _read_rows(self, width: int) -> Iterator[tuple[int, list[str]]]:
         """The whole lines after the header: their numbers in the file, from 2 on, and their cells.
 
-        None for `width` 0, the width of no header. Raises RunError for a line of another width.
+        No rows if `width` is 0: the log has no header. Raises RunError for a line of another width.
         """
         if width == 0:
             return

@@ -54,7 +54,7 @@ def read_events(path: Path) -> list[RunEvent]:
 
 
 def truncate_events(path: Path, step: int) -> list[RunEvent]:
-    """Remove the events after `step`, for a run that continues from there; those that are left.
+    """Remove the events after `step`, for a run that continues from there; return the others.
 
     Atomic: a kill leaves the old file or the new one.
     """
