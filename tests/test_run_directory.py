@@ -1,3 +1,4 @@
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -66,6 +67,19 @@ def test_rows_may_lack_columns_and_bring_new_ones(run):
     run.append_row({"new": 8.0, "step": 3, "loss": 0.25})
     assert run.log.read_text() == "step,loss,new\n1,0.5,\n2,,7.0\n3,0.25,8.0\n"
     assert [path.name for path in run.root.iterdir()] == ["training_log.csv"]
+
+
+def test_a_row_that_there_is_no_room_for_leaves_the_log_as_it_was(run):
+    append_steps(run, 1, 2)
+    before = run.log.read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 3, limits[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            append_steps(run, 3)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert run.log.read_bytes() == before
 
 
 def test_a_half_written_last_line_is_left_out(run):

@@ -35,7 +35,7 @@ def test_the_picture_has_the_panels_that_have_values(tmp_path):
         assert four.height > 1.5 * one.height  # three panels per row
 
 
-@pytest.mark.parametrize("name", ["_run", "$x_", "a$b$"])
+@pytest.mark.parametrize("name", ["_run", "$x_", "a$b$", "$x_$"])
 @pytest.mark.parametrize("count", [1, 9])
 def test_the_picture_bears_any_name_and_many_runs(tmp_path, name, count):
     columns = {"mlm_loss": [2, 1], name: [1, 2]}
