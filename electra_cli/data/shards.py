@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from electra_cli.data.report import Report
-from electra_cli.disk import replace_file, sha256_of, write_bytes_atomically
+from electra_cli.disk import replace_file, sha256_of
 from electra_cli.errors import DataError
 
 FORMAT_VERSION = 1
@@ -219,7 +219,7 @@ def _count_ids(arrays: Iterable[NDArray[Any]], vocab_size: int) -> NDArray[np.in
 def save_manifest(directory: Path, manifest: ShardManifest) -> None:
     """Make the folder whole: the last file that is written."""
     content = manifest.model_dump_json(indent=1).encode()
-    write_bytes_atomically(directory / MANIFEST_NAME, content)
+    replace_file(directory / MANIFEST_NAME, lambda file: file.write(content))
 
 
 def load_manifest(directory: Path) -> ShardManifest:
