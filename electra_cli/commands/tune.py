@@ -10,13 +10,13 @@ from pathlib import Path
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from electra_cli import console
-from electra_cli.data.batches import evaluation_batches
 from electra_cli.data.prepared import find_data, open_data
 from electra_cli.errors import ConfigError, DataError, RunError
 from electra_cli.presets import load_preset, load_tune_section
 from electra_cli.runs.micro_batch import fit_micro_batch
 from electra_cli.runs.plan import format_duration, measure_run
-from electra_cli.runs.session import count_model_parameters, select_arithmetic
+from electra_cli.runs.session import count_model_parameters, held_out_batches
+from electra_cli.training.device import select_compute
 from electra_cli.tuning.metric import select_metric
 from electra_cli.tuning.report import (
     BEST_NAME,
@@ -120,13 +120,10 @@ def tune(options: TuneOptions) -> None:
         if preset_trial(study) is None:
             values = {n: value_of(preset, n) for n in space.names}
             study.enqueue_trial(values, user_attrs={IS_PRESET: True})
-    device, precision = select_arithmetic(preset)
+    compute = select_compute(preset)
     _, num_parameters = count_model_parameters(preset, data.manifest.vocab_size)
-    fitted = fit_micro_batch(preset, num_parameters, device, precision)
-    assert fitted.run.micro_batch_size is not None
-    held_out = evaluation_batches(
-        data.reader("validation", preset), preset.run.num_eval_windows, fitted.run.micro_batch_size
-    )
+    fitted = fit_micro_batch(preset, num_parameters, compute)
+    held_out = held_out_batches(fitted, data)
     search = Search(
         study, folder, options.trials, preset, space, options.metric, metric, data, held_out
     )

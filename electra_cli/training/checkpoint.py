@@ -21,15 +21,23 @@ from torch import Tensor
 
 from electra_cli.disk import as_os_error, drop_from_cache, is_full, sha256_of, sync_to_disk
 from electra_cli.errors import DiskFullError, RunError
-from electra_cli.training.trainer import TrainingState
+from electra_cli.training.run_state import SUMS_OF_FORMAT_2, RunState, state_of_format_2
+from electra_cli.training.trainer import Tensors
 
 # Changes with what a state holds and with what is computed from it: the order of windows, masks.
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
+_READ_VERSIONS = (2, FORMAT_VERSION)
 MANIFEST_NAME = "manifest.json"
 VALUES_NAME = "state.json"
 _NAME = re.compile(r"step-(\d{8,})")
 
-Tensors = dict[str, dict[str, Tensor]]
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """All that a run needs to go on as if nothing had happened."""
+
+    tensors: Tensors
+    state: RunState
 
 
 @dataclass(frozen=True)
@@ -37,7 +45,7 @@ class Loaded:
     """A checkpoint that verified, and what is wrong with the newer ones that did not."""
 
     step: int
-    state: TrainingState
+    checkpoint: Checkpoint
     damaged: dict[Path, str]
 
 
@@ -66,12 +74,12 @@ class CheckpointManager:
         """The folder of that step's checkpoint."""
         return self._directory / f"step-{step:08d}"
 
-    def save(self, step: int, state: TrainingState, after: Sequence[Path] = ()) -> None:
-        """Copy the state to the host and begin to write it; training may go on at once.
+    def save(self, step: int, checkpoint: Checkpoint, after: Sequence[Path] = ()) -> None:
+        """Copy the tensors to the host and begin to write all; training may go on at once.
 
         It appears once the files in `after`, which it relies on, are on the disk. Waits for the
         save before, if that is not done yet, and raises its error. The copy takes as much memory
-        as weights and moments: 12 bytes a parameter.
+        as weights and moments: 12 bytes per parameter.
         """
         self.wait()
         tensors = {
@@ -79,9 +87,9 @@ class CheckpointManager:
                 name: tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
                 for name, tensor in named.items()
             }
-            for group, named in state.tensors.items()
+            for group, named in checkpoint.tensors.items()
         }
-        values = json.dumps(state.values, indent=1)
+        values = checkpoint.state.model_dump_json(indent=1)
         self._writing = self._thread.submit(self._write, step, tensors, values, after)
 
     def check(self) -> None:
@@ -125,7 +133,7 @@ class CheckpointManager:
             raise (DiskFullError if is_full(error) else RunError)(
                 f"{path} could not be saved: {reason}; "
                 + (f"the last good checkpoint is {kept[-1]}" if kept else "there is none yet"),
-                hint="make room on the disk, or look to what is wrong with it",
+                hint="make room on the disk, or check the disk for errors",
             ) from error
 
     def _prune(self) -> None:
@@ -152,7 +160,7 @@ class CheckpointManager:
                 renamed.append(path.rename(aside))
         return renamed
 
-    def load(self, step: int) -> TrainingState:
+    def load(self, step: int) -> Checkpoint:
         """Read a checkpoint on the CPU. Raises RunError if it is missing or damaged."""
         path = self.path_of(step)
         if not path.is_dir():
@@ -168,7 +176,7 @@ class CheckpointManager:
                 if others
                 else "there is no other checkpoint; begin again with --step 0",
             )
-        return _read_state(path)
+        return _read_checkpoint(path)
 
     def load_newest(self, before: int | None = None) -> Loaded | None:
         """The newest checkpoint that verifies, of those before a step.
@@ -182,7 +190,7 @@ class CheckpointManager:
             path = self.path_of(step)
             problem = find_damage(path, step)
             if problem is None:
-                return Loaded(step, _read_state(path), damaged)
+                return Loaded(step, _read_checkpoint(path), damaged)
             self._damaged.add(step)
             damaged[path] = problem
         if damaged:
@@ -211,7 +219,7 @@ def _write_files(folder: Path, step: int, tensors: Tensors, values: str) -> None
         drop_from_cache(file)
     manifest: dict[str, Any] = {"format_version": FORMAT_VERSION, "step": step}
     manifest["sha256"] = {file.name: sha256_of(file) for file in files}
-    # The checksums are of what the disk gave back; that has to be what was in memory.
+    # Compare what was read back from disk with memory.
     try:
         is_same = (folder / VALUES_NAME).read_text() == values and all(
             _holds(folder / f"{group}.safetensors", named) for group, named in tensors.items()
@@ -244,18 +252,24 @@ def _holds(file: Path, tensors: dict[str, Tensor]) -> bool:
     )
 
 
-def _read_state(path: Path) -> TrainingState:
+def _read_checkpoint(path: Path) -> Checkpoint:
     """The files that the manifest names, and no other that lies beside them."""
     try:
-        names = json.loads((path / MANIFEST_NAME).read_text())["sha256"]
-        files = [path / name for name in sorted(names) if name.endswith(".safetensors")]
-        return TrainingState(
-            tensors={file.stem: load_file(file) for file in files},
-            values=json.loads((path / VALUES_NAME).read_text()),
-        )
-    except (SafetensorError, ValueError, RecursionError) as error:  # though its checksums hold
+        manifest = json.loads((path / MANIFEST_NAME).read_text())
+        names = [name for name in sorted(manifest["sha256"]) if name.endswith(".safetensors")]
+        tensors = {Path(name).stem: load_file(path / name) for name in names}
+        values = json.loads((path / VALUES_NAME).read_text())
+        if manifest["format_version"] == 2:
+            values = state_of_format_2(values)
+            sums = tensors.pop("window")["sums"].unbind()
+            named = zip(SUMS_OF_FORMAT_2, sums, strict=True)
+            tensors["sums"] = {name: value for name, value in named if value != 0}
+        return Checkpoint(tensors, RunState.model_validate(values))
+    # Though its checksums hold.
+    except (SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
+        reason = " ".join(str(error).split())
         raise RunError(
-            f"{path} holds something else than a checkpoint: {error}",
+            f"{path} holds something else than a checkpoint: {reason}",
             hint="it was not written by electra: take another one with --step, or start anew",
         ) from None
 
@@ -271,10 +285,10 @@ def find_damage(path: Path, step: int) -> str | None:
         found, seal = int(manifest["step"]), manifest.get("manifest_sha256")
     except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return f"{MANIFEST_NAME} cannot be read"
-    has_seal = version == FORMAT_VERSION or seal is not None  # format 1 had none
+    has_seal = version != 1 or seal is not None  # format 1 had none
     if has_seal and seal != _seal(manifest):
         return f"{MANIFEST_NAME} does not match its checksum"
-    if version != FORMAT_VERSION:
+    if version not in _READ_VERSIONS:
         raise RunError(
             f"{path} has format {version}, this program reads format {FORMAT_VERSION}",
             hint="go on with the version of electra-cli that environment.json names",

@@ -6,16 +6,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import optuna
-import torch
 from optuna.trial import TrialState
 
 from electra_cli.batch import Batch
 from electra_cli.config import PretrainConfig
 from electra_cli.data.prepared import PreparedData
 from electra_cli.errors import DataError
-from electra_cli.model.objectives.electra import ElectraPretrainer
+from electra_cli.model.objectives.electra import ElectraObjective
 from electra_cli.run_directory import RunDirectory
-from electra_cli.training.device import Precision
+from electra_cli.training.device import Compute
 from electra_cli.tuning.metric import Metric
 from electra_cli.tuning.space import SearchSpace
 from electra_cli.tuning.study import preset_trial, trial_folder
@@ -64,14 +63,12 @@ class Search:
             self.yardstick = load_yardstick(path, record["sha256"], record["host"])
         return self.yardstick
 
-    def make_yardstick(
-        self, model: ElectraPretrainer, device: torch.device, precision: Precision
-    ) -> None:
+    def make_yardstick(self, model: ElectraObjective, compute: Compute) -> None:
         """Corrupt the held-out text with the preset's trained generator, for all trials.
 
         Raises DataError if that changes nothing.
         """
-        made = make_yardstick(model, self.held_out, device, precision)
+        made = make_yardstick(model, self.held_out, compute)
         if not made.replaced_fraction:
             raise DataError(
                 "the preset's generator replaces no token of the held-out text",

@@ -12,18 +12,14 @@ import torch
 
 from electra_cli import console
 from electra_cli.errors import ConfigError, DataError, NonFiniteError, RunError
-from electra_cli.metrics import EvalMetrics, StepMetrics
-from electra_cli.model.objectives.electra import ElectraPretrainer
+from electra_cli.metrics import VALIDATION_PREFIX, Metrics
+from electra_cli.model.objectives.electra import ElectraObjective
 from electra_cli.presets import save_config
-from electra_cli.runs.loop import train_loop
+from electra_cli.runs.environment import write_environment
+from electra_cli.runs.loop import train
 from electra_cli.runs.micro_batch import fit_micro_batch
-from electra_cli.runs.session import (
-    Session,
-    count_model_parameters,
-    open_session,
-    select_arithmetic,
-    write_environment,
-)
+from electra_cli.runs.session import Session, count_model_parameters, open_session
+from electra_cli.training.device import select_compute
 from electra_cli.tuning.search import Search
 from electra_cli.tuning.settings import equal_flops_steps, trial_config
 from electra_cli.tuning.space import Parameter, apply_values
@@ -106,7 +102,7 @@ def _train(search: Search, trial: optuna.Trial, is_preset: bool) -> float:
     watch = _Watch(search, trial, session)
     try:
         with console.muted():
-            train_loop(session, watch.logged)
+            train(session, [watch])
         return watch.finish()
     finally:
         session.close()
@@ -125,21 +121,19 @@ def _open(search: Search, trial: optuna.Trial, values: dict[str, Any]) -> Sessio
     """A run with these settings, and as many steps as cost what the preset costs."""
     data = search.data
     draft = apply_values(search.preset, values, search.preset.run.num_steps)
-    device, precision = select_arithmetic(draft)
+    compute = select_compute(draft)
     _, num_parameters = count_model_parameters(draft, data.manifest.vocab_size)
     try:
         num_steps = equal_flops_steps(search.preset, draft, data)
         config = trial_config(search.preset, values, num_steps)
-        config = fit_micro_batch(config, num_parameters, device, precision)
+        config = fit_micro_batch(config, num_parameters, compute)
     except (RunError, DataError) as error:
         raise _Unfit(str(error)) from None
     config = config.with_directory(data.directory)
     run = search.run_of(trial.number)
     save_config(config, run.config)
-    write_environment(run.environment, device, precision)
-    session = open_session(run, config, data, device, precision)
-    session.evaluation = search.held_out
-    return session
+    write_environment(run.environment, compute)
+    return open_session(run, config, data, compute, evaluation=search.held_out)
 
 
 class _Watch:
@@ -149,23 +143,19 @@ class _Watch:
         self._search = search
         self._trial = trial
         self._session = session
-        assert isinstance(
-            session.trainer.model, ElectraPretrainer
-        )  # see tune(): no other objective
+        assert isinstance(session.trainer.model, ElectraObjective)  # see tune(): no other objective
         self._model = session.trainer.model
         self._reported = 0
-        self._step: StepMetrics | None = None
-        self._held_out: EvalMetrics | None = None
+        self._row: Metrics = {}  # the newest with held-out figures
 
-    def logged(self, step: StepMetrics, held_out: EvalMetrics | None) -> None:
+    def append_row(self, row: Metrics) -> None:
         """A row of the log was written."""
-        self._step = step
-        num_steps = self._session.config.run.num_steps
-        if held_out is None:
+        step, num_steps = row["step"], self._session.config.run.num_steps
+        if step is None or f"{VALIDATION_PREFIX}loss" not in row:
             return
-        self._held_out = held_out
+        self._row = row
         # Steps cost alike, so a share of the steps is that share of the FLOPs.
-        share = round(NUM_SHARES * step.step / num_steps)
+        share = round(NUM_SHARES * step / num_steps)
         if not self._reported < share < NUM_SHARES or not self._search.has_yardstick:
             return
         self._reported = share
@@ -176,12 +166,15 @@ class _Watch:
             self._keep_figures(score)
             raise optuna.TrialPruned
 
+    def rewind(self, step: int) -> None:
+        """Never asked for: a trial that diverges is a failed one (tuning/settings.py)."""
+        raise AssertionError
+
     def finish(self) -> float:
         """The last score; the preset's generator makes the yardstick first."""
         search = self._search
         if not search.has_yardstick:
-            device, precision = select_arithmetic(self._session.config)
-            search.make_yardstick(self._model, device, precision)
+            search.make_yardstick(self._model, self._session.compute)
         score = self._score()
         self._keep_figures(score)
         value = self._value(score)
@@ -189,36 +182,33 @@ class _Watch:
         return value
 
     def _score(self) -> YardstickScore:
-        config = self._session.config
-        device, precision = select_arithmetic(config)
         return score_discriminator(
             self._model,
             self._search.open_yardstick(),
-            device,
-            precision,
-            config.run.windows_per_pass,
+            self._session.compute,
+            self._session.config.run.windows_per_pass,
         )
 
     def _value(self, score: YardstickScore) -> float:
         metric = self._search.metric
-        source = score if metric.source == "yardstick" else self._held_out
-        value = getattr(source, metric.field)
+        if metric.source == "yardstick":
+            value = getattr(score, metric.field)
+        else:
+            value = self._row[VALIDATION_PREFIX + metric.field]
         if value is None or not math.isfinite(value):
             raise _Unfit(f"the {metric.source} {metric.field} is not finite")
         return float(value)
 
     def _keep_figures(self, score: YardstickScore) -> None:
         """What the tables show of a trial, beside its settings."""
-        assert self._step is not None
-        assert self._held_out is not None
-        config = self._session.config
+        row, config = self._row, self._session.config
         figures = {
             **{f"yardstick_{name}": value for name, value in asdict(score).items()},
-            "mlm_masked_loss": self._held_out.mlm_masked_loss,
-            "steps": self._step.step,
+            "mlm_masked_loss": row[f"{VALIDATION_PREFIX}mlm_masked_loss"],
+            "steps": row["step"],
             "num_steps": config.run.num_steps,
-            "train_flops": self._step.train_flops,
-            "seconds": self._step.elapsed_seconds,
+            "train_flops": row["train_flops"],
+            "seconds": row["elapsed_seconds"],
             "generator_hidden_size": config.model.generator_hidden_size,
         }
         self._trial.set_user_attr(FIGURES, figures)

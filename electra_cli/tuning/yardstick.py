@@ -12,6 +12,7 @@ after one number was added to all logits, the one that suits the text best.
 
 # Shapes: T tokens of all held-out windows.
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -25,9 +26,9 @@ from electra_cli.data.batches import join_batches
 from electra_cli.disk import replace_file, sha256_of
 from electra_cli.errors import RunError
 from electra_cli.model.objectives.corruption import corrupt
-from electra_cli.model.objectives.electra import ElectraPretrainer
-from electra_cli.training.device import Precision, autocast
-from electra_cli.training.metric_sums import area_under_curve
+from electra_cli.model.objectives.electra import ElectraObjective
+from electra_cli.model.objectives.sums import area_under_curve
+from electra_cli.training.device import Compute
 
 _TEXT = ("token_type_ids", "position_ids", "cu_seqlens", "document_ids")
 _SATURATED = 30.0  # a logit of probability 0 or 1 but for 1e-13
@@ -59,28 +60,27 @@ class Yardstick:
 
 @torch.no_grad()
 def make_yardstick(
-    model: ElectraPretrainer, held_out: list[Batch], device: torch.device, precision: Precision
+    model: ElectraObjective, held_out: Sequence[Batch], compute: Compute
 ) -> Yardstick:
     """Corrupt the held-out windows with a model's generator, without dropout."""
     was_training = model.training
     model.eval()
     parts = []
     for batch in held_out:
-        with autocast(device, precision):
-            on_device = batch.to(device)
+        with compute.autocast():
+            on_device = batch.to(compute.device)
             corruption = corrupt(model.generator, on_device, model.objective, model.vocab_size)
         parts.append(corruption.input_ids.cpu())
     model.train(was_training)
-    original = join_batches(held_out)
+    original = join_batches(list(held_out))
     return Yardstick(original, replace(original, input_ids=torch.cat(parts)))
 
 
 @torch.no_grad()
 def score_discriminator(
-    model: ElectraPretrainer,
+    model: ElectraObjective,
     yardstick: Yardstick,
-    device: torch.device,
-    precision: Precision,
+    compute: Compute,
     micro_batch_size: int,
 ) -> YardstickScore:
     """Score a model's discriminator; its generator has no part in it."""
@@ -88,8 +88,8 @@ def score_discriminator(
     model.eval()
     logits = []
     for batch in yardstick.corrupted.split(micro_batch_size):
-        with autocast(device, precision):
-            on_device = batch.to(device)
+        with compute.autocast():
+            on_device = batch.to(compute.device)
             logits.append(model.discriminate(on_device, on_device.input_ids).cpu())
     model.train(was_training)
     scores = torch.cat(logits)  # [T]

@@ -2,8 +2,8 @@ import math
 
 import numpy as np
 import pytest
+from plot_runs import LOG_COLUMNS
 
-from electra_cli.metrics import LOG_COLUMNS
 from electra_cli.plotting.curves import AXES, BUCKETS, GROUPS, last, smoothed, thin
 
 PANELS = [panel for group in GROUPS for panel in group.panels]

@@ -2,12 +2,12 @@
 
 import pytest
 import torch
-from conftest import VOCAB_SIZE, tiny_config, tiny_reader
+from conftest import CPU, VOCAB_SIZE, tiny_config, tiny_reader
 
 from electra_cli.data.batches import evaluation_batches
 from electra_cli.errors import ConfigError, RunError
-from electra_cli.model.objectives.electra import ElectraPretrainer
-from electra_cli.training.metric_sums import entropy
+from electra_cli.model.objectives.electra import ElectraObjective
+from electra_cli.model.objectives.sums import entropy
 from electra_cli.tuning.metric import DEFAULT_METRIC, METRICS, select_metric
 from electra_cli.tuning.yardstick import (
     Yardstick,
@@ -17,23 +17,21 @@ from electra_cli.tuning.yardstick import (
     score_discriminator,
 )
 
-CPU = torch.device("cpu")
 
-
-def build(seed: int, **model: object) -> ElectraPretrainer:
+def build(seed: int, **model: object) -> ElectraObjective:
     config = tiny_config(model=model)
     torch.manual_seed(seed)
-    return ElectraPretrainer(config.model, config.objective, VOCAB_SIZE, pad_id=0)
+    return ElectraObjective(config.model, config.objective, VOCAB_SIZE, pad_id=0)
 
 
 @pytest.fixture(scope="module")
 def yardstick() -> Yardstick:
     held_out = evaluation_batches(tiny_reader(tiny_config()), 24, 8)
-    return make_yardstick(build(0), held_out, CPU, "fp32")
+    return make_yardstick(build(0), held_out, CPU)
 
 
-def score(model: ElectraPretrainer, yardstick: Yardstick, micro_batch_size: int = 8):
-    return score_discriminator(model, yardstick, CPU, "fp32", micro_batch_size)
+def score(model: ElectraObjective, yardstick: Yardstick, micro_batch_size: int = 8):
+    return score_discriminator(model, yardstick, CPU, micro_batch_size)
 
 
 def test_only_chosen_tokens_are_corrupted_and_some_are(yardstick):
@@ -46,7 +44,7 @@ def test_only_chosen_tokens_are_corrupted_and_some_are(yardstick):
 
 def test_the_same_generator_corrupts_the_same_way_again(yardstick):
     held_out = evaluation_batches(tiny_reader(tiny_config()), 24, 5)  # other micro-batches
-    again = make_yardstick(build(0), held_out, CPU, "fp32")
+    again = make_yardstick(build(0), held_out, CPU)
     assert torch.equal(again.corrupted.input_ids, yardstick.corrupted.input_ids)
 
 
@@ -142,12 +140,17 @@ def test_a_metric_compares_unless_a_parameter_breaks_it():
 def test_every_metric_is_a_figure_that_exists():
     from dataclasses import fields
 
-    from electra_cli.metrics import EvalMetrics
+    from electra_cli.model.objectives.objective import Ranking
     from electra_cli.tuning.yardstick import YardstickScore
 
-    known = {"yardstick": YardstickScore, "held_out": EvalMetrics}
+    nothing = Ranking(torch.empty(0), torch.empty(0).bool(), torch.empty(0).bool())
+    model = build(0)
+    known = {
+        "yardstick": {field.name for field in fields(YardstickScore)},
+        "held_out": {*model.metrics({"tokens": 0, "masked": 0}), *model.ranking_metrics(nothing)},
+    }
     for metric in METRICS.values():
-        assert metric.field in {field.name for field in fields(known[metric.source])}
+        assert metric.field in known[metric.source]
 
 
 def test_an_unknown_metric_is_refused_with_those_that_compare():
