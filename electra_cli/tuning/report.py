@@ -72,6 +72,11 @@ def count_states(search: Search) -> str:
     return ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
 
 
+def title_of(search: Search) -> str:
+    """Above the table."""
+    return f"best trials of {search.study.study_name} ({count_states(search)})"
+
+
 def write_reports(search: Search) -> FrozenTrial | None:
     """Write all three files -> the best trial; None without a complete one."""
     _write(search.folder / TABLE_NAME, _trials_csv(search))

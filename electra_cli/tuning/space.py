@@ -38,8 +38,8 @@ class Parameter:
 
     def __str__(self) -> str:
         if self.choices:
-            return ", ".join(_shown(choice) for choice in self.choices)
-        return f"{_shown(self.low)} to {_shown(self.high)}" + ", log scale" * self.log
+            return ", ".join(shown(choice) for choice in self.choices)
+        return f"{shown(self.low)} to {shown(self.high)}" + ", log scale" * self.log
 
 
 @dataclass(frozen=True)
@@ -172,7 +172,7 @@ def _parse_entry(name: str, entry: Any, preset: PretrainConfig) -> Parameter:
     own = value_of(preset, name)
     if own not in parameter:
         raise ConfigError(
-            f"tune: {name}: the preset's own {_shown(own)} is not in {parameter}",
+            f"tune: {name}: the preset's own {shown(own)} is not in {parameter}",
             hint="widen it, or change the preset: trial 0 is the preset unchanged",
         )
     return parameter
@@ -199,7 +199,7 @@ def _parse_range(name: str, entry: dict[str, Any], preset: PretrainConfig) -> Pa
         raise ConfigError(f"tune: {name} has no range", hint=f"{name}: [.., ..]")
     if not low < high or (log and low <= 0):
         raise ConfigError(
-            f"tune: {name}: low {_shown(low)} must be below high {_shown(high)}"
+            f"tune: {name}: low {shown(low)} must be below high {shown(high)}"
             + ", and above 0 for a log scale" * log,
             hint=f"{name}: {{low: .., high: ..}}",
         )
@@ -219,5 +219,6 @@ def _checked(name: str, value: Any, preset: PretrainConfig) -> Any:
     return value_of(with_options(preset, {name: value}, f"tune: {name}"), name)
 
 
-def _shown(value: object) -> str:
+def shown(value: object) -> str:
+    """A setting or a score as tables and messages have it."""
     return f"{value:.4g}" if isinstance(value, float) else str(value)
