@@ -10,13 +10,13 @@ from electra_cli import console
 from electra_cli.config import PretrainConfig, changeable_options, iter_options
 from electra_cli.data.prepared import PreparedData, open_data
 from electra_cli.errors import ConfigError, DataError, RunError
+from electra_cli.locks import hold_run
 from electra_cli.presets import load_config, load_preset, save_config
 from electra_cli.run_directory import RunDirectory
 from electra_cli.run_events import truncate_events
 from electra_cli.runs.loop import train_to_end
 from electra_cli.runs.micro_batch import fit_micro_batch
 from electra_cli.runs.records import note, written
-from electra_cli.runs.run_lock import locked
 from electra_cli.runs.session import (
     Session,
     count_model_parameters,
@@ -45,7 +45,7 @@ class ResumeOptions:
 def resume(options: ResumeOptions) -> None:
     """Go on from the newest good checkpoint of a run, or from that of a step."""
     run, config, data, device, precision = _open_run(options)
-    with locked(run):
+    with hold_run(run):
         checkpoints = open_checkpoints(run, config)
         step, state = _choose(run, checkpoints, options.step)
         if state is None:

@@ -15,6 +15,7 @@ from electra_cli.config import PretrainConfig
 from electra_cli.data.prepared import find_data, open_data, prepared_folders
 from electra_cli.disk import sync_to_disk
 from electra_cli.errors import RunError
+from electra_cli.locks import hold_run
 from electra_cli.presets import load_preset, save_config
 from electra_cli.run_directory import RunDirectory
 from electra_cli.runs.health import warnings_before
@@ -22,7 +23,6 @@ from electra_cli.runs.loop import train_to_end, warn_about
 from electra_cli.runs.micro_batch import fit_micro_batch
 from electra_cli.runs.plan import measure_run, show_plan
 from electra_cli.runs.records import RunRecords
-from electra_cli.runs.run_lock import locked
 from electra_cli.runs.session import (
     count_model_parameters,
     open_session,
@@ -70,7 +70,7 @@ def train(options: TrainOptions) -> None:
         return
     assert data is not None
     run = _create_run(options, config, device, precision)
-    with locked(run):
+    with hold_run(run):
         session = open_session(run, config, data, device, precision)
         # Before the first step, so that a disk without room for it is found now and not in hours.
         RunRecords(session).save_now()

@@ -42,9 +42,9 @@ from electra_cli.tuning.study import (
     PRUNERS,
     counted_trials,
     identity_of,
-    locked,
     open_study,
     preset_trial,
+    wait_for_folder,
 )
 from electra_cli.tuning.worker import run_trials
 
@@ -98,7 +98,7 @@ def tune(options: TuneOptions) -> None:
     folder = TUNE_FOLDER / name
     storage = options.storage or f"sqlite:///{TUNE_FOLDER / name}.db"
     folder.mkdir(parents=True, exist_ok=True)
-    with locked(folder), storage_errors(storage):
+    with wait_for_folder(folder), storage_errors(storage):
         study = open_study(
             name,
             open_storage(storage),
@@ -149,7 +149,7 @@ def _introduce(search: Search, storage: str) -> None:
 
 
 def _write_reports(search: Search) -> FrozenTrial | None:
-    with locked(search.folder):
+    with wait_for_folder(search.folder):
         return write_reports(search)
 
 

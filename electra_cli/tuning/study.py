@@ -3,13 +3,11 @@
 Several processes may work on one study, on one machine or on many; any may be killed at any time.
 """
 
-import fcntl
 import hashlib
-import os
 import socket
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +22,8 @@ from optuna.trial import FrozenTrial, TrialState
 from electra_cli.config import PretrainConfig
 from electra_cli.data.prepared import PreparedData
 from electra_cli.errors import RunError
+from electra_cli.locks import try_to_hold, wait_for
+from electra_cli.run_directory import RunDirectory
 from electra_cli.tuning.metric import Metric
 from electra_cli.tuning.space import SearchSpace
 from electra_cli.tuning.storage import GRACE_SECONDS, IS_PRESET, retry_trial
@@ -40,6 +40,7 @@ IDENTITY = "identity"
 REASON = "reason"  # why a trial failed by its own fault
 HOST, PID = "host", "pid"  # where a trial runs
 _SHOWN_DIFFERENCES = 3
+_LOCK_NAME = ".lock"  # in the folder of a study
 
 
 class StudySampler(BaseSampler):
@@ -184,7 +185,7 @@ def fail_dead_trials(study: optuna.Study, folder: Path, unclaimed: dict[int, flo
         root = trial_folder(folder, trial.number)
         if trial.user_attrs.get(HOST) != socket.gethostname() or not root.is_dir():
             continue  # of another machine, or not begun: the heartbeat decides
-        with _try_lock(root) as is_free:
+        with try_to_hold(RunDirectory(root).lock) as is_free:
             if is_free and _fail(study, trial):
                 retry_trial(study, study.get_trials()[trial.number])
 
@@ -204,46 +205,15 @@ def trial_folder(folder: Path, number: int) -> Path:
 
 
 @contextmanager
-def occupied(root: Path) -> Iterator[None]:
-    """Make a trial's folder and lock it as long as this process lives."""
-    partial = root.with_name(f".{root.name}.partial")
-    partial.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(partial, os.O_RDONLY)
-    try:
-        _lock(descriptor)
-        partial.rename(root)  # so nobody sees it without its lock
+def create_trial_folder(root: Path) -> Iterator[None]:
+    """Make a trial's folder, which is a run, and hold its lock; leaving the context frees it."""
+    partial = RunDirectory(root.with_name(f".{root.name}.partial"))
+    partial.root.mkdir(parents=True, exist_ok=True)
+    with wait_for(partial.lock):
+        partial.root.rename(root)  # so nobody sees it without its lock
         yield
-    finally:
-        os.close(descriptor)
 
 
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """One process at a time; the others wait."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        _lock(descriptor)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _lock(descriptor: int) -> None:
-    """Wait for the lock; some network file systems have none, and heartbeats must do."""
-    with suppress(OSError):
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-
-
-@contextmanager
-def _try_lock(root: Path) -> Iterator[bool]:
-    """Whether nobody holds the lock; it is held meanwhile."""
-    descriptor = os.open(root, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:  # somebody holds it, or the file system has no locks
-            yield False
-        else:
-            yield True
-    finally:
-        os.close(descriptor)
+def wait_for_folder(folder: Path) -> AbstractContextManager[object]:
+    """One process at a time opens a study and writes its reports; the others wait."""
+    return wait_for(folder / _LOCK_NAME)

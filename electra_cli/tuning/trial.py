@@ -34,7 +34,7 @@ from electra_cli.tuning.study import (
     PID,
     REASON,
     counted_trials,
-    occupied,
+    create_trial_folder,
     trial_folder,
 )
 from electra_cli.tuning.yardstick import YardstickScore, score_discriminator
@@ -68,7 +68,7 @@ def run_trial(search: Search, trial: optuna.Trial, until_told: ExitStack) -> flo
         raise Withdrawn
     trial.set_user_attr(HOST, socket.gethostname())
     trial.set_user_attr(PID, os.getpid())
-    until_told.enter_context(occupied(trial_folder(search.folder, trial.number)))
+    until_told.enter_context(create_trial_folder(trial_folder(search.folder, trial.number)))
     reason = None
     try:
         return _train(search, trial, is_preset)

@@ -26,7 +26,7 @@ from electra_cli.tuning.storage import (
     open_storage,
     retry_trial,
 )
-from electra_cli.tuning.study import HOST, fail_dead_trials, occupied, trial_folder
+from electra_cli.tuning.study import HOST, create_trial_folder, fail_dead_trials, trial_folder
 
 SEARCH = ("tune", "--preset", "mini.yaml", "--pruner", "none")
 
@@ -332,7 +332,7 @@ def test_a_trial_of_this_machine_is_dead_as_soon_as_its_lock_is_free(tmp_path):
     )
     trial = begin_trial(study)
     trial.set_user_attr(HOST, socket.gethostname())
-    with occupied(trial_folder(tmp_path, 0)):
+    with create_trial_folder(trial_folder(tmp_path, 0)):
         fail_dead_trials(study, tmp_path, {})
         assert study.trials[0].state == TrialState.RUNNING
     fail_dead_trials(study, tmp_path, {})
