@@ -1,127 +1,101 @@
-"""The trials of one process: run until the study has enough, with whoever else works on it."""
+"""The loop of one process over the trials of a study, which other processes may work on, too."""
 
 import time
 from contextlib import ExitStack
 
-from optuna.trial import FrozenTrial, Trial, TrialState
+from optuna.trial import Trial, TrialState
 
 from electra_cli import console
 from electra_cli.errors import RunError
-from electra_cli.runs.plan import format_duration
-from electra_cli.tuning.report import state_of, table_of_trials, title_of
+from electra_cli.tuning.messages import describe_trial, reason_to_wait
+from electra_cli.tuning.report import table_of_trials, title_of
 from electra_cli.tuning.search import Search
-from electra_cli.tuning.space import shown
 from electra_cli.tuning.storage import GRACE_SECONDS, RETRY_OF, retry_trial
 from electra_cli.tuning.study import (
-    REASON,
-    counted_trials,
+    FAILURE_REASON,
     fail_dead_trials,
-    is_broken,
+    num_finished,
     preset_trial,
+    was_interrupted,
 )
-from electra_cli.tuning.trial import TrialFailed, Withdrawn, run_trial
+from electra_cli.tuning.trial import TrialFailed, TrialSkipped, run_trial
 
 _POLL_SECONDS = 1.0
 
 
 def run_trials(search: Search) -> None:
     """Run trials until the study has enough of them; wait where others run what is missing."""
-    said = ""
+    last_reason = None
     with console.board() as board:
         while True:
-            fail_dead_trials(search.study, search.folder, search.unclaimed)
+            fail_dead_trials(search.study, search.folder, search.ownerless_since)
             _stop_if_preset_failed(search)
-            trials = counted_trials(search.study)
-            if sum(t.state.is_finished() for t in trials) >= search.num_trials:
+            if num_finished(search.study) >= search.num_trials:
                 return
             if search.has_yardstick:
                 search.open_yardstick()  # or say now what is wrong with it
             board.show(title_of(search), *table_of_trials(search))
-            obstacle = _obstacle(search, trials)
-            if obstacle is None:
+            reason = reason_to_wait(search)
+            if reason is None:
                 _run_one(search)
-            elif obstacle != said:
-                console.talk(obstacle)
-            said = obstacle or ""
-            if obstacle is not None:
+            else:
+                if reason != last_reason:
+                    console.talk(reason)
                 time.sleep(_POLL_SECONDS)
-
-
-def _obstacle(search: Search, trials: list[FrozenTrial]) -> str | None:
-    """Why no trial can be begun now."""
-    running = [t for t in trials if t.state == TrialState.RUNNING]
-    dead = f"a dead one is noticed after {GRACE_SECONDS // 60} min"
-    own = preset_trial(search.study)
-    if own is None and not search.has_yardstick:
-        return "waiting for the preset, which was broken off: start electra tune again to retry it"
-    if own in running and not search.has_yardstick:
-        return (
-            f"waiting for trial {own.number}, the preset, in another process: all trials are "
-            f"scored on text that its generator corrupts ({dead})"
-        )
-    is_queued = any(t.state == TrialState.WAITING for t in trials)
-    if len(trials) >= search.num_trials and not is_queued:
-        numbers = ", ".join(str(t.number) for t in running)
-        return f"waiting for trials {numbers} in other processes ({dead})"
-    return None
+            last_reason = reason
 
 
 def _stop_if_preset_failed(search: Search) -> None:
-    own = preset_trial(search.study)
-    if own is not None and own.state == TrialState.FAIL:
+    preset = preset_trial(search.study)
+    if preset is not None and preset.state == TrialState.FAIL:
+        reason = preset.user_attrs[FAILURE_REASON]
         raise RunError(
-            f"trial {own.number}, the preset unchanged, failed: {own.user_attrs[REASON]}",
+            f"trial {preset.number}, the preset unchanged, failed: {reason}",
             hint="its generator makes the text that all trials are scored on: mend the preset, and "
             "choose another --study",
         )
 
 
 def _run_one(search: Search) -> None:
-    """One trial; whatever breaks it off, its settings are queued again."""
-    begun: list[int] = []
-    with ExitStack() as until_told:
+    """Run one trial; if anything interrupts it, its settings are queued again."""
+    started: list[int] = []
+    with ExitStack() as trial_lock:
 
         def objective(trial: Trial) -> float:
-            begun.append(trial.number)
-            return run_trial(search, trial, until_told)
+            started.append(trial.number)
+            return run_trial(search, trial, trial_lock)
 
         try:
-            search.study.optimize(objective, n_trials=1, catch=(TrialFailed, Withdrawn))
+            search.study.optimize(objective, n_trials=1, catch=(TrialFailed, TrialSkipped))
         except BaseException as error:
-            was_taken = _was_taken(search, begun)
+            if not _is_retried(search, started):
+                by_user = isinstance(error, KeyboardInterrupt)
+                for number in started:
+                    _queue_again(search, number, by_user)
+                raise
             # Optuna has several kinds of error for a trial that has ended meanwhile.
-            if was_taken and isinstance(error, Exception):
-                console.warn(
-                    f"trial {begun[0]} was taken for dead, and is tried again",
-                    f"was this process stopped for more than {GRACE_SECONDS // 60} min?",
-                )
-                return
-            for trial in (search.study.get_trials()[number] for number in begun):
-                if is_broken(trial) and not was_taken:
-                    search.drop_checkpoints(trial.number)
-                    by_hand = isinstance(error, KeyboardInterrupt)
-                    retry_trial(search.study, trial, by_hand)
-            raise
-    (number,) = begun
+            if not isinstance(error, Exception):
+                raise
+            console.warn(
+                f"trial {started[0]} was taken for dead, and is tried again",
+                f"was this process stopped for more than {GRACE_SECONDS // 60} min?",
+            )
+            return
+    (number,) = started
     trial = search.study.get_trials()[number]
-    if not is_broken(trial):
+    if not was_interrupted(trial):
         search.drop_checkpoints(number)
-        console.talk(_describe(search, trial))
+        console.talk(describe_trial(search, trial))
 
 
-def _was_taken(search: Search, begun: list[int]) -> bool:
-    """Whether the trial was failed by another process, which queued its settings."""
-    return any(t.user_attrs.get(RETRY_OF) in begun for t in search.study.get_trials(deepcopy=False))
+def _is_retried(search: Search, numbers: list[int]) -> bool:
+    """Whether another process has failed one of these trials and queued its settings again."""
+    trials = search.study.get_trials(deepcopy=False)
+    return any(trial.user_attrs.get(RETRY_OF) in numbers for trial in trials)
 
 
-def _describe(search: Search, trial: FrozenTrial) -> str:
-    """One line about a trial that has just ended."""
-    trials = counted_trials(search.study)
-    finished = [t for t in trials if t.state.is_finished()]
-    num_workers = 1 + sum(t.state == TrialState.RUNNING for t in trials)
-    state = state_of(trial)
-    what = trial.user_attrs.get(REASON) or f"{search.metric_name} {shown(trial.value)}"
-    seconds = [t.duration.total_seconds() for t in finished if t.duration is not None]
-    left = (search.num_trials - len(finished)) * sum(seconds) / len(seconds) / num_workers
-    later = f" · about {format_duration(left)} left" * (left > 0)
-    return f"trial {trial.number} {state}: {what} · {len(finished)} of {search.num_trials}{later}"
+def _queue_again(search: Search, number: int, by_user: bool) -> None:
+    trial = search.study.get_trials()[number]
+    if was_interrupted(trial):
+        search.drop_checkpoints(number)
+        retry_trial(search.study, trial, by_user)

@@ -26,7 +26,7 @@ from electra_cli.tuning.storage import (
     open_storage,
     retry_trial,
 )
-from electra_cli.tuning.study import HOST, create_trial_folder, fail_dead_trials, trial_folder
+from electra_cli.tuning.study import HOST, create_locked_run, fail_dead_trials, trial_directory
 
 SEARCH = ("tune", "--preset", "mini.yaml", "--pruner", "none")
 
@@ -73,7 +73,7 @@ def test_a_killed_search_goes_on_and_tries_the_broken_trial_again(
     assert again.returncode == 0, again.stderr
     rows = read_trials(folder)
     assert [row["state"] for row in rows] == [
-        "complete", "complete", "broken off", "complete", "complete"
+        "complete", "complete", "interrupted", "complete", "complete"
     ]  # fmt: skip
     (retried,) = (row for row in rows if row["retry_of"])
     assert retried["retry_of"] == "2"
@@ -92,7 +92,7 @@ def test_a_search_killed_in_its_first_trial_begins_with_the_preset_again(tmp_pat
     assert again.returncode == 0, again.stderr
     rows = read_trials(folder)
     assert [(row["state"], row["is_preset"]) for row in rows] == [
-        ("broken off", "True"),
+        ("interrupted", "True"),
         ("complete", "True"),
         ("complete", "False"),
     ]
@@ -109,7 +109,7 @@ def search_with_two(folder: Path, *options: str) -> list[dict[str, str]]:
 
 
 def assert_shared(rows: list[dict[str, str]], total: int) -> None:
-    begun = [row for row in rows if row["state"] != "withdrawn"]
+    begun = [row for row in rows if row["state"] != "skipped"]
     assert [row["state"] for row in begun] == ["complete"] * total
     assert len({row["pid"] for row in begun}) == 2
     assert sum(row["is_preset"] == "True" for row in begun) == 1
@@ -236,7 +236,7 @@ def test_a_process_that_was_stopped_too_long_leaves_its_trial_to_the_others(tmp_
     assert sleeper.returncode == 0, stderr
     assert "trial 1 was taken for dead, and is tried again" in stderr
     rows = read_trials(folder)
-    assert [row["state"] for row in rows] == ["complete", "broken off", *["complete"] * 3]
+    assert [row["state"] for row in rows] == ["complete", "interrupted", *["complete"] * 3]
     assert [row["trial"] for row in rows if row["retry_of"] == "1"] == ["2"]
 
 
@@ -293,11 +293,11 @@ def test_a_trial_whose_process_died_before_its_first_heartbeat_is_queued_again(t
     name = f"sqlite:///{tmp_path}/mini.db" if kind == "sqlite" else str(tmp_path / "mini.journal")
     study = optuna.create_study(study_name="mini", storage=open_storage(name))
     begin_trial(study)
-    unclaimed: dict[int, float] = {}
-    fail_dead_trials(study, tmp_path, unclaimed)
+    ownerless_since: dict[int, float] = {}
+    fail_dead_trials(study, tmp_path, ownerless_since)
     assert study.trials[0].state == TrialState.RUNNING  # it may be about to say who it is
-    unclaimed[0] -= GRACE_SECONDS + 1
-    fail_dead_trials(study, tmp_path, unclaimed)
+    ownerless_since[0] -= GRACE_SECONDS + 1
+    fail_dead_trials(study, tmp_path, ownerless_since)
     assert [t.state for t in study.trials] == [TrialState.FAIL, TrialState.WAITING]
 
 
@@ -306,7 +306,7 @@ def test_a_stop_by_hand_is_no_fault_of_the_settings(tmp_path):
     study = optuna.create_study(storage=open_storage(str(tmp_path / "mini.journal")))
     for _ in range(6):
         study.tell(begin_trial(study), state=TrialState.FAIL)
-        retry_trial(study, study.trials[-1], by_hand=True)
+        retry_trial(study, study.trials[-1], by_user=True)
         assert study.trials[-1].state == TrialState.WAITING
 
 
@@ -332,7 +332,7 @@ def test_a_trial_of_this_machine_is_dead_as_soon_as_its_lock_is_free(tmp_path):
     )
     trial = begin_trial(study)
     trial.set_user_attr(HOST, socket.gethostname())
-    with create_trial_folder(trial_folder(tmp_path, 0)):
+    with create_locked_run(trial_directory(tmp_path, 0)):
         fail_dead_trials(study, tmp_path, {})
         assert study.trials[0].state == TrialState.RUNNING
     fail_dead_trials(study, tmp_path, {})

@@ -8,12 +8,12 @@ from electra_cli.data.batches import evaluation_batches
 from electra_cli.errors import ConfigError, RunError
 from electra_cli.model.objectives.electra import ElectraPretrainer
 from electra_cli.training.metric_sums import entropy
-from electra_cli.tuning.metric import DEFAULT_METRIC, METRICS, select_metric
+from electra_cli.tuning.metric import METRICS, select_metric
 from electra_cli.tuning.yardstick import (
-    Yardstick,
-    load_yardstick,
-    make_yardstick,
-    save_yardstick,
+    FixedCorruption,
+    corrupt_held_out,
+    load_corruption,
+    save_corruption,
     score_discriminator,
 )
 
@@ -27,12 +27,12 @@ def build(seed: int, **model: object) -> ElectraPretrainer:
 
 
 @pytest.fixture(scope="module")
-def yardstick() -> Yardstick:
+def yardstick() -> FixedCorruption:
     held_out = evaluation_batches(tiny_reader(tiny_config()), 24, 8)
-    return make_yardstick(build(0), held_out, CPU, "fp32")
+    return corrupt_held_out(build(0), held_out, CPU, "fp32")
 
 
-def score(model: ElectraPretrainer, yardstick: Yardstick, micro_batch_size: int = 8):
+def score(model: ElectraPretrainer, yardstick: FixedCorruption, micro_batch_size: int = 8):
     return score_discriminator(model, yardstick, CPU, "fp32", micro_batch_size)
 
 
@@ -46,7 +46,7 @@ def test_only_chosen_tokens_are_corrupted_and_some_are(yardstick):
 
 def test_the_same_generator_corrupts_the_same_way_again(yardstick):
     held_out = evaluation_batches(tiny_reader(tiny_config()), 24, 5)  # other micro-batches
-    again = make_yardstick(build(0), held_out, CPU, "fp32")
+    again = corrupt_held_out(build(0), held_out, CPU, "fp32")
     assert torch.equal(again.corrupted.input_ids, yardstick.corrupted.input_ids)
 
 
@@ -97,21 +97,21 @@ def test_scoring_neither_trains_nor_draws_random_numbers(yardstick):
 
 def test_it_scores_the_same_after_it_was_written_down(yardstick, tmp_path):
     path = tmp_path / "yardstick.safetensors"
-    sha256 = save_yardstick(yardstick, path)
-    assert score(build(6), load_yardstick(path, sha256, "here")) == score(build(6), yardstick)
+    sha256 = save_corruption(yardstick, path)
+    assert score(build(6), load_corruption(path, sha256, "here")) == score(build(6), yardstick)
 
 
 def test_a_changed_or_missing_yardstick_is_refused(yardstick, tmp_path):
     path = tmp_path / "yardstick.safetensors"
-    sha256 = save_yardstick(yardstick, path)
+    sha256 = save_corruption(yardstick, path)
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
     with pytest.raises(RunError, match="is not the text that the other trials were scored on"):
-        load_yardstick(path, sha256, "elsewhere")
+        load_corruption(path, sha256, "elsewhere")
     path.unlink()
     with pytest.raises(RunError, match="is missing") as raised:
-        load_yardstick(path, sha256, "elsewhere")
+        load_corruption(path, sha256, "elsewhere")
     assert "elsewhere" in raised.value.hint
 
 
@@ -133,7 +133,7 @@ def test_the_refusal_names_the_metric_to_take_instead():
 
 
 def test_a_metric_compares_unless_a_parameter_breaks_it():
-    for name in (DEFAULT_METRIC, "yardstick_rtd_auc", "mlm_loss", "sampled_accuracy"):
+    for name in ("yardstick_rtd_loss", "yardstick_rtd_auc", "mlm_loss", "sampled_accuracy"):
         assert select_metric(name, SPACE) is METRICS[name]
     with pytest.raises(ConfigError, match="temperature samples the most probable"):
         select_metric("sampled_accuracy", (*SPACE, "objective.temperature"))
@@ -143,9 +143,9 @@ def test_every_metric_is_a_figure_that_exists():
     from dataclasses import fields
 
     from electra_cli.metrics import EvalMetrics
-    from electra_cli.tuning.yardstick import YardstickScore
+    from electra_cli.tuning.yardstick import DiscriminatorScore
 
-    known = {"yardstick": YardstickScore, "held_out": EvalMetrics}
+    known = {"yardstick": DiscriminatorScore, "held_out": EvalMetrics}
     for metric in METRICS.values():
         assert metric.field in {field.name for field in fields(known[metric.source])}
 
