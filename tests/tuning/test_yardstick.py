@@ -3,6 +3,7 @@
 import pytest
 import torch
 from conftest import VOCAB_SIZE, tiny_config, tiny_reader
+from torch.nn import functional
 
 from electra_cli.data.batches import evaluation_batches
 from electra_cli.errors import ConfigError, RunError
@@ -15,6 +16,7 @@ from electra_cli.tuning.yardstick import (
     load_corruption,
     save_corruption,
     score_discriminator,
+    score_logits,
 )
 
 CPU = torch.device("cpu")
@@ -37,7 +39,7 @@ def score(model: ElectraPretrainer, yardstick: FixedCorruption, micro_batch_size
 
 
 def test_only_chosen_tokens_are_corrupted_and_some_are(yardstick):
-    changed = yardstick.corrupted.input_ids != yardstick.original.input_ids
+    changed = yardstick.is_replaced
     chosen = torch.zeros_like(changed)
     chosen[yardstick.original.masked_positions] = True
     assert 0 < changed.sum() <= chosen.sum()
@@ -58,30 +60,37 @@ def test_a_discriminator_scores_the_same_whatever_its_own_generator(yardstick):
     assert score(build(3), yardstick) != score(narrow, yardstick)
 
 
-def test_a_discriminator_that_knows_the_labels_ranks_first(yardstick):
-    model = build(4)
-    plain = score(model, yardstick)
-    labels = yardstick.corrupted.input_ids != yardstick.original.input_ids
-    positions = iter(labels.split([part.num_tokens for part in yardstick.corrupted.split(8)]))
-    model.discriminate = lambda *_: next(positions).float() * 10 - 5
-    best = score(model, yardstick)
-    assert best.rtd_loss < 0.01 < plain.rtd_loss
+def test_logits_that_know_the_labels_rank_first(yardstick):
+    best = score_logits(yardstick.is_replaced.float() * 10 - 5, yardstick)
+    assert best.rtd_loss < 0.01 < score(build(4), yardstick).rtd_loss
     assert best.rtd_auc == best.rtd_content_auc == 1.0
 
 
-def test_the_loss_asks_what_a_discriminator_knows_and_not_how_many_replacements_it_expects(
-    yardstick,
-):
-    model = build(7)
-    discriminate, plain = model.discriminate, score(model, yardstick)
+def test_the_loss_asks_what_logits_know_and_not_how_many_replacements_they_expect(yardstick):
+    noise = torch.randn(yardstick.is_replaced.shape, generator=torch.Generator().manual_seed(7))
+    logits = yardstick.is_replaced.float() + noise
+    plain = score_logits(logits, yardstick)
+    assert 0.6 < plain.rtd_auc < 0.9
     for offset in (-3.0, 5.0):  # as if trained with another mask fraction
-        model.discriminate = lambda *text, by=offset: discriminate(*text) + by
-        shifted = score(model, yardstick)
+        shifted = score_logits(logits + offset, yardstick)
         assert shifted.rtd_loss == pytest.approx(plain.rtd_loss, abs=1e-6)
         assert shifted.rtd_auc == pytest.approx(plain.rtd_auc, abs=1e-3)  # rounding makes ties
-    model.discriminate = lambda batch, *_: torch.full((batch.num_tokens,), 2.0)
     constant = entropy(yardstick.replaced_fraction)
-    assert score(model, yardstick).rtd_loss == pytest.approx(constant, abs=1e-6)
+    flat = score_logits(torch.full_like(logits, 2.0), yardstick)
+    assert flat.rtd_loss == pytest.approx(constant, abs=1e-6)
+    assert plain.rtd_loss < constant
+
+
+def test_the_offset_is_the_one_of_least_loss(yardstick):
+    logits = torch.randn(yardstick.is_replaced.shape, generator=torch.Generator().manual_seed(8))
+    found = score_logits(logits, yardstick).rtd_loss
+    labels = yardstick.is_replaced.double()
+    losses = [
+        functional.binary_cross_entropy_with_logits(logits.double() + offset, labels).item()
+        for offset in torch.linspace(-6, 2, 801).tolist()
+    ]
+    assert found <= min(losses) + 1e-12
+    assert found == pytest.approx(min(losses), abs=1e-4)
 
 
 def test_scoring_neither_trains_nor_draws_random_numbers(yardstick):
