@@ -114,7 +114,9 @@ def test_a_lock_whose_owner_removes_it_is_not_held_twice(tmp_path):
     assert sum(count.result() for count in counts) > 10
 
 
-def test_a_file_system_without_locks_is_told_and_gone_on_with(tmp_path, monkeypatch, capsys):
+def test_without_locks_on_the_file_system_a_run_goes_on_with_a_warning(
+    tmp_path, monkeypatch, capsys
+):
     def flock(descriptor: int, operation: int) -> None:
         raise OSError(errno.ENOLCK, "No locks available")
 

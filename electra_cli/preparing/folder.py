@@ -67,9 +67,9 @@ def begin(directory: Path, progress: Progress, tokenizer: Tokenizer) -> Tokenize
 
 @contextmanager
 def hold_folder(directory: Path) -> Iterator[None]:
-    """Make the folder and lock it. Raises DataError that names the process that does already.
+    """Make the folder and lock it. Raises DataError that names the process that holds the lock.
 
-    A new folder in which nothing was begun is gone afterwards.
+    Folders that were made here are removed afterwards if nothing is in them.
     """
 
     def in_use(owner: str) -> DataError:
@@ -86,7 +86,7 @@ def hold_folder(directory: Path) -> Iterator[None]:
             yield
         finally:
             lock.unlink(missing_ok=True)
-            with suppress(OSError):  # what something was begun in stays
+            with suppress(OSError):  # not empty: the same command goes on with it
                 for path in made:
                     path.rmdir()
 

@@ -94,7 +94,7 @@ def retry_trial(
 
 def open_storage(storage: str) -> BaseStorage:
     """A database URL or the path of a journal file. Raises RunError if it cannot be used."""
-    # Heartbeats are experimental since Optuna 2.9; what fails, our own messages say.
+    # Heartbeats are marked experimental since Optuna 2.9. The commands report failures themselves.
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     if "://" not in storage:
@@ -134,6 +134,7 @@ def storage_errors(storage: str) -> Iterator[None]:
 
 
 def _reason(error: BaseException) -> str:
+    """The error on one line, without SQLAlchemy's link to its manual."""
     return " ".join(str(error).split("\n(Background", 1)[0].split())
 
 

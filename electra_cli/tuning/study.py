@@ -97,7 +97,7 @@ def shared_settings(
 ) -> dict[str, Any]:
     """What all trials of a study share, as flat JSON: data, preset, space and metric.
 
-    Keys are those of studies made by every version, which are compared with them.
+    Studies have recorded it by these keys since version 0.1.0.
     """
     content = [data.manifest.tokenizer_sha256, *(shard.sha256 for shard in data.manifest.shards)]
     facts: dict[str, Any] = {"data": hashlib.sha256(" ".join(content).encode()).hexdigest()[:16]}

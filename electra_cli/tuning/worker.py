@@ -51,7 +51,7 @@ def _stop_if_preset_failed(search: Search) -> None:
         reason = preset.user_attrs[FAILURE_REASON]
         raise RunError(
             f"trial {preset.number}, the preset unchanged, failed: {reason}",
-            hint="its generator makes the text that all trials are scored on: mend the preset, and "
+            hint="its generator makes the text that all trials are scored on: fix the preset, and "
             "choose another --study",
         )
 

@@ -31,7 +31,6 @@ from electra_cli.training.metric_sums import area_under_curve
 
 _TEXT = ("token_type_ids", "position_ids", "cu_seqlens", "document_ids")
 _MASKS = ("masked_positions", "masked_ids", "sample_noise")
-
 _SATURATED = 30.0  # a logit whose probability is 0 or 1 to within 1e-13
 _HALVINGS = 40  # of an interval of about 100: exact to 1e-10
 

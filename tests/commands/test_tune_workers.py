@@ -110,11 +110,11 @@ def search_with_two(folder: Path, *options: str) -> list[dict[str, str]]:
 
 
 def assert_shared(rows: list[dict[str, str]], total: int) -> None:
-    begun = [row for row in rows if row["state"] != "skipped"]
-    assert [row["state"] for row in begun] == ["complete"] * total
-    assert len({row["pid"] for row in begun}) == 2
-    assert sum(row["is_preset"] == "True" for row in begun) == 1
-    assert len({row["optim.learning_rate"] for row in begun}) == total
+    started = [row for row in rows if row["state"] != "skipped"]
+    assert [row["state"] for row in started] == ["complete"] * total
+    assert len({row["pid"] for row in started}) == 2
+    assert sum(row["is_preset"] == "True" for row in started) == 1
+    assert len({row["optim.learning_rate"] for row in started}) == total
 
 
 @pytest.mark.slow
