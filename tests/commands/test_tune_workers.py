@@ -21,6 +21,8 @@ from command_line import run_electra, start_electra, write_preset
 from optuna.storages import BaseStorage
 from optuna.trial import TrialState
 
+from electra_cli.errors import RunError
+from electra_cli.locks import hold_run
 from electra_cli.tuning.storage import (
     GRACE_SECONDS,
     HEARTBEAT_SECONDS,
@@ -344,6 +346,8 @@ def test_a_trial_of_this_machine_is_dead_as_soon_as_its_lock_is_free(tmp_path):
     with create_locked_run(trial_directory(tmp_path, 0)):
         fail_dead_trials(study, tmp_path, {})
         assert study.trials[0].state == TrialState.RUNNING
+        with pytest.raises(RunError, match=f"in use by process {os.getpid()}"):
+            hold_run(trial_directory(tmp_path, 0))  # as electra resume would
     fail_dead_trials(study, tmp_path, {})
     fail_dead_trials(study, tmp_path, {})
     assert [t.state for t in study.trials] == [TrialState.FAIL, TrialState.WAITING]
