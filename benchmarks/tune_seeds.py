@@ -22,7 +22,7 @@ from electra_cli.run_directory import RunDirectory
 from electra_cli.runs import loop
 from electra_cli.runs.session import open_session
 from electra_cli.training.device import select_compute
-from electra_cli.tuning.yardstick import YardstickScore, load_yardstick, score_discriminator
+from electra_cli.tuning.yardstick import DiscriminatorScore, load_corruption, score_discriminator
 
 
 def main() -> None:
@@ -52,7 +52,7 @@ def preset_and_best(folder: Path) -> tuple[int, int]:
     return preset, int(best)
 
 
-def train(folder: Path, number: int, extra_seed: int) -> YardstickScore:
+def train(folder: Path, number: int, extra_seed: int) -> DiscriminatorScore:
     """A trial's settings with another seed, from scratch -> its score."""
     config = load_config(RunDirectory(folder / f"trial-{number:04d}").config)
     config = with_options(config, {"run.seed": config.run.seed + extra_seed}, "settings")
@@ -61,7 +61,7 @@ def train(folder: Path, number: int, extra_seed: int) -> YardstickScore:
     assert config.run.micro_batch_size is not None
     data = open_data(config.data.directory)
     path = folder / "yardstick.safetensors"
-    yardstick = load_yardstick(path, sha256_of(path), "here")
+    yardstick = load_corruption(path, sha256_of(path), "here")
     with tempfile.TemporaryDirectory() as root, console.muted():
         # No evaluation: the yardstick alone counts.
         session = open_session(RunDirectory(Path(root)), config, data, compute, evaluation=[])

@@ -51,7 +51,7 @@ class RunDirectory:
 
     @property
     def lock(self) -> Path:
-        """Held by the process that writes the run (electra_cli.runs.run_lock)."""
+        """Held by the process that writes the run (electra_cli.locks)."""
         return self.root / ".lock"
 
     @property

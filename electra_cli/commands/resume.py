@@ -7,6 +7,7 @@ from electra_cli import console
 from electra_cli.config import PretrainConfig
 from electra_cli.data.prepared import PreparedData, open_data
 from electra_cli.errors import RunError
+from electra_cli.locks import hold_run
 from electra_cli.presets import load_preset
 from electra_cli.run_directory import RunDirectory
 from electra_cli.runs.going_back import (
@@ -17,7 +18,6 @@ from electra_cli.runs.going_back import (
 )
 from electra_cli.runs.loop import train_to_end
 from electra_cli.runs.micro_batch import fit_micro_batch
-from electra_cli.runs.run_lock import locked
 from electra_cli.runs.session import count_model_parameters, open_checkpoints, open_session
 from electra_cli.runs.verification import find_differences, repeat_steps
 from electra_cli.training.device import Compute, select_compute
@@ -35,7 +35,7 @@ class ResumeOptions:
 def resume(options: ResumeOptions) -> None:
     """Go on from the newest good checkpoint of a run, or from that of a step."""
     run, config, data, compute = _open_run(options)
-    with locked(run):
+    with hold_run(run):
         checkpoints = open_checkpoints(run, config)
         step, start = choose_checkpoint(run, checkpoints, options.step)
         refuse_changes(run, start, config, data)

@@ -8,6 +8,7 @@ from typing import Any
 
 from electra_cli import console
 from electra_cli.data.prepared import find_data, open_data, prepared_folders
+from electra_cli.locks import hold_run
 from electra_cli.presets import load_preset
 from electra_cli.runs.health import warnings_before
 from electra_cli.runs.loggers import build_loggers
@@ -15,7 +16,6 @@ from electra_cli.runs.loop import train_to_end, warn_about
 from electra_cli.runs.micro_batch import fit_micro_batch
 from electra_cli.runs.plan import measure_run, show_plan
 from electra_cli.runs.records import RunRecords
-from electra_cli.runs.run_lock import locked
 from electra_cli.runs.session import count_model_parameters, create_run, open_session
 from electra_cli.training.device import select_compute
 
@@ -59,7 +59,7 @@ def train(options: TrainOptions) -> None:
     assert data is not None
     name = options.run_name or f"{Path(options.preset).stem}-{datetime.now():%Y-%m-%d-%H%M%S}"
     run = create_run(RUNS_FOLDER / name, config, compute)
-    with locked(run):
+    with hold_run(run):
         session = open_session(run, config, data, compute)
         # Before the first step, so that a disk without room for it is found now and not in hours.
         RunRecords(session, build_loggers(run)).save_now()
