@@ -5,6 +5,8 @@
 CHECKOUT is a checkout of that version, whose dependencies this Python has; OUT must not exist.
 """
 
+import hashlib
+import json
 import os
 import shutil
 import signal
@@ -40,7 +42,7 @@ tune:
   objective.mask_fraction: [0.15, 0.25]
 """
 TUNE = ("tune", "--preset=preset.yaml", "--data=data/words", "--steps=18", "--study=small")
-TRAIN = ("train", "--preset=preset.yaml", "--data=data/words", "--run-name=stopped")
+TRAIN = ("train", "--preset=preset.yaml", "--data=data/words", "--run-name")
 
 
 def make(checkout: Path, out: Path) -> None:
@@ -70,12 +72,15 @@ def make(checkout: Path, out: Path) -> None:
         run("prepare", str(corpus), "--out=data/words", *sizes)
     while not is_stopped_between_rows(out):
         shutil.rmtree(out / "runs", ignore_errors=True)
-        process = start(*TRAIN)
+        process = start(*TRAIN, "stopped")
         log = out / "runs" / "stopped" / "training_log.csv"
         while process.poll() is None and not (log.exists() and log.read_text().count("\n") > 3):
             time.sleep(0.001)
         process.send_signal(signal.SIGUSR1)
         process.wait()
+    forget_folder(out, out / "runs" / "stopped")
+    run(*TRAIN, "whole")
+    keep_expected(out)
     run(*TUNE, "--trials=3")
     shutil.copytree(out / "tune", out / "tune-of-3")
     run(*TUNE, "--trials=4")
@@ -88,6 +93,29 @@ def make(checkout: Path, out: Path) -> None:
         shutil.rmtree(trial / "checkpoints", ignore_errors=True)
         for name in ("config.yaml", "environment.json", "events.jsonl"):
             (trial / name).unlink()
+
+
+def forget_folder(out: Path, run: Path) -> None:
+    """Make a run's path to its data relative, in its settings and in its checkpoint."""
+    (checkpoint,) = (run / "checkpoints").iterdir()
+    for path in (run / "config.yaml", checkpoint / "state.json"):
+        path.write_text(path.read_text().replace(str(out / "data"), "data"))
+    (run / ".lock").unlink()
+    manifest = json.loads((checkpoint / "manifest.json").read_text())
+    content = (checkpoint / "state.json").read_bytes()
+    manifest["sha256"]["state.json"] = hashlib.sha256(content).hexdigest()
+    del manifest["manifest_sha256"]
+    rest = json.dumps(manifest, sort_keys=True).encode()
+    manifest["manifest_sha256"] = hashlib.sha256(rest).hexdigest()
+    (checkpoint / "manifest.json").write_text(json.dumps(manifest, indent=1))
+
+
+def keep_expected(out: Path) -> None:
+    """Of the run that was not stopped, what a resumed one must come to."""
+    whole = out / "runs" / "whole"
+    shutil.copy(whole / "training_log.csv", out / "expected_log.csv")
+    shutil.copy(whole / "checkpoints/step-00000060/model.safetensors", out / "expected.safetensors")
+    shutil.rmtree(whole)
 
 
 def is_stopped_between_rows(out: Path) -> bool:
