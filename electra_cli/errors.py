@@ -1,11 +1,11 @@
-"""What a user can mend: one line of problem, one line of what to do next.
+"""Errors that a user can fix: one line of problem, one line of what to do next.
 
 Bugs are not UserErrors; they keep their traceback.
 """
 
 
 class UserError(Exception):
-    """A problem the user can mend, and the hint that says how."""
+    """A problem the user can fix, and the hint that says how."""
 
     def __init__(self, problem: str, hint: str) -> None:
         super().__init__(problem)
@@ -25,7 +25,7 @@ class RunError(UserError):
 
 
 class DiskFullError(RunError):
-    """There was no room to write a row of the log or a checkpoint; nothing that was is harmed."""
+    """The disk was full when a row or a checkpoint was written; earlier ones are unharmed."""
 
 
 class NonFiniteError(UserError):

@@ -10,7 +10,7 @@ from electra_cli import console
 from electra_cli.data.prepared import find_data, open_data, prepared_folders
 from electra_cli.locks import hold_run
 from electra_cli.presets import load_preset
-from electra_cli.runs.health import warnings_before
+from electra_cli.runs.health import warnings_before_training
 from electra_cli.runs.loggers import build_loggers
 from electra_cli.runs.loop import train_to_end, warn_about
 from electra_cli.runs.micro_batch import fit_micro_batch
@@ -51,7 +51,7 @@ def train(options: TrainOptions) -> None:
     size = measure_run(config, vocab_size, data)
     show_plan(config, size, compute)
     unknown = None if data is None else data.manifest.report.unknown_fraction
-    warnings = warnings_before(config, size.num_epochs, unknown)
+    warnings = warnings_before_training(config, size.num_epochs, unknown)
     if options.dry_run:
         warn_about(None, 0, warnings)
         console.hint("this was a dry run; leave --dry-run out to train")

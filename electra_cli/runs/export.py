@@ -1,4 +1,4 @@
-"""What a user takes away from a finished run: Hugging Face folders and the curves."""
+"""The results of a finished run: a Hugging Face folder per network, and the curves."""
 
 import json
 import re
@@ -19,9 +19,9 @@ _SAMPLE_WINDOWS = 4
 
 
 def export_models(session: Session) -> Path:
-    """Write a folder of each network, loaded again and compared before it counts.
+    """Write a folder per network; each is loaded again and compared before it takes its place.
 
-    Returns that of the main one, the encoder that was trained.
+    Returns the folder of the main network, the trained encoder.
     """
     data, run = session.data, session.run
     reader = data.reader("train", session.config)

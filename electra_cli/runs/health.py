@@ -14,15 +14,15 @@ from electra_cli.metrics import UNIGRAM_ENTROPY, Metrics, StepMetrics
 from electra_cli.run_directory import RunDirectory
 from electra_cli.run_events import read_events
 
-# Held-out loss on [MASK] this near the unigram entropy (nats) is frequencies alone; a run that
-# has left the plateau falls by more than that within a few hundred steps.
+# A held-out loss on [MASK] this close to the unigram entropy (nats) means that the generator knows
+# word frequencies alone. A run that has left this plateau gains more within a few hundred steps.
 _PLATEAU_GAIN = 0.05
 _PLATEAU_FRACTION = 0.1  # of the run, after which the plateau is worth a warning
-# A discriminator that ranks content tokens no better than this knows [CLS] and [SEP] at most.
+# At most this AUC on content tokens: the discriminator can tell only [CLS] and [SEP].
 _CHANCE_AUC = 0.505
 _FEWEST_REPLACED = 0.03  # the authors' healthy run replaces 6% (google-research/electra issue 49)
 _MOST_EPOCHS = 40  # BERT read its corpus 40 times (Devlin et al. 2019, appendix A.2)
-_RISES = 2  # held-out evaluations in a row above the best one: one alone may be chance
+_RISES = 2  # consecutive held-out evaluations above the best one: a single one may be chance
 
 
 @dataclass(frozen=True)
@@ -43,10 +43,10 @@ class Evaluation:
     validation_loss: float
 
 
-def warnings_before(
+def warnings_before_training(
     config: PretrainConfig, num_epochs: float | None, unknown_fraction: float | None
 ) -> Iterator[HealthWarning]:
-    """What can be said before the first step; None where there is no data yet."""
+    """Warnings that need no training; arguments are None where there is no data yet."""
     num_steps, num_warmup = config.run.num_steps, config.optim.num_warmup_steps
     if num_warmup >= num_steps:
         yield HealthWarning(
@@ -58,7 +58,7 @@ def warnings_before(
         yield HealthWarning(
             "epochs",
             f"the run reads its corpus {num_epochs:,.0f} times; beyond {_MOST_EPOCHS} it mostly "
-            "learns it by heart",
+            "memorises it",
             f"fewer steps (--steps {int(num_steps * _MOST_EPOCHS / num_epochs):,}), more text, or "
             "a smaller --preset",
         )
@@ -81,8 +81,8 @@ def _plateau(config: PretrainConfig, step: int, held_out: Metrics) -> HealthWarn
         "plateau",
         f"no context gain yet at step {step:,}: held-out MLM loss on [MASK] {loss:.3f}, "
         f"unigram entropy {unigram:.3f} (the generator knows frequencies alone)",
-        "it may still come; if not within a third of the run, start again with more masked targets "
-        "a step (--batch-size, objective.mask_fraction), shorter windows or a smaller vocabulary",
+        "it may still come; if not within a third of the run, start again with more masked tokens "
+        "per step (--batch-size, objective.mask_fraction), shorter windows or a smaller vocabulary",
     )
 
 
@@ -125,7 +125,7 @@ _RULES: tuple[Callable[[PretrainConfig, int, Metrics], HealthWarning | None], ..
 
 
 def find_overfitting(evaluations: list[Evaluation]) -> HealthWarning | None:
-    """Held-out loss above its best at the last evaluations, while the training loss fell."""
+    """Held-out loss above its best in the last evaluations, while the training loss fell."""
     if len(evaluations) <= _RISES:
         return None
     best = min(evaluations, key=lambda evaluation: evaluation.validation_loss)
@@ -158,10 +158,10 @@ def _read_evaluations(run: RunDirectory) -> Iterator[Evaluation]:
 
 
 class HealthMonitor:
-    """Looks at every held-out evaluation of a run."""
+    """Checks every held-out evaluation of a run."""
 
     def __init__(self, config: PretrainConfig, run: RunDirectory) -> None:
-        """`run` may have a log and events already: then it goes on."""
+        """`run` may already have a log and events: a resumed run."""
         self._config = config
         self._raised = {event.key for event in read_events(run.events)}
         self._evaluations = list(_read_evaluations(run))

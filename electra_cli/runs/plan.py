@@ -1,4 +1,4 @@
-"""What a run will be, before it begins: sizes, tokens, epochs, FLOPs, memory and time."""
+"""The plan of a run: sizes, tokens, epochs, FLOPs, memory and time, before it begins."""
 
 import time
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from electra_cli.runs.micro_batch import estimate_bytes
 from electra_cli.runs.session import count_model_parameters
 from electra_cli.training.device import Compute
 
-# Half of what bare matrix products reach: the rest of a step is memory traffic.
+# A step reaches about half the rate of bare matrix products: the rest is memory traffic.
 _USUAL_UTILISATION = 0.5
 _PROBE_SIZE = 1_024
 
@@ -70,7 +70,7 @@ def measure_run(config: PretrainConfig, vocab_size: int, data: PreparedData | No
 
 
 def matrix_flops_per_second(compute: Compute) -> float:
-    """The rate of bare matrix products, from a probe of some 50 ms."""
+    """Measure the rate of bare matrix products, in about 50 ms."""
     left = torch.randn(_PROBE_SIZE, _PROBE_SIZE, device=compute.device)
     repeats = 4
     with compute.autocast():

@@ -1,4 +1,4 @@
-"""CheckpointManager: a checkpoint appears whole or not at all, and is checked before it is used.
+"""CheckpointManager: checkpoints are complete or absent, and are verified before use.
 
 A checkpoint is a folder of safetensors files, one JSON file of plain values, and a manifest with
 the SHA-256 of each. Nothing in it is ever unpickled.
@@ -24,7 +24,7 @@ from electra_cli.errors import DiskFullError, RunError
 from electra_cli.training.run_state import SUMS_OF_FORMAT_2, RunState, state_of_format_2
 from electra_cli.training.trainer import Tensors
 
-# Changes with what a state holds and with what is computed from it: the order of windows, masks.
+# Raised when the content changes, or what is computed from it: the order of windows, masks.
 FORMAT_VERSION = 3
 _READ_VERSIONS = (2, FORMAT_VERSION)
 MANIFEST_NAME = "manifest.json"
@@ -42,7 +42,7 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class Loaded:
-    """A checkpoint that verified, and what is wrong with the newer ones that did not."""
+    """The newest checkpoint that verified, and what is wrong with those after it."""
 
     step: int
     checkpoint: Checkpoint
@@ -50,9 +50,9 @@ class Loaded:
 
 
 class CheckpointManager:
-    """The checkpoints of one run, step-00001000/ and so on, written in a thread of its own.
+    """The checkpoints of one run, step-00001000/ and so on, written in a background thread.
 
-    The newest `keep` stay, and those whose step is a multiple of `keep_every`.
+    Keeps the newest `keep`, and those whose step is a multiple of `keep_every`.
     """
 
     def __init__(self, directory: Path, keep: int, keep_every: int | None = None) -> None:
@@ -104,7 +104,7 @@ class CheckpointManager:
             writing.result()
 
     def close(self) -> None:
-        """End the thread, after the save under way. Raises nothing: wait() comes first."""
+        """End the thread, after the save under way. Errors are raised by wait(), not here."""
         self._thread.shutdown()
 
     def _write(self, step: int, tensors: Tensors, values: str, after: Sequence[Path]) -> None:
@@ -127,7 +127,9 @@ class CheckpointManager:
             shutil.rmtree(replaced, ignore_errors=True)
             self._prune()
         except OSError as error:
-            shutil.rmtree(partial, ignore_errors=True)  # half of it is of no use, and takes room
+            shutil.rmtree(
+                partial, ignore_errors=True
+            )  # half a checkpoint is useless, and takes room
             reason = error.strerror or str(error)
             kept = [known for known in self.steps() if known not in self._damaged]
             raise (DiskFullError if is_full(error) else RunError)(
@@ -137,7 +139,7 @@ class CheckpointManager:
             ) from error
 
     def _prune(self) -> None:
-        """Remove what neither `keep` nor `keep_every` holds; a damaged one counts for nothing."""
+        """Remove what neither `keep` nor `keep_every` keeps; damaged ones are not counted."""
         good = [step for step in self.steps() if step not in self._damaged]
         for step in good[: -self._keep]:
             if self._keep_every and step and step % self._keep_every == 0:
@@ -147,9 +149,9 @@ class CheckpointManager:
             shutil.rmtree(removed)  # a kill in here leaves nothing that looks like a checkpoint
 
     def set_aside_after(self, step: int) -> list[Path]:
-        """Rename later checkpoints, so that a run that goes on from `step` never meets them.
+        """Rename the checkpoints after `step`, so that a run resumed there never uses them.
 
-        Those that were found damaged stay where they are; they are never taken.
+        Damaged ones stay where they are: they are never used.
         """
         renamed = []
         for later in self.steps():

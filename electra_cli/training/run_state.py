@@ -1,4 +1,4 @@
-"""What a checkpoint says beside tensors: one model of it, validated when it is read."""
+"""RunState: all values of a checkpoint that are not tensors, validated when they are read."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ class _State(BaseModel):
 
 
 class TrainerState(_State):
-    """How far the trainer is; the sums since the last row of the log lie with the tensors."""
+    """Progress of the trainer. The sums since the last row of the log are tensors."""
 
     step: int = Field(ge=0)  # completed optimizer steps
     tokens_seen: int = Field(ge=0)
@@ -23,7 +23,7 @@ class TrainerState(_State):
 
 
 class BatchesState(_State):
-    """The next batch to read, and which are never trained on."""
+    """The next batch to read, and the batches that are skipped."""
 
     epoch: int = Field(0, ge=0)
     index: int = Field(0, ge=0)  # the next window's place in the epoch's order
@@ -33,7 +33,7 @@ class BatchesState(_State):
 
 
 class RunState(_State):
-    """All that a run goes on from, but for tensors."""
+    """Everything a run needs to go on, except tensors."""
 
     trainer: TrainerState
     batches: BatchesState
@@ -62,7 +62,7 @@ def state_of_format_2(values: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-# The order of the sums in a checkpoint of format 2; those that an objective has not are 0.
+# The order of the sums in a checkpoint of format 2; 0 where the objective has no such sum.
 SUMS_OF_FORMAT_2 = (
     "mlm_loss", "mlm_masked_loss", "mlm_correct", "sampled_correct", "rtd_loss", "rtd_correct",
     "rtd_found", "word_loss", "word_correct", "replaced", "predicted", "shown_masks", "judged",

@@ -14,7 +14,7 @@ from electra_cli.runs.health import (
     Evaluation,
     HealthMonitor,
     find_overfitting,
-    warnings_before,
+    warnings_before_training,
 )
 
 CONFIG = tiny_config(
@@ -117,12 +117,12 @@ def test_overfitting_is_seen_across_a_resume(tmp_path):
     [(40.0, 0.01, []), (41.0, 0.0, ["epochs"]), (1.0, 0.011, ["unknown"]), (None, None, [])],
 )
 def test_what_can_be_said_before_the_first_step(epochs, unknown, expected):
-    assert [w.key for w in warnings_before(CONFIG, epochs, unknown)] == expected
+    assert [w.key for w in warnings_before_training(CONFIG, epochs, unknown)] == expected
 
 
 def test_a_warm_up_longer_than_the_run_is_said():
     config = tiny_config(run={"num_steps": 6}, optim={"num_warmup_steps": 6})
-    assert [w.key for w in warnings_before(config, None, None)] == ["warmup"]
+    assert [w.key for w in warnings_before_training(config, None, None)] == ["warmup"]
 
 
 def test_the_command_warns_once_and_notes_it_in_the_run(finished):
