@@ -11,7 +11,6 @@ from electra_cli.data.prepared import find_data, open_data, prepared_folders
 from electra_cli.locks import hold_run
 from electra_cli.presets import load_preset
 from electra_cli.runs.health import warnings_before_training
-from electra_cli.runs.loggers import build_loggers
 from electra_cli.runs.loop import train_to_end, warn_about
 from electra_cli.runs.micro_batch import fit_micro_batch
 from electra_cli.runs.plan import measure_run, show_plan
@@ -62,6 +61,6 @@ def train(options: TrainOptions) -> None:
     with hold_run(run):
         session = open_session(run, config, data, compute)
         # Before the first step, so that a disk without room for it is found now and not in hours.
-        RunRecords(session, build_loggers(run)).save_now()
+        RunRecords(session).save_now()
         warn_about(run, 0, warnings)
         train_to_end(session)

@@ -9,7 +9,6 @@ from electra_cli.errors import ConfigError, DataError, RunError
 from electra_cli.presets import load_config, save_config
 from electra_cli.run_directory import RunDirectory
 from electra_cli.run_events import truncate_events
-from electra_cli.runs.loggers import build_loggers
 from electra_cli.runs.session import Session
 from electra_cli.runs.write_errors import explain_write_errors, record_event
 from electra_cli.training.checkpoint import Checkpoint, CheckpointManager, Loaded
@@ -92,7 +91,7 @@ def go_back(session: Session, step: int, start: Checkpoint | None) -> None:
     with explain_write_errors(run.root):
         for path in session.checkpoints.set_aside_after(step):
             console.talk(f"a later checkpoint was set aside: {path}")
-        for logger in build_loggers(run):
+        for logger in session.loggers:
             logger.rewind(step)
         truncate_events(run.events, step)
         save_config(config, run.config)

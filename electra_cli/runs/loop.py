@@ -9,7 +9,7 @@ from electra_cli.metrics import UNIGRAM_ENTROPY, log_row
 from electra_cli.run_directory import RunDirectory
 from electra_cli.runs.export import draw_curves, export_models
 from electra_cli.runs.health import HealthMonitor, HealthWarning
-from electra_cli.runs.loggers import RunLogger, build_loggers
+from electra_cli.runs.loggers import RunLogger
 from electra_cli.runs.progress import TrainingProgress
 from electra_cli.runs.records import RunRecords
 from electra_cli.runs.session import Session
@@ -50,7 +50,7 @@ def train(session: Session, more_loggers: Sequence[RunLogger] = ()) -> None:
     config, trainer = session.config.run, session.trainer
     if not session.evaluation:
         console.warn("no document is held out, so nothing is evaluated", "prepare more text")
-    records = RunRecords(session, (*build_loggers(session.run), *more_loggers))
+    records = RunRecords(session, more_loggers)
     monitor = HealthMonitor(session.config, session.run)
     with stop_request() as stop, console.progress("training", total=config.num_steps) as line:
         progress = TrainingProgress(line, config.num_steps)

@@ -20,10 +20,10 @@ class RunRecords:
     begun before they are written, so that none is ahead of its log.
     """
 
-    def __init__(self, session: Session, loggers: Sequence[RunLogger]) -> None:
-        """`loggers` get each row in their order, the later ones once the first has written it."""
+    def __init__(self, session: Session, more_loggers: Sequence[RunLogger] = ()) -> None:
+        """Loggers get each row in order, the session's first: the CSV file, then any others."""
         self._session = session
-        self._loggers = loggers
+        self._loggers = (*session.loggers, *more_loggers)
         self._continues = session.config.run.on_full_disk == "continue"
         self._waiting_rows: list[Metrics] = []
         self._last_warning = ""

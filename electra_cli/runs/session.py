@@ -20,6 +20,7 @@ from electra_cli.model.objectives.registry import build_objective
 from electra_cli.presets import save_config
 from electra_cli.run_directory import RunDirectory
 from electra_cli.runs.environment import write_environment
+from electra_cli.runs.loggers import RunLogger, build_loggers
 from electra_cli.runs.training_batches import TrainingBatches
 from electra_cli.training.checkpoint import Checkpoint, CheckpointManager
 from electra_cli.training.device import Compute
@@ -39,6 +40,7 @@ class Session:
     checkpoints: CheckpointManager
     batches: TrainingBatches
     evaluation: Sequence[Batch]  # held-out windows; none where no document is held out
+    loggers: Sequence[RunLogger]  # where rows of the log go
 
     def close(self) -> None:
         """End the threads; a save under way ends first."""
@@ -81,6 +83,7 @@ def open_session(
             compute.device,
         ),
         evaluation=held_out_batches(config, data) if evaluation is None else evaluation,
+        loggers=build_loggers(run),
     )
 
 
