@@ -9,16 +9,16 @@ from torch import Tensor, nn
 from transformers import ElectraConfig
 
 from electra_cli.batch import Batch
-from electra_cli.config import ModelConfig, ObjectiveConfig
+from electra_cli.config import ModelConfig
 from electra_cli.model.copy_loss import copy_loss
-from electra_cli.model.cost.flops import TrainingFlops, count_networks, word_head
 from electra_cli.model.objectives.corruption import Corruption
-from electra_cli.model.objectives.objective import StepCounts
 from electra_cli.model.objectives.replace_mlm import ReplaceMLMObjective
 
 
 class AllTokensMLMObjective(ReplaceMLMObjective):
     """Restores all words, not only those that a generator replaced."""
+
+    reads_all_tokens = True
 
     def _build_networks(
         self, main: ElectraConfig, generator: ElectraConfig, model: ModelConfig
@@ -41,17 +41,9 @@ class AllTokensMLMObjective(ReplaceMLMObjective):
             batch.input_ids,
         )
 
-    def _num_words(self, step: StepCounts) -> int:
-        """Words that a whole step restores."""
-        return step.num_tokens
-
     @classmethod
-    def training_flops(
-        cls, model: ModelConfig, objective: ObjectiveConfig, vocab_size: int
-    ) -> TrainingFlops:
-        """See Objective.training_flops."""
-        head = word_head(model, vocab_size) + model.hidden_size  # and the gate
-        return count_networks(model, objective, vocab_size, per_token=head)
+    def _head_products(cls, model: ModelConfig, vocab_size: int) -> int:
+        return super()._head_products(model, vocab_size) + model.hidden_size  # and the gate
 
 
 OBJECTIVE = AllTokensMLMObjective

@@ -10,14 +10,9 @@ from torch.nn import functional
 from transformers import ElectraConfig, ElectraForPreTraining
 
 from electra_cli.batch import Batch
-from electra_cli.config import ModelConfig, ObjectiveConfig, PretrainConfig
+from electra_cli.config import ModelConfig, PretrainConfig
 from electra_cli.metrics import Metrics
-from electra_cli.model.cost.flops import (
-    TrainingFlops,
-    authors_training_flops,
-    count_networks,
-    judging_head,
-)
+from electra_cli.model.cost.flops import authors_training_flops
 from electra_cli.model.networks import build_generator, encode
 from electra_cli.model.objectives.corruption import GENERATOR_USE, corrupt, generator_loss
 from electra_cli.model.objectives.objective import (
@@ -41,7 +36,7 @@ class ElectraObjective(Objective):
 
     main_network = "discriminator"
     predicts_words = False
-    judges_masked_only: ClassVar[bool] = False
+    reads_all_tokens = True
     uses: ClassVar[dict[str, str]] = {
         "discriminator": """\
 A text encoder for fine-tuning, and a detector of replaced tokens:
@@ -68,7 +63,7 @@ logits = model(**tokenizer("A sentence.", return_tensors="pt")).logits  # > 0: l
         corruption = corrupt(self.generator, batch, self.objective, self.vocab_size)
         if corruption.loss_sum is not None:
             yield generator_loss(corruption.loss_sum, self.objective, step)
-        positions = batch.masked_positions if self.judges_masked_only else None
+        positions = None if self.reads_all_tokens else batch.masked_positions
         is_replaced = corruption.is_replaced
         if positions is not None:
             is_replaced = is_replaced[positions]
@@ -76,7 +71,7 @@ logits = model(**tokenizer("A sentence.", return_tensors="pt")).logits  # > 0: l
         rtd_loss = functional.binary_cross_entropy_with_logits(
             logits, is_replaced.float(), reduction="sum"
         )
-        num_judged = step.num_masked if self.judges_masked_only else step.num_tokens
+        num_judged = step.read(self.reads_all_tokens)
         is_flagged = logits.detach() > 0
         sums = {
             **corruption.sums,
@@ -106,14 +101,8 @@ logits = model(**tokenizer("A sentence.", return_tensors="pt")).logits  # > 0: l
     def metrics(self, sums: Mapping[str, float]) -> Metrics:
         """See Objective.metrics."""
         mlm, rtd = mlm_metrics(sums), rtd_metrics(sums)
-        weights = self.objective
-        return {
-            "loss": weights.generator_loss_weight * (mlm["mlm_loss"] or 0.0)
-            + weights.discriminator_loss_weight * (rtd["rtd_loss"] or 0.0),
-            **mlm,
-            **corruption_metrics(sums),
-            **rtd,
-        }
+        loss = self._weighted_loss(mlm["mlm_loss"], rtd["rtd_loss"])
+        return {"loss": loss, **mlm, **corruption_metrics(sums), **rtd}
 
     def ranking_metrics(self, ranking: Ranking) -> Metrics:
         """The area under the ROC curve, over all tokens and without [CLS] and [SEP].
@@ -130,19 +119,9 @@ logits = model(**tokenizer("A sentence.", return_tensors="pt")).logits  # > 0: l
         }
 
     @classmethod
-    def training_flops(
-        cls, model: ModelConfig, objective: ObjectiveConfig, vocab_size: int
-    ) -> TrainingFlops:
-        """See Objective.training_flops."""
-        head = judging_head(model)
-        if cls.judges_masked_only:
-            return count_networks(model, objective, vocab_size, per_masked=head)
-        return count_networks(model, objective, vocab_size, per_token=head)
-
-    @classmethod
     def authors_flops(cls, config: PretrainConfig, vocab_size: int) -> float | None:
         """See Objective.authors_flops."""
-        if cls.judges_masked_only or not config.objective.trains_generator:
+        if not cls.reads_all_tokens or not config.objective.trains_generator:
             return None
         return authors_training_flops(config, vocab_size)
 

@@ -9,7 +9,7 @@ from electra_cli.model.objectives.electra import ElectraObjective
 class MaskedOnlyObjective(ElectraObjective):
     """Replaced token detection at the masked positions."""
 
-    judges_masked_only = True
+    reads_all_tokens = False
 
 
 OBJECTIVE = MaskedOnlyObjective

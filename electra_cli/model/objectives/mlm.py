@@ -6,9 +6,8 @@ from typing import ClassVar
 from transformers import ElectraConfig, ElectraForMaskedLM
 
 from electra_cli.batch import Batch
-from electra_cli.config import ModelConfig, ObjectiveConfig
+from electra_cli.config import ModelConfig
 from electra_cli.metrics import Metrics
-from electra_cli.model.cost.flops import TrainingFlops, count_networks, word_head
 from electra_cli.model.objectives.corruption import MASKED_LM_USE, predict_masked
 from electra_cli.model.objectives.objective import NetworkLoss, Objective, StepCounts
 from electra_cli.model.objectives.sums import mlm_metrics
@@ -19,6 +18,7 @@ class MaskedLMObjective(Objective):
 
     main_network = "masked_lm"
     predicts_words = True
+    reads_all_tokens = False
     uses: ClassVar[dict[str, str]] = {"masked_lm": MASKED_LM_USE}
 
     def _build_networks(
@@ -35,15 +35,7 @@ class MaskedLMObjective(Objective):
     def metrics(self, sums: Mapping[str, float]) -> Metrics:
         """See Objective.metrics."""
         mlm = mlm_metrics(sums)
-        return {"loss": self.objective.generator_loss_weight * (mlm["mlm_loss"] or 0.0), **mlm}
-
-    @classmethod
-    def training_flops(
-        cls, model: ModelConfig, objective: ObjectiveConfig, vocab_size: int
-    ) -> TrainingFlops:
-        """See Objective.training_flops."""
-        head = word_head(model, vocab_size)
-        return count_networks(model, objective, vocab_size, per_masked=head)
+        return {"loss": self._weighted_loss(mlm["mlm_loss"], None), **mlm}
 
 
 OBJECTIVE = MaskedLMObjective

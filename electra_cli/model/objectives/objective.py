@@ -16,7 +16,12 @@ from transformers import ElectraConfig
 from electra_cli.batch import Batch
 from electra_cli.config import ModelConfig, ObjectiveConfig, PretrainConfig
 from electra_cli.metrics import Metrics
-from electra_cli.model.cost.flops import TrainingFlops
+from electra_cli.model.cost.flops import (
+    TrainingFlops,
+    count_networks,
+    judging_head,
+    word_head,
+)
 from electra_cli.model.networks import (
     Network,
     adapt_to_packs,
@@ -31,6 +36,10 @@ class StepCounts(NamedTuple):
 
     num_masked: int
     num_tokens: int
+
+    def read(self, all_tokens: bool) -> int:
+        """Tokens that a head reads: all of them, or the masked slots."""
+        return self.num_tokens if all_tokens else self.num_masked
 
 
 class Judgements(NamedTuple):
@@ -65,6 +74,7 @@ class Objective(nn.Module, ABC):
 
     main_network: ClassVar[str]  # the attribute of the network that users take away
     predicts_words: ClassVar[bool]  # whether that network has logits over the vocabulary
+    reads_all_tokens: ClassVar[bool]  # whether its loss is over all tokens, or the masked slots
     # Of the model cards, by network: what it is good for. {directory} is the exported folder.
     uses: ClassVar[Mapping[str, str]]
 
@@ -107,11 +117,26 @@ class Objective(nn.Module, ABC):
         return {}
 
     @classmethod
-    @abstractmethod
     def training_flops(
         cls, model: ModelConfig, objective: ObjectiveConfig, vocab_size: int
     ) -> TrainingFlops:
         """Forward and backward operations of all networks."""
+        head = cls._head_products(model, vocab_size)
+        return count_networks(
+            model, objective, vocab_size, *((head, 0) if cls.reads_all_tokens else (0, head))
+        )
+
+    @classmethod
+    def _head_products(cls, model: ModelConfig, vocab_size: int) -> int:
+        """Multiply-adds of the main network's head for each token that it reads."""
+        return word_head(model, vocab_size) if cls.predicts_words else judging_head(model)
+
+    def _weighted_loss(self, mlm_loss: float | None, main_loss: float | None) -> float:
+        """What was minimised, from both networks' means."""
+        weights = self.objective
+        return weights.generator_loss_weight * (
+            mlm_loss or 0.0
+        ) + weights.discriminator_loss_weight * (main_loss or 0.0)
 
     @classmethod
     def authors_flops(cls, config: PretrainConfig, vocab_size: int) -> float | None:

@@ -13,9 +13,8 @@ from torch import Tensor
 from transformers import ElectraConfig, ElectraForMaskedLM
 
 from electra_cli.batch import Batch
-from electra_cli.config import ModelConfig, ObjectiveConfig
+from electra_cli.config import ModelConfig
 from electra_cli.metrics import Metrics
-from electra_cli.model.cost.flops import TrainingFlops, count_networks, word_head
 from electra_cli.model.networks import (
     build_generator,
     encode,
@@ -42,6 +41,7 @@ class ReplaceMLMObjective(Objective):
 
     main_network = "masked_lm"
     predicts_words = True
+    reads_all_tokens = False
     uses: ClassVar[dict[str, str]] = {"masked_lm": MASKED_LM_USE, "generator": GENERATOR_USE}
 
     def _build_networks(
@@ -57,7 +57,8 @@ class ReplaceMLMObjective(Objective):
             yield generator_loss(corruption.loss_sum, self.objective, step)
         hidden = encode(self.masked_lm, corruption.input_ids, batch)
         loss_sum, is_correct = self._restore(batch, corruption, hidden)
-        loss = self.objective.discriminator_loss_weight / self._num_words(step) * loss_sum
+        num_words = step.read(self.reads_all_tokens)
+        loss = self.objective.discriminator_loss_weight / num_words * loss_sum
         sums = {
             **corruption.sums,
             "word_loss": loss_sum.detach(),  # over the words to restore
@@ -74,29 +75,11 @@ class ReplaceMLMObjective(Objective):
         output = predict_words(self.masked_lm, hidden[batch.masked_positions], targets)
         return output.loss_sum, output.is_correct
 
-    def _num_words(self, step: StepCounts) -> int:
-        """Words that a whole step restores."""
-        return step.num_masked
-
     def metrics(self, sums: Mapping[str, float]) -> Metrics:
         """See Objective.metrics."""
         mlm, words = mlm_metrics(sums), word_metrics(sums)
-        weights = self.objective
-        return {
-            "loss": weights.generator_loss_weight * (mlm["mlm_loss"] or 0.0)
-            + weights.discriminator_loss_weight * (words["word_loss"] or 0.0),
-            **mlm,
-            **corruption_metrics(sums),
-            **words,
-        }
-
-    @classmethod
-    def training_flops(
-        cls, model: ModelConfig, objective: ObjectiveConfig, vocab_size: int
-    ) -> TrainingFlops:
-        """See Objective.training_flops."""
-        head = word_head(model, vocab_size)
-        return count_networks(model, objective, vocab_size, per_masked=head)
+        loss = self._weighted_loss(mlm["mlm_loss"], words["word_loss"])
+        return {"loss": loss, **mlm, **corruption_metrics(sums), **words}
 
 
 OBJECTIVE = ReplaceMLMObjective
