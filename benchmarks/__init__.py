@@ -1,5 +1,5 @@
 """Speed and memory, as ratios of things measured side by side: see README.md beside this file."""
 
-from electra_cli.cli import let_threads_sleep
+from electra_cli.cli import limit_spinning
 
-let_threads_sleep()
+limit_spinning()

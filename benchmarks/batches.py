@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from electra_cli.batch import Batch
 from electra_cli.config import PretrainConfig
 from electra_cli.data.batches import TokenRoles, WindowReader
-from electra_cli.model.cost.flops import training_flops
-from electra_cli.model.objectives.registry import build_pretrainer
+from electra_cli.model.objectives.registry import build_objective
 from electra_cli.presets import load_preset
+from electra_cli.training.device import Compute
 from electra_cli.training.trainer import Trainer
 
 # BERT's vocabulary: its size, and the ids of [PAD], [CLS], [SEP] and [MASK].
@@ -67,9 +67,9 @@ class _Documents:
 
 def make_batch(config: PretrainConfig, lengths: list[int]) -> Batch:
     """Windows `[CLS] A [SEP] B [SEP]` of the given lengths."""
-    vocabulary = TokenRoles(CLS_ID, SEP_ID, MASK_ID, begins_word=np.arange(VOCAB_SIZE) % 3 != 0)
+    token_roles = TokenRoles(CLS_ID, SEP_ID, MASK_ID, begins_word=np.arange(VOCAB_SIZE) % 3 != 0)
     documents = _Documents([length - 3 for length in lengths])
-    reader = WindowReader(documents, vocabulary, config.data, config.objective.mask_fraction, 0)
+    reader = WindowReader(documents, token_roles, config.data, config.objective.mask_fraction, 0)
     batch = reader.read(0, 0, len(lengths))
     assert sorted(batch.cu_seqlens.diff().tolist()) == sorted(lengths)
     return batch
@@ -78,6 +78,5 @@ def make_batch(config: PretrainConfig, lengths: list[int]) -> Batch:
 def make_trainer(config: PretrainConfig) -> Trainer:
     """The program's own trainer, from its own initial weights."""
     torch.manual_seed(0)
-    model = build_pretrainer(config.model, config.objective, VOCAB_SIZE, PAD_ID)
-    flops = training_flops(config.model, config.objective, VOCAB_SIZE)
-    return Trainer(model, config, flops, torch.device("cpu"), "fp32")
+    model = build_objective(config.model, config.objective, VOCAB_SIZE, PAD_ID)
+    return Trainer(model, config, Compute(torch.device("cpu"), "fp32", has_flash=False))

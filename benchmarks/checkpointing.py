@@ -18,13 +18,14 @@ import time
 from itertools import pairwise
 from pathlib import Path
 
-from electra_cli.commands.train import train_loop
+from electra_cli.commands.train import train
 from electra_cli.data.prepared import open_data
 from electra_cli.presets import load_preset
 from electra_cli.run_directory import RunDirectory
-from electra_cli.runs.session import open_checkpoints, open_session, select_arithmetic
+from electra_cli.runs.session import open_checkpoints, open_session
 from electra_cli.stopping import stop_request
 from electra_cli.training.checkpoint import CheckpointManager
+from electra_cli.training.device import select_compute
 
 
 class TakingTurns(CheckpointManager):
@@ -74,11 +75,12 @@ def measure(arguments: argparse.Namespace, data_folder: Path, run: RunDirectory)
     options = {"run.batch_size": arguments.batch_size, "data.max_seq_length": 128}
     every_step = {"run.log_every": 1, "run.eval_every": 1_000_000, "run.num_eval_windows": 8}
     config = load_preset(arguments.preset, options | every_step)
-    device, precision = select_arithmetic(config)
+    compute = select_compute(config)
     data = open_data(data_folder)
-    session = open_session(run, config, data, device, precision, open_checkpoints(run, config))
-    for step in session.trainer.steps(session.batches, until=6):
-        if step == 2:  # after the first, which warm up
+    session = open_session(run, config, data, compute, open_checkpoints(run, config))
+    while session.trainer.step < 6:
+        session.trainer.train_step(session.batches)
+        if session.trainer.step == 2:  # after the first, which warm up
             started = time.perf_counter()
     seconds = (time.perf_counter() - started) / 4
     session.close()
@@ -87,8 +89,8 @@ def measure(arguments: argparse.Namespace, data_folder: Path, run: RunDirectory)
     steps = {"run.save_every": every, "run.num_steps": every * (2 * arguments.pairs + 1) + 1}
     config = load_preset(arguments.preset, options | every_step | steps)
     turns = TakingTurns(run.checkpoints, keep=3)
-    session = open_session(run, config, data, device, precision, turns)
-    train_loop(session)
+    session = open_session(run, config, data, compute, turns)
+    train(session)
     session.close()
 
     intervals = [
@@ -98,8 +100,8 @@ def measure(arguments: argparse.Namespace, data_folder: Path, run: RunDirectory)
     saving, plain = intervals[0::2], intervals[1::2]
     size = sum(f.stat().st_size for f in run.checkpoints.glob("*/*")) / len(turns.steps())
     print(
-        f"{arguments.preset}, batch {arguments.batch_size}: {every} steps an interval, "
-        f"{size / 1e6:.0f} MB a checkpoint, {device}"
+        f"{arguments.preset}, batch {arguments.batch_size}: {every} steps per interval, "
+        f"{size / 1e6:.0f} MB per checkpoint, {compute.device}"
     )
     for name, kind in (("wall", 0), ("CPU", 1)):
         with_saves = statistics.fmean(each[kind] for each in saving)

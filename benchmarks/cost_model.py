@@ -13,9 +13,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from electra_cli.config import PretrainConfig
-from electra_cli.model.cost.flops import training_flops
 from electra_cli.model.masked_lm import GPU_CHUNK_ELEMENTS
+from electra_cli.model.objectives.registry import training_flops
 from electra_cli.presets import load_preset
 from electra_cli.runs.micro_batch import (
     USABLE_MEMORY_FRACTION,
@@ -23,11 +25,13 @@ from electra_cli.runs.micro_batch import (
     largest_micro_batch,
 )
 from electra_cli.runs.session import count_model_parameters
+from electra_cli.training.device import Compute
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "scaling.md"
 PRESETS = ("small", "small++", "base", "large")
 VOCABULARY = 30_522
 
+_GPU = Compute(torch.device("cuda"), "bf16", has_flash=True)
 # H100 SXM5 (glennklockwood.com/garden/processors/h100), and shares of it: see docs/scaling.md.
 BF16_FLOPS = 989e12
 TF32_FLOPS = 495e12
@@ -171,7 +175,7 @@ def cost(config: PretrainConfig, compiled: bool) -> Step:
     """A step with full windows, in bf16, with dropout, through flash attention."""
     _, parameters = count_model_parameters(config, VOCABULARY)
     fits = int(MEMORY_BYTES * USABLE_MEMORY_FRACTION)
-    windows = largest_micro_batch(config, parameters, "cuda", fits, "bf16", True)
+    windows = largest_micro_batch(config, parameters, fits, _GPU)
     micro_batches = config.run.batch_size // windows
     tokens = windows * config.data.max_seq_length
     masked = tokens * config.objective.mask_fraction
@@ -210,7 +214,7 @@ def cost(config: PretrainConfig, compiled: bool) -> Step:
     chunks = -(-int(masked) // max(1, GPU_CHUNK_ELEMENTS // VOCABULARY))
     launches = layers * of_layer + OTHER_LAUNCHES + chunks * CHUNK_LAUNCHES
     squared_lengths = tokens * config.data.max_seq_length
-    counted = training_flops(config.model, config.objective, VOCABULARY)
+    counted = training_flops(config, VOCABULARY)
     moved = product_bytes + attention_bytes + elementwise + logit_bytes + weights
     return Step(
         tokens=tokens * micro_batches,
@@ -222,7 +226,7 @@ def cost(config: PretrainConfig, compiled: bool) -> Step:
         hbm_bytes=micro_batches * moved + once,
         launches=micro_batches * launches + STEP_LAUNCHES,
         kept_bytes=kept_bytes(config, tokens),
-        estimated_bytes=estimate_bytes(config, parameters, windows, "cuda", "bf16", True),
+        estimated_bytes=estimate_bytes(config, parameters, windows, _GPU),
     )
 
 

@@ -10,7 +10,7 @@ files.
 import argparse
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -35,8 +35,10 @@ from electra_cli.data.shards import (
 )
 from electra_cli.presets import load_preset
 from electra_cli.run_directory import RunDirectory
-from electra_cli.runs.session import open_session, select_arithmetic
+from electra_cli.runs.session import open_session
 from electra_cli.runs.training_batches import TrainingBatches
+from electra_cli.training.device import select_compute
+from electra_cli.training.run_state import BatchesState
 
 VOCAB_SIZE = 512  # tiny's own; the stream does not depend on it, larger ones make steps slower
 STREAM_TOKENS = 4_000_000  # a turn
@@ -95,7 +97,7 @@ def measure_stream(folder: Path, repetitions: int) -> None:
 
 def read_ahead(reader: WindowReader, config: PretrainConfig) -> None:
     """Take STREAM_TOKENS from a stream that begins now; the windows are cut in the first turn."""
-    batches = TrainingBatches(reader, config.run.batch_size, {}, torch.device("cpu"))
+    batches = TrainingBatches(reader, config.run.batch_size, BatchesState(), torch.device("cpu"))
     num_tokens = 0
     for batch in batches:
         num_tokens += batch.num_tokens
@@ -111,9 +113,9 @@ class Training:
         self._config = config
         self._num_steps = num_steps
         self._reader = data.reader("train", config)
-        device, precision = select_arithmetic(config)
+        self._compute = select_compute(config)
         with tempfile.TemporaryDirectory() as run:
-            session = open_session(RunDirectory(Path(run)), config, data, device, precision)
+            session = open_session(RunDirectory(Path(run)), config, data, self._compute)
             session.close()
         self._trainer = session.trainer
         self._made = self.make()
@@ -124,17 +126,19 @@ class Training:
         batches = iter_batches(self._reader, self._config.run.batch_size, Position())
         return [batch for batch, _ in islice(batches, self._num_steps)]
 
+    def _take_steps(self, batches: Iterator[Batch]) -> None:
+        for _ in range(self._num_steps):
+            self._trainer.train_step(batches)
+
     def step(self) -> None:
-        for _ in self._trainer.steps(self._made, self._trainer.step + self._num_steps):
-            pass
+        self._take_steps(iter(self._made))
         self._trainer.flush(0)  # awaits the device
 
     def step_streamed(self) -> None:
         batches = TrainingBatches(
-            self._reader, self._config.run.batch_size, {}, self._trainer.device
+            self._reader, self._config.run.batch_size, BatchesState(), self._compute.device
         )
-        for _ in self._trainer.steps(batches, self._trainer.step + self._num_steps):
-            pass
+        self._take_steps(batches)
         self._trainer.flush(0)
         batches.close()
 

@@ -11,13 +11,13 @@ import os
 import subprocess
 import sys
 
-from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.baselines import PaddedBatch, PlainStep
 from benchmarks.batches import Shape, make_batch, make_trainer
 from benchmarks.processes import peak_bytes
 from benchmarks.turns import report
+from electra_cli.model.objectives.objective import StepCounts
 
 STEPS = 3
 BASE = Shape("base", 2, 512)
@@ -61,7 +61,7 @@ def take_steps(contestant: str, num_windows: int, dropout: float) -> None:
         if contestant == "checkpointing":
             trainer.model.enable_gradient_checkpointing()
         for _ in range(STEPS):
-            trainer.train_step(batch)
+            trainer.train_step(iter([batch]))
 
 
 def activation_bytes(checkpointing: bool) -> int:
@@ -71,15 +71,14 @@ def activation_bytes(checkpointing: bool) -> int:
         model.enable_gradient_checkpointing()
     batch = make_batch(config, BASE.lengths(mixed=False))
 
-    def backward(loss: Tensor) -> None:
-        loss.backward()
-
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
-        output = model(batch, batch.num_masked, batch.num_tokens, backward)
+        losses = model.losses(batch, StepCounts(batch.num_masked, batch.num_tokens))
+        next(losses).loss.backward()  # the generator's
+        last = next(losses).loss
     assert profiler.profiler is not None
     events = profiler.profiler.kineto_results.events()
     alive = sum(event.nbytes() for event in events if event.name() == "[memory]")
-    assert output.loss.requires_grad  # and so holds the activations
+    assert last.requires_grad  # and so holds the activations
     gradients = [p.grad for p in model.parameters() if p.grad is not None]
     return alive - sum(gradient.nbytes for gradient in gradients)
 

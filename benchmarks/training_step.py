@@ -23,7 +23,8 @@ from benchmarks.processes import Contestants, in_process
 from benchmarks.turns import report, take_turns
 from electra_cli.batch import Batch
 from electra_cli.model.objectives.corruption import corrupt
-from electra_cli.model.objectives.electra import ElectraPretrainer
+from electra_cli.model.objectives.electra import ElectraObjective
+from electra_cli.model.objectives.objective import StepCounts
 from electra_cli.training.trainer import Trainer
 
 SMALL, BASE = Shape("small", 16, 128), Shape("base", 2, 512)
@@ -81,9 +82,9 @@ def build(name: str, shape: Shape, mixed: bool, dropout: float, weights: Path) -
     batch = make_batch(config, shape.lengths(mixed))
     if name == "ours":
         trainer = make_trainer(config)
-        multiply, flops = products_of(lambda: trainer.train_step(batch))
+        multiply, flops = products_of(lambda: trainer.train_step(iter([batch])))
         return {
-            "ours": lambda: trainer.train_step(batch),
+            "ours": lambda: trainer.train_step(iter([batch])),
             "products": multiply,
             "flops": lambda: flops,
         }
@@ -121,11 +122,13 @@ def check_losses(
 ) -> None:
     """Stop unless all have the same losses, dropout off, for the same masks and samples."""
     model = trainer.model
-    assert isinstance(model, ElectraPretrainer)
+    assert isinstance(model, ElectraObjective)
     for module in (model, plain.networks, package.networks):
         module.eval()
-    sums = model(batch, batch.num_masked, batch.num_tokens).sums
-    ours = Losses(sums.mlm_loss / sums.predicted, sums.rtd_loss / sums.judged)
+    step = StepCounts(batch.num_masked, batch.num_tokens)
+    *_, last = model.losses(batch, step)
+    sums = last.sums
+    ours = Losses(sums["mlm_loss"] / sums["predicted"], sums["rtd_loss"] / sums["judged"])
     corrupted = corrupt(model.generator, batch, model.objective, VOCAB_SIZE).input_ids
     padded = PaddedBatch.of(batch)
     corrupted_ids = padded.input_ids.clone()

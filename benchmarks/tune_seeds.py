@@ -14,14 +14,15 @@ import tempfile
 from pathlib import Path
 
 from electra_cli import console
-from electra_cli.commands.train import train_loop
 from electra_cli.data.prepared import open_data
 from electra_cli.disk import sha256_of
-from electra_cli.model.objectives.electra import ElectraPretrainer
+from electra_cli.model.objectives.electra import ElectraObjective
 from electra_cli.presets import load_config, with_options
 from electra_cli.run_directory import RunDirectory
-from electra_cli.runs.session import open_session, select_arithmetic
-from electra_cli.tuning.yardstick import YardstickScore, load_yardstick, score_discriminator
+from electra_cli.runs import loop
+from electra_cli.runs.session import open_session
+from electra_cli.training.device import select_compute
+from electra_cli.tuning.yardstick import DiscriminatorScore, load_corruption, score_discriminator
 
 
 def main() -> None:
@@ -51,26 +52,26 @@ def preset_and_best(folder: Path) -> tuple[int, int]:
     return preset, int(best)
 
 
-def train(folder: Path, number: int, extra_seed: int) -> YardstickScore:
+def train(folder: Path, number: int, extra_seed: int) -> DiscriminatorScore:
     """A trial's settings with another seed, from scratch -> its score."""
     config = load_config(RunDirectory(folder / f"trial-{number:04d}").config)
     config = with_options(config, {"run.seed": config.run.seed + extra_seed}, "settings")
-    device, precision = select_arithmetic(config)
+    compute = select_compute(config)
     assert config.data.directory is not None
     assert config.run.micro_batch_size is not None
     data = open_data(config.data.directory)
     path = folder / "yardstick.safetensors"
-    yardstick = load_yardstick(path, sha256_of(path), "here")
+    yardstick = load_corruption(path, sha256_of(path), "here")
     with tempfile.TemporaryDirectory() as root, console.muted():
-        session = open_session(RunDirectory(Path(root)), config, data, device, precision)
-        session.evaluation = []  # the yardstick alone counts
+        # No evaluation: the yardstick alone counts.
+        session = open_session(RunDirectory(Path(root)), config, data, compute, evaluation=[])
         try:
-            train_loop(session)
+            loop.train(session)
         finally:
             session.close()
-        assert isinstance(session.trainer.model, ElectraPretrainer)
+        assert isinstance(session.trainer.model, ElectraObjective)
         return score_discriminator(
-            session.trainer.model, yardstick, device, precision, config.run.micro_batch_size
+            session.trainer.model, yardstick, compute, config.run.micro_batch_size
         )
 
 

@@ -22,9 +22,9 @@ class Batch:
     cu_seqlens: Tensor  # [B + 1] int32, where each window begins; the last is T
     masked_positions: Tensor  # [N] int64, ascending indices into [T]
     masked_ids: Tensor  # [N] int64, what the generator sees there: [MASK] or the original
-    sample_noise: Tensor  # [N] float32 in [0, 1), one number a sample
+    sample_noise: Tensor  # [N] float32 in [0, 1), one number per sample
     document_ids: Tensor  # [B] int64, the document of each window
-    max_length: int  # the longest window, known to the host so that nothing waits for a device
+    max_length: int  # of the longest window; on the host, so that reading it waits for no device
 
     @property
     def num_sequences(self) -> int:

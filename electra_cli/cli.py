@@ -17,16 +17,23 @@ from electra_cli.errors import UserError
 from electra_cli.stopping import EXIT_STOPPED
 
 MAX_SHOWN_CHARS = 200  # of a file's name in a message
-USERS_TO_MEND = frozenset(
+USER_FIXABLE_ERRNOS = frozenset(
     (
         errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR,
         errno.EISDIR, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO,
     )
 )  # fmt: skip
 
+Preset = Annotated[str, typer.Option(help="tiny, small, small++, base, large, or a YAML file.")]
+Data = Annotated[
+    Path | None,
+    typer.Option(help="Folder made by electra prepare.  [default: the only one under data/]"),
+]
 MaxMinutes = Annotated[
     float | None,
-    typer.Option(min=0, help="Save and stop after so long, exit code 130; electra resume goes on."),
+    typer.Option(
+        min=0, help="Stop after N minutes: save, exit with 130; continue with electra resume."
+    ),
 ]
 
 app = typer.Typer(
@@ -72,21 +79,21 @@ def prepare(
     ] = None,
     tokenizer: Annotated[
         str | None,
-        typer.Option(help="Folder or id of a tokenizer; without it one is trained."),
+        typer.Option(help="Folder or id of a tokenizer.  [default: one is learned from the text]"),
     ] = None,
     vocab_size: Annotated[
         int | None,
-        typer.Option(min=64, help="Word pieces to train.  [default: 30522, built-in corpus: 512]"),
+        typer.Option(min=64, help="Word pieces to learn.  [default: 30522, built-in corpus: 512]"),
     ] = None,
     cased: Annotated[bool, typer.Option("--cased", help="Keep upper case and accents.")] = False,
     column: Annotated[str, typer.Option(help="Column or key that holds the text.")] = "text",
     subset: Annotated[str | None, typer.Option(help="Configuration of a dataset id.")] = None,
     split: Annotated[str, typer.Option(help="Split of a dataset id.")] = "train",
     validation_fraction: Annotated[
-        float, typer.Option(min=0.0, max=0.5, help="Share of documents held out.")
+        float, typer.Option(min=0.0, max=0.5, help="Share of documents to hold out for evaluation.")
     ] = 0.01,
     max_bytes: Annotated[
-        int | None, typer.Option(min=1, help="Stop after so many bytes of text: a quick trial.")
+        int | None, typer.Option(min=1, help="Stop after N bytes of text: for a quick trial.")
     ] = None,
     replace_broken: Annotated[
         bool,
@@ -128,19 +135,14 @@ def prepare(
 
 @app.command()
 def train(
-    preset: Annotated[
-        str, typer.Option(help="tiny, small, small++, base, large, or a YAML file.")
-    ] = "base",
-    data: Annotated[
-        Path | None,
-        typer.Option(help="Folder made by electra prepare.  [default: the only one under data/]"),
-    ] = None,
+    preset: Preset = "base",
+    data: Data = None,
     run_name: Annotated[
         str | None, typer.Option(help="Name under runs/.  [default: preset and date]")
     ] = None,
     steps: Annotated[int | None, typer.Option(help="Optimizer steps (run.num_steps).")] = None,
     batch_size: Annotated[
-        int | None, typer.Option(help="Windows an optimizer step (run.batch_size).")
+        int | None, typer.Option(help="Windows per optimizer step (run.batch_size).")
     ] = None,
     learning_rate: Annotated[
         float | None, typer.Option(help="Peak learning rate (optim.learning_rate).")
@@ -221,13 +223,13 @@ def resume(
         bool,
         typer.Option(
             "--verify",
-            help="Only repeat the steps before the checkpoint, and say whether they come out the "
+            help="Only repeat the steps before the checkpoint, and check that the result is the "
             "same.",
         ),
     ] = False,
     max_minutes: MaxMinutes = None,
 ) -> None:
-    """Go on exactly where a run stopped.
+    """Continue a run exactly where it stopped.
 
     Examples:
 
@@ -248,20 +250,16 @@ def resume(
 
 @app.command()
 def tune(
-    preset: Annotated[
-        str, typer.Option(help="tiny, small, small++, base, large, or a YAML file.")
-    ] = "tiny",
-    data: Annotated[
-        Path | None,
-        typer.Option(help="Folder made by electra prepare.  [default: the only one under data/]"),
-    ] = None,
+    preset: Preset = "tiny",
+    data: Data = None,
     trials: Annotated[
-        int, typer.Option(min=1, help="Trials in all; running it again goes on.")
+        int, typer.Option(min=1, help="Total number of trials; the same command continues a study.")
     ] = 50,
     steps: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Steps of the preset whose FLOPs a trial may spend.  [default: its own]"
+            min=1,
+            help="Each trial may spend the FLOPs of N steps of the preset.  [default: its own]",
         ),
     ] = None,
     study: Annotated[
@@ -271,19 +269,21 @@ def tune(
         str | None,
         typer.Option(
             metavar="URL|FILE",
-            help="Where the study is kept: a database, or a journal file for network disks; many "
-            "machines may share it.  [default: sqlite:///tune/STUDY.db]",
+            help="Where to keep the study: a database, or a journal file for network disks; "
+            "several machines can share it.  [default: sqlite:///tune/STUDY.db]",
         ),
     ] = None,
-    metric: Annotated[str, typer.Option(help="What trials are ranked by.")] = "yardstick_rtd_loss",
+    metric: Annotated[
+        str, typer.Option(help="Metric that ranks the trials.")
+    ] = "yardstick_rtd_loss",
     pruner: Annotated[str, typer.Option(help="hyperband, median or none.")] = "hyperband",
 ) -> None:
     """Search hyperparameters with Optuna.
 
     Every trial is a run that spends the same training FLOPs. Trial 0 is the preset unchanged; its
-    generator corrupts the held-out text once, and every discriminator is scored on that.
+    generator corrupts the held-out text once, and every discriminator is scored on that text.
 
-    The space is the preset file's tune: section, such as
+    The tune: section of the preset file lists what to search, such as
 
       tune: {optim.learning_rate: {low: 1.0e-4, high: 1.0e-2, log: true}, run.batch_size: [64, 128]}
 
@@ -319,12 +319,12 @@ def plot(
         Path | None,
         typer.Option(help="Page to write.  [default: RUN_DIR/loss_curve.html; of several: here]"),
     ] = None,
-    png: Annotated[Path | None, typer.Option(help="Write a picture, too.")] = None,
+    png: Annotated[Path | None, typer.Option(help="Also write a PNG.")] = None,
     watch: Annotated[
-        bool, typer.Option("--watch", help="Draw anew as the log grows, until Ctrl-C.")
+        bool, typer.Option("--watch", help="Redraw while the log grows, until Ctrl-C.")
     ] = False,
     open_browser: Annotated[
-        bool, typer.Option("--open/--no-open", help="Show the page in the browser.")
+        bool, typer.Option("--open/--no-open", help="Open the page in the browser.")
     ] = False,
 ) -> None:
     """Draw the loss curves of one run or of several in one interactive page.
@@ -343,12 +343,12 @@ def plot(
     run(PlotOptions(runs=runs, out=out, png=png, watch=watch, open_browser=open_browser))
 
 
-def let_threads_sleep() -> None:
-    """Have torch's threads spin for some microseconds before they sleep; call before it loads.
+def limit_spinning() -> None:
+    """Let torch's threads spin for microseconds only before they sleep; call before torch loads.
 
-    Where another process wants the cores, a thread that spins as long as libgomp's default holds
-    up the one it waits for: on two busy cores tiny ran at half its speed or less. One that sleeps
-    at once takes longer to wake than a small product takes: on two free ones small took 15% longer.
+    A thread that spins as long as libgomp's default slows the thread it waits for when another
+    process needs the cores: on two busy cores tiny ran at half its speed or less. A thread that
+    sleeps at once wakes too slowly for small products: on two free cores small took 15% longer.
     """
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
@@ -356,17 +356,17 @@ def let_threads_sleep() -> None:
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the app; show a UserError as a problem and a hint, keep the traceback of a bug.
 
-    What the system says of a file's name, permissions or disk is the user's to mend, too, wherever
-    it comes up. A file that is not there is not among it: the commands look before they open.
+    The system's errors about a file's name, its permissions or its disk are a user's to fix too,
+    wherever they come up. A missing file is not among them: the commands look before they open.
     """
-    let_threads_sleep()
+    limit_spinning()
     try:
         app(args=list(sys.argv[1:] if argv is None else argv))
     except UserError as error:
         console.error(str(error), error.hint)
         raise SystemExit(1) from None
     except OSError as error:
-        if error.errno not in USERS_TO_MEND or error.filename is None:
+        if error.errno not in USER_FIXABLE_ERRNOS or error.filename is None:
             raise
         console.error(
             f"{str(error.filename)[:MAX_SHOWN_CHARS]} cannot be used: {error.strerror}",

@@ -1,11 +1,11 @@
-"""Errors that a user can solve: one line says the problem, one line what to do next.
+"""Errors that a user can fix: one line of problem, one line of what to do next.
 
-A bug is not a UserError; it keeps its traceback.
+Bugs are not UserErrors; they keep their traceback.
 """
 
 
 class UserError(Exception):
-    """A problem that the user can solve, and the hint that says how."""
+    """A problem the user can fix, and the hint that says how."""
 
     def __init__(self, problem: str, hint: str) -> None:
         super().__init__(problem)
@@ -13,7 +13,7 @@ class UserError(Exception):
 
 
 class ConfigError(UserError):
-    """A preset, an option or a value that is not valid."""
+    """A preset, an option or a value that does not fit."""
 
 
 class DataError(UserError):
@@ -25,7 +25,7 @@ class RunError(UserError):
 
 
 class DiskFullError(RunError):
-    """No room on the disk for a row of the log or a checkpoint; older files are not harmed."""
+    """The disk was full when a row or a checkpoint was written; earlier ones are unharmed."""
 
 
 class NonFiniteError(UserError):
@@ -33,4 +33,4 @@ class NonFiniteError(UserError):
 
     def __init__(self, problem: str, hint: str, step: int) -> None:
         super().__init__(problem, hint)
-        self.step = step  # the first step whose update was not applied
+        self.step = step  # the first whose update was held back

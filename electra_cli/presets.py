@@ -14,9 +14,9 @@ from electra_cli.config import PretrainConfig, iter_options
 from electra_cli.disk import write_bytes_atomically
 from electra_cli.errors import ConfigError
 
-# Of a preset file alone: what `electra tune` varies (electra_cli/commands/search_space.py).
+# A section of preset files only: what `electra tune` searches (electra_cli/tuning/space.py).
 TUNE_SECTION = "tune"
-MAX_FILE_BYTES = 1 << 20  # a preset has a kilobyte; more would only take long to parse
+MAX_FILE_BYTES = 1 << 20  # a preset has about a kilobyte; a huge file would take long to parse
 MAX_DEPTH = 8  # sections, options and their values need three levels
 MAX_SHOWN_CHARS = 80  # of a name or a value in a message
 
@@ -76,7 +76,7 @@ def load_tune_section(preset: str, also_known: Sequence[str]) -> Mapping[str, An
 
 
 def with_options(config: PretrainConfig, options: Mapping[str, Any], source: str) -> PretrainConfig:
-    """The config with other values by `section.key`; `source` begins the line of a ConfigError."""
+    """The config with some options changed; `source` begins the line of a ConfigError."""
     sections = config.model_dump()
     for name, value in options.items():
         _assign(sections, name, value)
@@ -142,7 +142,7 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-# A date is text here: no option takes one, and not every text like it is a day of the calendar.
+# Dates stay text: no option takes a date, and not every text of that form is a valid one.
 _Loader.yaml_implicit_resolvers = {
     start: [(tag, form) for tag, form in resolvers if not tag.endswith(":timestamp")]
     for start, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
@@ -195,14 +195,14 @@ def _read_sections(path: Path) -> dict[str, Any]:
         ) from None
     if len(text) > MAX_FILE_BYTES:
         raise ConfigError(
-            f"{path} has more than {MAX_FILE_BYTES >> 20} MB: it is no preset",
+            f"{path} is larger than {MAX_FILE_BYTES >> 20} MB: it is not a preset",
             hint=f"presets: {_listed(preset_names())}",
         )
     try:
         content = _parse(text.decode("utf-8-sig"))
     except (yaml.YAMLError, ValueError) as error:
         reason = " ".join(str(error).replace('in "<unicode string>", ', "").split())
-        raise ConfigError(f"{path} is not valid YAML: {reason}", hint="mend that line") from None
+        raise ConfigError(f"{path} is not valid YAML: {reason}", hint="correct that line") from None
     if content is None:
         return {}
     if not isinstance(content, dict) or not all(isinstance(v, dict) for v in content.values()):
@@ -213,7 +213,7 @@ def _read_sections(path: Path) -> dict[str, Any]:
     for key in (*content, *(key for section in content.values() for key in section)):
         if not isinstance(key, str):
             raise ConfigError(
-                f"{path}: {_shown(key)} is no name of a section or an option",
+                f"{path}: {_shown(key)} is not the name of a section or an option",
                 hint=f"sections: {_listed(PretrainConfig.model_fields)}",
             )
     return content
@@ -236,7 +236,7 @@ def _validate(sections: Mapping[str, Any], source: str) -> PretrainConfig:
 
 
 def _explain(error: ErrorDetails, source: str) -> ConfigError:
-    """One line of problem and one of hint for the first thing that does not fit."""
+    """One line of problem and one of hint, for the first error."""
     name = ".".join(str(part) for part in error["loc"][:2])
     known = dict(iter_options())
     if error["type"] == "extra_forbidden":

@@ -51,7 +51,7 @@ class RunDirectory:
 
     @property
     def lock(self) -> Path:
-        """Locked by the process that writes the run (electra_cli.runs.run_lock)."""
+        """Locked by the process that writes the run (electra_cli.locks)."""
         return self.root / ".lock"
 
     @property

@@ -4,9 +4,9 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -14,8 +14,12 @@ import torch
 from flash_kernels import flash_kernels_on_cpu
 from whole_runs import finished, prepared, run_copy  # noqa: F401
 
+from electra_cli.batch import Batch
 from electra_cli.config import PretrainConfig
 from electra_cli.data.batches import TokenRoles, WindowReader
+from electra_cli.model.objectives.objective import Judgements, Objective, StepCounts
+from electra_cli.training.device import Compute
+from electra_cli.training.trainer import Trainer
 
 # Tiny shapes run fastest on one thread, and two test processes do not fight for two cores.
 torch.set_num_threads(1)
@@ -68,6 +72,40 @@ def tiny_config(**sections: dict[str, object]) -> PretrainConfig:
 def tiny_reader(config: PretrainConfig, seed: int = 0) -> WindowReader:
     tokens = MemoryTokens(random_documents(40, 120, VOCAB_SIZE, seed))
     return WindowReader(tokens, TOKEN_ROLES, config.data, config.objective.mask_fraction, seed)
+
+
+CPU = Compute(torch.device("cpu"), "fp32", has_flash=False)
+
+
+def take_steps(trainer: Trainer, batches: Iterable[Batch], until: int) -> Iterator[int]:
+    """Train until so many steps are completed; yields the number after each."""
+    source = iter(batches)
+    while trainer.step < until:
+        trainer.train_step(source)
+        yield trainer.step
+
+
+class Counted(dict[str, torch.Tensor]):
+    """What an objective counted, by attribute; 0 where it does not count that."""
+
+    def __getattr__(self, name: str) -> torch.Tensor:
+        return self.get(name, torch.zeros(()))
+
+
+class Output(NamedTuple):
+    """All of an objective's losses on a batch as one."""
+
+    loss: torch.Tensor
+    sums: Counted
+    judgements: Judgements | None
+
+
+def run_objective(model: Objective, part: Batch, whole: Batch | None = None) -> Output:
+    """The losses of a micro-batch of `whole`, added up in one graph, and what was counted."""
+    whole = whole or part
+    parts = list(model.losses(part, StepCounts(whole.num_masked, whole.num_tokens)))
+    sums = Counted({name: value for each in parts for name, value in each.sums.items()})
+    return Output(sum(each.loss for each in parts), sums, parts[-1].judgements)
 
 
 @pytest.fixture

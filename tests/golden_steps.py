@@ -7,8 +7,8 @@ import torch
 
 from electra_cli.batch import Batch
 from electra_cli.config import PretrainConfig
-from electra_cli.model.cost.flops import training_flops
-from electra_cli.model.objectives.electra import ElectraPretrainer
+from electra_cli.model.objectives.electra import ElectraObjective
+from electra_cli.training.device import Compute
 from electra_cli.training.trainer import Trainer
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -84,7 +84,7 @@ def golden_config(generator_weight: float = 1.0, discriminator_weight: float = 5
     )
 
 
-class GoldenModel(ElectraPretrainer):
+class GoldenModel(ElectraObjective):
     """The recorded generator has one head of 32, where ours would have two heads of 16."""
 
     def __init__(self, config: PretrainConfig) -> None:
@@ -106,5 +106,4 @@ def golden_trainer(config: PretrainConfig, parameters: dict[str, torch.Tensor]) 
     with torch.no_grad():
         for name, parameter in own.items():
             parameter.copy_(parameters[name])
-    flops = training_flops(config.model, config.objective, VOCAB_SIZE)
-    return Trainer(model, config, flops, torch.device("cpu"), "fp32")
+    return Trainer(model, config, Compute(torch.device("cpu"), "fp32", has_flash=False))

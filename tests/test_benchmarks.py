@@ -4,14 +4,15 @@ import os
 
 import pytest
 import torch
+from conftest import run_objective
 
 from benchmarks.baselines import PaddedBatch, PlainStep
 from benchmarks.batches import VOCAB_SIZE, Shape, make_batch, make_trainer
 from benchmarks.matrix_products import products_of
 from benchmarks.processes import Contestants, in_process
 from benchmarks.training_step import set_weights, weights_of
-from electra_cli.model.cost.flops import training_flops
 from electra_cli.model.objectives.corruption import corrupt
+from electra_cli.model.objectives.registry import training_flops
 
 SHAPE = Shape("tiny", 5, 32)
 
@@ -26,7 +27,7 @@ def test_the_plain_step_has_our_losses_and_gradients(mixed):
     plain = PlainStep(config)
     set_weights(plain, weights_of(trainer))
     model = trainer.model
-    output = model(batch, batch.num_masked, batch.num_tokens)
+    output = run_objective(model, batch)
     output.loss.backward()
     padded = PaddedBatch.of(batch)
     corrupted_ids = padded.input_ids.clone()
@@ -45,8 +46,8 @@ def test_the_plain_step_has_our_losses_and_gradients(mixed):
 def test_the_products_are_those_of_the_step():
     config = SHAPE.config(dropout=0.1)
     batch, trainer = make_batch(config, SHAPE.lengths(mixed=False)), make_trainer(config)
-    multiply, flops = products_of(lambda: trainer.train_step(batch))
-    counted = training_flops(config.model, config.objective, VOCAB_SIZE)
+    multiply, flops = products_of(lambda: trainer.train_step(iter([batch])))
+    counted = training_flops(config, VOCAB_SIZE)
     assert flops == counted.count(batch.num_tokens, batch.num_masked, 5 * 32 * 32)
     multiply()
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from electra_cli.model.networks import count_parameters
-from electra_cli.model.objectives.registry import build_pretrainer
+from electra_cli.model.objectives.registry import build_objective
 from electra_cli.presets import load_preset
 
 
@@ -96,7 +96,7 @@ def test_what_all_recipes_have_in_common(name):
 def test_a_model_has_the_published_number_of_parameters(name):
     config, recipe = load_preset(name), RECIPES[name]
     with torch.device("meta"):
-        model = build_pretrainer(config.model, config.objective, vocab_size=30_522, pad_id=0)
+        model = build_objective(config.model, config.objective, vocab_size=30_522, pad_id=0)
     assert count_parameters(model.discriminator.electra) == recipe.encoder
     assert count_parameters(model.discriminator) == recipe.with_head
     assert count_parameters(model) == recipe.together

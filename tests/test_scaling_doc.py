@@ -16,7 +16,7 @@ from benchmarks.cost_model import (
     product_flops,
     tables,
 )
-from electra_cli.model.cost.flops import training_flops
+from electra_cli.model.objectives.registry import training_flops
 from electra_cli.presets import load_preset
 
 PRODUCTS = ("mm", "addmm", "bmm")
@@ -32,7 +32,7 @@ def test_the_document_is_what_the_script_prints():
 def test_its_flops_are_those_the_program_counts(preset):
     config = load_preset(preset)
     length = config.data.max_seq_length
-    counted = training_flops(config.model, config.objective, VOCABULARY)
+    counted = training_flops(config, VOCABULARY)
     expected = counted.count(10 * length, 200, 10 * length * length)
     assert sum(product_flops(config, 10 * length, 200).values()) == pytest.approx(expected)
 

@@ -30,7 +30,7 @@ from electra_cli.errors import ConfigError, DataError
 from electra_cli.preparing.chunks import group_texts
 from electra_cli.preparing.duplicates import MAX_REMEMBERED
 from electra_cli.preparing.encoder import TextEncoder
-from electra_cli.preparing.folder import begin, claim, explained_stops, held, is_finished
+from electra_cli.preparing.folder import begin, claim, explained_stops, hold_folder, is_finished
 from electra_cli.preparing.rounds import BATCH_BYTES, Progress, ShardPreparation
 from electra_cli.preparing.sources import Source, SourceOptions, open_source
 from electra_cli.preparing.statistics import build_report, unigram_entropy
@@ -99,8 +99,8 @@ def run(options: PrepareOptions, *, shard_tokens: int = SHARD_TOKENS) -> None:
     with explained_stops(directory), stop_request() as stop:
         if not is_finished(directory, settings):
             claim(directory, settings)  # before anything is written into a folder of the user's
-            with held(directory):
-                if not is_finished(directory, settings):  # by the process that held it
+            with hold_folder(directory):
+                if not is_finished(directory, settings):  # by the process that had it locked
                     _prepare(source, given, directory, settings, options.workers, stop)
         else:
             (directory / PROGRESS_NAME).unlink(missing_ok=True)  # killed between the last two steps

@@ -1,35 +1,22 @@
 """`electra train`: a new run."""
 
-import os
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from electra_cli import console
-from electra_cli.config import PretrainConfig
 from electra_cli.data.prepared import find_data, open_data, prepared_folders
-from electra_cli.disk import sync_to_disk
-from electra_cli.errors import RunError
-from electra_cli.presets import load_preset, save_config
-from electra_cli.run_directory import RunDirectory
-from electra_cli.runs.health import warnings_before
+from electra_cli.locks import hold_run
+from electra_cli.presets import load_preset
+from electra_cli.runs.health import warnings_before_training
 from electra_cli.runs.loop import train_to_end, warn_about
 from electra_cli.runs.micro_batch import fit_micro_batch
 from electra_cli.runs.plan import measure_run, show_plan
 from electra_cli.runs.records import RunRecords
-from electra_cli.runs.run_lock import locked
-from electra_cli.runs.session import (
-    count_model_parameters,
-    open_session,
-    select_arithmetic,
-    write_environment,
-)
-from electra_cli.training.device import Precision
+from electra_cli.runs.session import count_model_parameters, create_run, open_session
+from electra_cli.training.device import select_compute
 
 RUNS_FOLDER = Path("runs")
 # Without data the plan assumes the authors' vocabulary.
@@ -50,7 +37,7 @@ class TrainOptions:
 def train(options: TrainOptions) -> None:
     """Pre-train from scratch in a new run folder."""
     config = load_preset(options.preset, options.options, options.assignments)
-    device, precision = select_arithmetic(config)
+    compute = select_compute(config)
     data = None
     # A dry run needs no data; any other run does.
     if not options.dry_run or config.data.directory is not None or prepared_folders():
@@ -59,46 +46,21 @@ def train(options: TrainOptions) -> None:
         data = open_data(directory)
     vocab_size = _USUAL_VOCABULARY if data is None else data.manifest.vocab_size
     _, num_parameters = count_model_parameters(config, vocab_size)
-    config = fit_micro_batch(config, num_parameters, device, precision)
+    config = fit_micro_batch(config, num_parameters, compute)
     size = measure_run(config, vocab_size, data)
-    show_plan(config, size, device, precision)
+    show_plan(config, size, compute)
     unknown = None if data is None else data.manifest.report.unknown_fraction
-    warnings = warnings_before(config, size.num_epochs, unknown)
+    warnings = warnings_before_training(config, size.num_epochs, unknown)
     if options.dry_run:
         warn_about(None, 0, warnings)
         console.hint("this was a dry run; leave --dry-run out to train")
         return
     assert data is not None
-    run = _create_run(options, config, device, precision)
-    with locked(run):
-        session = open_session(run, config, data, device, precision)
+    name = options.run_name or f"{Path(options.preset).stem}-{datetime.now():%Y-%m-%d-%H%M%S}"
+    run = create_run(RUNS_FOLDER / name, config, compute)
+    with hold_run(run):
+        session = open_session(run, config, data, compute)
         # Before the first step, so that a disk without room for it is found now and not in hours.
         RunRecords(session).save_now()
         warn_about(run, 0, warnings)
         train_to_end(session)
-
-
-def _create_run(
-    options: TrainOptions, config: PretrainConfig, device: torch.device, precision: Precision
-) -> RunDirectory:
-    """A new folder with its settings, whole or not at all; never one that has something in it."""
-    preset = Path(options.preset).stem
-    root = RUNS_FOLDER / (options.run_name or f"{preset}-{datetime.now():%Y-%m-%d-%H%M%S}")
-    if root.exists() and (not root.is_dir() or any(root.iterdir())):
-        raise RunError(
-            f"{root} is there already",
-            hint=f"choose another --run-name, or: electra resume {root}",
-        )
-    partial = RunDirectory(root.with_name(f".{root.name}.{os.getpid()}.partial"))
-    try:
-        partial.root.mkdir(parents=True)
-        save_config(config, partial.config)
-        write_environment(partial.environment, device, precision)
-        partial.root.rename(root)
-        sync_to_disk(root.parent)
-    except OSError as error:
-        shutil.rmtree(partial.root, ignore_errors=True)
-        raise RunError(
-            f"{root} cannot be made: {error.strerror}", hint="choose another --run-name"
-        ) from None
-    return RunDirectory(root)

@@ -5,7 +5,7 @@ Also the two ways through them on a packed batch: the encoder, and the words of 
 
 # Shapes: T tokens of a packed batch, N slots to predict, H hidden size, V vocabulary.
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any
 
 from torch import Tensor, nn
@@ -73,14 +73,18 @@ def build_generator(
     return generator
 
 
-def set_initial_weights(module: nn.Module, networks: Sequence[Network], model: ModelConfig) -> None:
-    """Draw all of `module` anew as the authors do; its networks are tied by then."""
+def adapt_to_packs(networks: Iterable[Network]) -> None:
+    """Make Hugging Face's modules run on packed batches; their parameters stay what they are."""
     for network in networks:
         replace_dropout(network)
         fuse_feed_forward(network)
         pack_attention(network)
         # padding_idx would drop the gradient of [PAD] where the generator samples it.
         network.electra.embeddings.word_embeddings.padding_idx = None
+
+
+def draw_weights(module: nn.Module, networks: Iterable[Network], model: ModelConfig) -> None:
+    """Draw all weights of `module` anew as the authors do; its `networks` are tied by then."""
     initialize(module, model.initializer_range)
     for network in networks:
         embeddings = network.electra.embeddings

@@ -8,7 +8,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from electra_cli import console
-from electra_cli import locks as folder_lock
 from electra_cli.data.shards import (
     MANIFEST_NAME,
     PROGRESS_NAME,
@@ -19,6 +18,7 @@ from electra_cli.data.shards import (
 from electra_cli.data.tokenizer import Tokenizer, save_tokenizer
 from electra_cli.disk import is_full, sync_to_disk
 from electra_cli.errors import DataError
+from electra_cli.locks import hold
 from electra_cli.preparing.rounds import Progress, load_progress
 
 LOCK_NAME = "prepare.lock"
@@ -66,10 +66,10 @@ def begin(directory: Path, progress: Progress, tokenizer: Tokenizer) -> Tokenize
 
 
 @contextmanager
-def held(directory: Path) -> Iterator[None]:
-    """Make the folder and hold it. Raises DataError that names the process that does already.
+def hold_folder(directory: Path) -> Iterator[None]:
+    """Make the folder and lock it. Raises DataError that names the process that holds the lock.
 
-    A new folder in which nothing was begun is gone afterwards.
+    Folders that were made here are removed afterwards if nothing is in them.
     """
 
     def in_use(owner: str) -> DataError:
@@ -81,12 +81,12 @@ def held(directory: Path) -> Iterator[None]:
     made = [path for path in (directory, *directory.parents) if not path.exists()]
     directory.mkdir(parents=True, exist_ok=True)
     lock = directory / LOCK_NAME
-    with folder_lock.held(lock, in_use):
+    with hold(lock, in_use):
         try:
             yield
         finally:
             lock.unlink(missing_ok=True)
-            with suppress(OSError):  # what something was begun in stays
+            with suppress(OSError):  # not empty: the same command goes on with it
                 for path in made:
                     path.rmdir()
 

@@ -1,4 +1,4 @@
-"""What a user takes away from a finished run: Hugging Face folders and the curves."""
+"""The results of a finished run: a Hugging Face folder per network, and the curves."""
 
 import json
 import re
@@ -17,45 +17,11 @@ from electra_cli.runs.session import Session
 # Windows on which an exported model is compared with the one in memory.
 _SAMPLE_WINDOWS = 4
 
-_USES = {
-    "discriminator": """\
-A text encoder for fine-tuning, and a detector of replaced tokens:
-
-```python
-from transformers import AutoModelForPreTraining, AutoTokenizer
-
-tokenizer = AutoTokenizer.from_pretrained({directory})
-model = AutoModelForPreTraining.from_pretrained({directory})
-logits = model(**tokenizer("A sentence.", return_tensors="pt")).logits  # > 0: looks replaced
-```
-""",
-    "generator": """\
-A small masked language model, which proposed the replacements:
-
-```python
-from transformers import pipeline
-
-fill = pipeline("fill-mask", model={directory})
-fill("A [MASK] of text.")
-```
-""",
-    "masked_lm": """\
-A masked language model, and a text encoder for fine-tuning:
-
-```python
-from transformers import pipeline
-
-fill = pipeline("fill-mask", model={directory})
-fill("A [MASK] of text.")
-```
-""",
-}
-
 
 def export_models(session: Session) -> Path:
-    """Write a folder of each network, loaded again and compared before it counts.
+    """Write a folder per network; each is loaded again and compared before it takes its place.
 
-    Returns that of the main one, the encoder that was trained.
+    Returns the folder of the main network, the trained encoder.
     """
     data, run = session.data, session.run
     reader = data.reader("train", session.config)
@@ -82,7 +48,7 @@ tags: [electra]
 ---
 # ELECTRA {kind}
 
-{_USES[kind].format(directory=json.dumps(str(session.run.model(kind))))}
+{session.trainer.model.uses[kind].format(directory=json.dumps(str(session.run.model(kind))))}
 Pre-trained with electra-cli for {session.trainer.step:,} steps of {config.run.batch_size:,}
 windows of at most {config.data.max_seq_length} tokens, on {manifest.num_tokens:,} tokens
 of {_as_text(manifest.source_name)} (vocabulary {manifest.vocab_size:,}).

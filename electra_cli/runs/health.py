@@ -1,7 +1,7 @@
-"""Is the run healthy? Warnings in ELECTRA's own terms, each with what to do, each once a run.
+"""Is the run healthy? Warnings in ELECTRA's own terms, each with what to do, each once per run.
 
-Each rule is a pure function of what the log holds; HealthMonitor remembers which have spoken, also
-over resumes. The figures that the limits come from are those of published runs.
+Each rule is a pure function of what the log holds; HealthMonitor remembers which warnings were
+issued, also over resumes. The figures that the limits come from are those of published runs.
 """
 
 from collections.abc import Callable, Iterator
@@ -10,26 +10,26 @@ from dataclasses import dataclass
 from electra_cli.config import PretrainConfig
 from electra_cli.data.report import MAX_UNKNOWN_FRACTION
 from electra_cli.errors import RunError
-from electra_cli.metrics import EvalMetrics, StepMetrics
+from electra_cli.metrics import UNIGRAM_ENTROPY, Metrics, StepMetrics
 from electra_cli.run_directory import RunDirectory
 from electra_cli.run_events import read_events
 
-# Held-out loss on [MASK] this near the unigram entropy (nats) is frequencies alone; a run that
-# has left the plateau falls by more than that within a few hundred steps.
+# A held-out loss on [MASK] this close to the unigram entropy (nats) means that the generator knows
+# word frequencies alone. A run that has left this plateau gains more within a few hundred steps.
 _PLATEAU_GAIN = 0.05
 _PLATEAU_FRACTION = 0.1  # of the run, after which the plateau is worth a warning
-# A discriminator that ranks content tokens no better than this knows [CLS] and [SEP] at most.
+# At most this AUC on content tokens: the discriminator can tell only [CLS] and [SEP].
 _CHANCE_AUC = 0.505
 _FEWEST_REPLACED = 0.03  # the authors' healthy run replaces 6% (google-research/electra issue 49)
 _MOST_EPOCHS = 40  # BERT read its corpus 40 times (Devlin et al. 2019, appendix A.2)
-_RISES = 2  # held-out evaluations in a row above the best one: one alone may be chance
+_RISES = 2  # consecutive held-out evaluations above the best one: a single one may be chance
 
 
 @dataclass(frozen=True)
 class HealthWarning:
     """Something to look at that stops nothing."""
 
-    key: str  # which rule: each speaks once a run
+    key: str  # which rule: each warns once per run
     problem: str
     hint: str
 
@@ -43,10 +43,10 @@ class Evaluation:
     validation_loss: float
 
 
-def warnings_before(
+def warnings_before_training(
     config: PretrainConfig, num_epochs: float | None, unknown_fraction: float | None
 ) -> Iterator[HealthWarning]:
-    """What can be said before the first step; None where there is no data yet."""
+    """Warnings that need no training; arguments are None where there is no data yet."""
     num_steps, num_warmup = config.run.num_steps, config.optim.num_warmup_steps
     if num_warmup >= num_steps:
         yield HealthWarning(
@@ -58,7 +58,7 @@ def warnings_before(
         yield HealthWarning(
             "epochs",
             f"the run reads its corpus {num_epochs:,.0f} times; beyond {_MOST_EPOCHS} it mostly "
-            "learns it by heart",
+            "memorises it",
             f"fewer steps (--steps {int(num_steps * _MOST_EPOCHS / num_epochs):,}), more text, or "
             "a smaller --preset",
         )
@@ -71,26 +71,26 @@ def warnings_before(
         )
 
 
-def _plateau(config: PretrainConfig, step: int, validation: EvalMetrics) -> HealthWarning | None:
-    loss = validation.mlm_masked_loss
-    if loss is None or step < _PLATEAU_FRACTION * config.run.num_steps:
+def _plateau(config: PretrainConfig, step: int, held_out: Metrics) -> HealthWarning | None:
+    loss, unigram = held_out.get("mlm_masked_loss"), held_out[UNIGRAM_ENTROPY]
+    if loss is None or unigram is None or step < _PLATEAU_FRACTION * config.run.num_steps:
         return None
-    if validation.unigram_entropy - loss >= _PLATEAU_GAIN:
+    if unigram - loss >= _PLATEAU_GAIN:
         return None
     return HealthWarning(
         "plateau",
         f"no context gain yet at step {step:,}: held-out MLM loss on [MASK] {loss:.3f}, "
-        f"unigram entropy {validation.unigram_entropy:.3f} (the generator knows frequencies alone)",
-        "it may still come; if not within a third of the run, start again with more masked targets "
-        "a step (--batch-size, objective.mask_fraction), shorter windows or a smaller vocabulary",
+        f"unigram entropy {unigram:.3f} (the generator knows frequencies alone)",
+        "it may still come; if not within a third of the run, start again with more masked tokens "
+        "per step (--batch-size, objective.mask_fraction), shorter windows or a smaller vocabulary",
     )
 
 
-def _chance(config: PretrainConfig, step: int, validation: EvalMetrics) -> HealthWarning | None:
-    loss, constant = validation.rtd_loss, validation.rtd_constant_loss
+def _chance(config: PretrainConfig, step: int, held_out: Metrics) -> HealthWarning | None:
+    loss, constant = held_out.get("rtd_loss"), held_out.get("rtd_constant_loss")
     if loss is None or constant is None or step < config.optim.num_warmup_steps:
         return None
-    auc = validation.rtd_content_auc
+    auc = held_out.get("rtd_content_auc")
     # [CLS] and [SEP] are never replaced, so a discriminator that knows nothing else passes by loss.
     if loss < constant and (auc is None or auc > _CHANCE_AUC):
         return None
@@ -104,10 +104,8 @@ def _chance(config: PretrainConfig, step: int, validation: EvalMetrics) -> Healt
     )
 
 
-def _few_replaced(
-    config: PretrainConfig, step: int, validation: EvalMetrics
-) -> HealthWarning | None:
-    replaced, accuracy = validation.replaced_fraction, validation.sampled_accuracy
+def _few_replaced(config: PretrainConfig, step: int, held_out: Metrics) -> HealthWarning | None:
+    replaced, accuracy = held_out.get("replaced_fraction"), held_out.get("sampled_accuracy")
     if replaced is None or accuracy is None or replaced >= _FEWEST_REPLACED:
         return None
     return HealthWarning(
@@ -119,7 +117,7 @@ def _few_replaced(
     )
 
 
-_RULES: tuple[Callable[[PretrainConfig, int, EvalMetrics], HealthWarning | None], ...] = (
+_RULES: tuple[Callable[[PretrainConfig, int, Metrics], HealthWarning | None], ...] = (
     _plateau,
     _chance,
     _few_replaced,
@@ -127,7 +125,7 @@ _RULES: tuple[Callable[[PretrainConfig, int, EvalMetrics], HealthWarning | None]
 
 
 def find_overfitting(evaluations: list[Evaluation]) -> HealthWarning | None:
-    """Held-out loss above its best at the last evaluations, while the training loss fell."""
+    """Held-out loss above its best in the last evaluations, while the training loss fell."""
     if len(evaluations) <= _RISES:
         return None
     best = min(evaluations, key=lambda evaluation: evaluation.validation_loss)
@@ -160,19 +158,25 @@ def _read_evaluations(run: RunDirectory) -> Iterator[Evaluation]:
 
 
 class HealthMonitor:
-    """Looks at every held-out evaluation of a run."""
+    """Checks every held-out evaluation of a run."""
 
     def __init__(self, config: PretrainConfig, run: RunDirectory) -> None:
-        """`run` may have a log and events already: then it goes on."""
+        """`run` may already have a log and events: a resumed run."""
         self._config = config
         self._raised = {event.key for event in read_events(run.events)}
         self._evaluations = list(_read_evaluations(run))
 
-    def check(self, metrics: StepMetrics, validation: EvalMetrics) -> list[HealthWarning]:
+    def check(self, metrics: StepMetrics, held_out: Metrics) -> list[HealthWarning]:
         """The warnings that were not raised before."""
-        self._evaluations.append(Evaluation(metrics.step, metrics.loss, validation.loss))
-        found = [rule(self._config, metrics.step, validation) for rule in _RULES]
+        loss = held_out["loss"]
+        assert loss is not None
+        self._evaluations.append(Evaluation(metrics.step, metrics.loss, loss))
+        found = [rule(self._config, metrics.step, held_out) for rule in _RULES]
         found.append(find_overfitting(self._evaluations))
         new = [w for w in found if w is not None and w.key not in self._raised]
         self._raised.update(warning.key for warning in new)
         return new
+
+    def rewind(self, step: int) -> None:
+        """Forget the evaluations after `step`; warnings were issued all the same."""
+        self._evaluations = [known for known in self._evaluations if known.step <= step]

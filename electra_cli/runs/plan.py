@@ -1,4 +1,4 @@
-"""What a run will be, before it begins: sizes, tokens, epochs, FLOPs, memory and time."""
+"""The plan of a run: sizes, tokens, epochs, FLOPs, memory and time, before it begins."""
 
 import time
 from dataclasses import dataclass
@@ -9,12 +9,12 @@ from electra_cli import console
 from electra_cli.config import PretrainConfig
 from electra_cli.data.prepared import PreparedData
 from electra_cli.errors import DataError
-from electra_cli.model.cost.flops import authors_training_flops, training_flops
-from electra_cli.runs.micro_batch import estimate_bytes, runs_flash_attention
+from electra_cli.model.objectives.registry import objective_class, training_flops
+from electra_cli.runs.micro_batch import estimate_bytes
 from electra_cli.runs.session import count_model_parameters
-from electra_cli.training.device import Precision, autocast, memory_bytes
+from electra_cli.training.device import Compute
 
-# Half of what bare matrix products reach: the rest of a step is memory traffic.
+# A step reaches about half the rate of bare matrix products: the rest is memory traffic.
 _USUAL_UTILISATION = 0.5
 _PROBE_SIZE = 1_024
 
@@ -28,7 +28,7 @@ class RunSize:
     tokens_per_step: float
     num_epochs: float | None  # None without data
     total_flops: float
-    authors_flops: float  # of replaced token detection with a generator
+    authors_flops: float | None  # as the authors count; None where they count no such run
 
 
 def measure_run(config: PretrainConfig, vocab_size: int, data: PreparedData | None) -> RunSize:
@@ -53,7 +53,8 @@ def measure_run(config: PretrainConfig, vocab_size: int, data: PreparedData | No
         window_tokens = content_tokens + 3 - config.data.single_segment_fraction
         num_epochs = run.num_steps * run.batch_size / num_windows
     tokens_per_step = run.batch_size * window_tokens
-    flops = training_flops(config.model, config.objective, vocab_size).count(
+    objective = objective_class(config.objective.name)
+    flops = training_flops(config, vocab_size).count(
         round(tokens_per_step),
         round(tokens_per_step * config.objective.mask_fraction),
         round(tokens_per_step * window_tokens),
@@ -64,15 +65,15 @@ def measure_run(config: PretrainConfig, vocab_size: int, data: PreparedData | No
         tokens_per_step=tokens_per_step,
         num_epochs=num_epochs,
         total_flops=flops * run.num_steps,
-        authors_flops=authors_training_flops(config, vocab_size),
+        authors_flops=objective.authors_flops(config, vocab_size),
     )
 
 
-def matrix_flops_per_second(device: torch.device, precision: Precision) -> float:
-    """The rate of bare matrix products, from a probe of some 50 ms."""
-    left = torch.randn(_PROBE_SIZE, _PROBE_SIZE, device=device)
+def matrix_flops_per_second(compute: Compute) -> float:
+    """Measure the rate of bare matrix products, in about 50 ms."""
+    left = torch.randn(_PROBE_SIZE, _PROBE_SIZE, device=compute.device)
     repeats = 4
-    with autocast(device, precision):
+    with compute.autocast():
         float((left @ left).sum())  # warm up, and wait
         started = time.perf_counter()
         for _ in range(repeats):
@@ -81,50 +82,45 @@ def matrix_flops_per_second(device: torch.device, precision: Precision) -> float
     return repeats * 2 * _PROBE_SIZE**3 / (time.perf_counter() - started)
 
 
-def show_plan(
-    config: PretrainConfig, size: RunSize, device: torch.device, precision: Precision
-) -> None:
+def show_plan(config: PretrainConfig, size: RunSize, compute: Compute) -> None:
     """The plan as a table."""
     run, model = config.run, config.model
-    main = "discriminator" if config.objective.name.startswith("electra") else "masked LM"
     generator = "none"
     if config.objective.trains_generator:
         beyond = (size.total_parameters - size.main_parameters) / 1e6
         generator = (
             f"{beyond:,.2f}M, {model.generator_layers} layers of {model.generator_hidden_size}"
         )
-    rate = matrix_flops_per_second(device, precision)
+    rate = matrix_flops_per_second(compute)
     seconds = size.total_flops / (rate * _USUAL_UTILISATION)
     epochs = "no data yet" if size.num_epochs is None else f"{size.num_epochs:,.2f}"
-    micro_batch_size = run.windows_per_pass
-    needed = estimate_bytes(
-        config,
-        size.total_parameters,
-        micro_batch_size,
-        device.type,
-        precision,
-        runs_flash_attention(config, device, precision),
-    )
+    needed = estimate_bytes(config, size.total_parameters, run.windows_per_pass, compute)
     flops = f"{size.total_flops:.4g}"
-    if config.objective.name == "electra" and config.objective.trains_generator:
+    if size.authors_flops is not None:
         flops += f" ({size.authors_flops:.4g} as the authors count)"
     console.table(
         "plan",
         ("", ""),
         [
-            (main, f"{size.main_parameters / 1e6:,.2f}M parameters"),
+            (
+                objective_class(config.objective.name).main_network,
+                f"{size.main_parameters / 1e6:,.2f}M parameters",
+            ),
             ("generator beyond it", generator),
             ("steps", f"{run.num_steps:,}"),
-            ("a step", f"{run.batch_size:,} windows, {size.tokens_per_step:,.0f} tokens"),
-            ("forward pass", f"{micro_batch_size:,} windows"),
+            ("per step", f"{run.batch_size:,} windows, {size.tokens_per_step:,.0f} tokens"),
+            ("per forward pass", f"{run.windows_per_pass:,} windows"),
             ("tokens in all", f"{size.tokens_per_step * run.num_steps:,.0f}"),
             ("epochs", epochs),
             ("training FLOPs", flops),
             (
                 "memory",
-                f"about {needed / 2**30:.1f} of {memory_bytes(device) / 2**30:.1f} GB",
+                f"about {needed / 2**30:.1f} of {compute.memory_bytes() / 2**30:.1f} GB",
             ),
-            ("device", f"{device}, {precision}, products at {rate / 1e9:,.0f} GFLOP/s"),
+            (
+                "device",
+                f"{compute.device}, {compute.precision}, products at {rate / 1e9:,.0f} GFLOP/s",
+            ),
             ("time", f"about {format_duration(seconds)}"),
         ],
     )

@@ -1,17 +1,15 @@
-"""What a run writes while it trains: rows of the log, checkpoints, events, also on a full disk."""
+"""What a run writes while it trains: rows of the log and checkpoints, also on a full disk."""
 
 import contextlib
-from collections.abc import Iterator
-from dataclasses import replace
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 
 from electra_cli import console
-from electra_cli.disk import as_os_error, is_full
-from electra_cli.errors import DiskFullError, RunError
-from electra_cli.metrics import EvalMetrics, StepMetrics, log_row
-from electra_cli.run_directory import RunDirectory
-from electra_cli.run_events import EventKind, append_event
+from electra_cli.errors import DiskFullError
+from electra_cli.metrics import Metrics
+from electra_cli.runs.loggers import RunLogger
 from electra_cli.runs.session import Session
+from electra_cli.training.checkpoint import Checkpoint
+from electra_cli.training.run_state import RunState
 
 
 class RunRecords:
@@ -22,17 +20,19 @@ class RunRecords:
     begun before they are written, so that none is ahead of its log.
     """
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, more_loggers: Sequence[RunLogger] = ()) -> None:
+        """Loggers get each row in order, the session's first: the CSV file, then any others."""
         self._session = session
+        self._loggers = (*session.loggers, *more_loggers)
         self._continues = session.config.run.on_full_disk == "continue"
-        self._waiting: list[dict[str, float | None]] = []
-        self._warned = ""
+        self._waiting_rows: list[Metrics] = []
+        self._last_warning = ""
         self._num_rows = session.run.count_rows()
         self._saved_step: int | None = None  # of the last save that was begun
 
-    def append(self, metrics: StepMetrics, validation: EvalMetrics | None) -> None:
+    def append_row(self, row: Metrics) -> None:
         """Add a row to the log."""
-        self._waiting.append(log_row(metrics, validation))
+        self._waiting_rows.append(row)
         with self._full_disk_allowed():
             self._write_rows()
 
@@ -44,7 +44,7 @@ class RunRecords:
             self._write_rows()
             self._begin_save()
 
-    def check(self) -> None:
+    def check_save(self) -> None:
         """See how the save under way went, without waiting for it."""
         with self._full_disk_allowed():
             self._session.checkpoints.check()
@@ -65,28 +65,34 @@ class RunRecords:
         self._begin_save()
         self._session.checkpoints.wait()
 
+    def rewind(self, step: int) -> None:
+        """Forget the rows after `step`, written or waiting."""
+        self._waiting_rows.clear()
+        for logger in self._loggers:
+            logger.rewind(step)
+        self._num_rows = self._session.run.count_rows()
+        self._saved_step = None
+
     def _write_rows(self) -> None:
-        run = self._session.run
-        while self._waiting:
-            with written(run.log):
-                run.append_row(self._waiting[0])
+        while self._waiting_rows:
+            for logger in self._loggers:
+                logger.append_row(self._waiting_rows[0])
             self._num_rows += 1
-            del self._waiting[0]
+            del self._waiting_rows[0]
 
     def _begin_save(self) -> None:
         session = self._session
-        state = session.trainer.state()
-        values = {
-            **state.values,
-            **session.batches.state(),
-            "log_rows": self._num_rows,
-            "config": session.config.model_dump(mode="json"),
-            "tokenizer_sha256": session.data.manifest.tokenizer_sha256,
-            "data_sha256": session.data.sha256,
-        }
+        state = RunState(
+            trainer=session.trainer.state(),
+            batches=session.batches.state(),
+            log_rows=self._num_rows,
+            config=session.config.model_dump(mode="json"),
+            tokenizer_sha256=session.data.manifest.tokenizer_sha256,
+            data_sha256=session.data.sha256,
+        )
         session.checkpoints.save(
             session.trainer.step,
-            replace(state, values=values),
+            Checkpoint(session.trainer.tensors(), state),
             after=[session.run.log, session.run.root] if self._num_rows else [],
         )
         self._saved_step = session.trainer.step
@@ -98,27 +104,6 @@ class RunRecords:
         except DiskFullError as error:
             if not self._continues:
                 raise
-            if str(error) != self._warned:
+            if str(error) != self._last_warning:
                 console.warn(str(error), "make room on the disk; training goes on meanwhile")
-            self._warned = str(error)
-
-
-@contextlib.contextmanager
-def written(path: Path) -> Iterator[None]:
-    """Turn the system's errors of writing a path into DiskFullError, or RunError for other ones."""
-    try:
-        yield
-    except Exception as error:
-        reason = as_os_error(error)
-        if reason is None:
-            raise
-        raise (DiskFullError if is_full(reason) else RunError)(
-            f"{path} could not be written: {reason.strerror or reason}",
-            hint="make room on the disk, or look to what is wrong with it",
-        ) from error
-
-
-def note(run: RunDirectory, step: int, kind: EventKind, text: str, key: str = "") -> None:
-    """Append an event where there is room: nothing depends on it."""
-    with contextlib.suppress(OSError):
-        append_event(run.events, step, kind, text, key)
+            self._last_warning = str(error)

@@ -1,14 +1,13 @@
 """The training batches of a run, and the place in them to go on from."""
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict
-from typing import Any
+from collections.abc import Iterable, Iterator
 
 import torch
 
 from electra_cli.batch import Batch
 from electra_cli.data.batches import Position, WindowReader, iter_batches
 from electra_cli.data.prefetch import Prefetcher
+from electra_cli.training.run_state import BatchesState
 
 
 class TrainingBatches:
@@ -19,38 +18,53 @@ class TrainingBatches:
     """
 
     def __init__(
-        self,
-        reader: WindowReader,
-        batch_size: int,
-        state: Mapping[str, Any],
-        device: torch.device,
+        self, reader: WindowReader, batch_size: int, state: BatchesState, device: torch.device
     ) -> None:
-        """`state` is what state() gave, or holds nothing at the start of a run.
+        """The batches lie on the host, in pinned memory if they are for a CUDA device."""
+        self._reader = reader
+        self._batch_size = batch_size
+        self._is_pinned = device.type == "cuda"
+        self._start(state)
 
-        The batches lie on the host, in pinned memory if they are for a CUDA device.
-        """
-        self.position = Position(**state.get("position", {}))
-        self.skipped: frozenset[int] = frozenset(state.get("skipped_batches", ()))
-        self._num_read: int = state.get("batches_read", 0)
-        batches = iter_batches(reader, batch_size, self.position)
-        if device.type == "cuda":  # in the thread that reads ahead, so that no step waits for it
+    def _start(self, state: BatchesState) -> None:
+        self._position = Position(state.epoch, state.index, state.num_windows)
+        self._num_read = state.num_read
+        self.skipped = frozenset(state.skipped)  # numbers of batches
+        batches = iter_batches(self._reader, self._batch_size, self._position)
+        if self._is_pinned:  # in the thread that reads ahead, so that no step waits for it
             batches = ((batch.pin_memory(), position) for batch, position in batches)
         self._prefetcher = Prefetcher(batches)
 
     def __iter__(self) -> Iterator[Batch]:
-        for batch, position in self._prefetcher:
-            self.position = position
+        return self
+
+    def __next__(self) -> Batch:
+        while True:
+            batch, self._position = next(self._prefetcher)
             self._num_read += 1
             if self._num_read not in self.skipped:
-                yield batch
+                return batch
 
-    def state(self) -> dict[str, Any]:
-        """Plain values to go on from."""
-        return {
-            "position": asdict(self.position),
-            "batches_read": self._num_read,
-            "skipped_batches": sorted(self.skipped),
-        }
+    @property
+    def epochs(self) -> float:
+        """Passes over the documents so far."""
+        return self._position.epochs
+
+    def state(self) -> BatchesState:
+        """The place to go on from."""
+        position = self._position
+        return BatchesState(
+            epoch=position.epoch,
+            index=position.index,
+            num_windows=position.num_windows,
+            num_read=self._num_read,
+            skipped=tuple(sorted(self.skipped)),
+        )
+
+    def rewind(self, state: BatchesState, skipped: Iterable[int]) -> None:
+        """Go back to a place, and pass over these batches from now on."""
+        self.close()
+        self._start(state.model_copy(update={"skipped": tuple(sorted(skipped))}))
 
     def close(self) -> None:
         """Stop reading ahead."""
@@ -60,6 +74,7 @@ class TrainingBatches:
 def number_of_batch(step: int, skipped: Iterable[int]) -> int:
     """The number of the batch that a step trained on."""
     number = step
-    for each in sorted(skipped):
-        number += each <= number
+    for skipped_number in sorted(skipped):
+        if skipped_number <= number:
+            number += 1
     return number

@@ -1,4 +1,4 @@
-"""CheckpointManager: a checkpoint appears whole or not at all, and is checked before it is used.
+"""CheckpointManager: checkpoints are complete or absent, and are verified before use.
 
 A checkpoint is a folder of safetensors files, one JSON file of plain values, and a manifest with
 the SHA-256 of each. Nothing in it is ever unpickled.
@@ -21,30 +21,38 @@ from torch import Tensor
 
 from electra_cli.disk import as_os_error, drop_from_cache, is_full, sha256_of, sync_to_disk
 from electra_cli.errors import DiskFullError, RunError
-from electra_cli.training.trainer import TrainingState
+from electra_cli.training.run_state import SUMS_OF_FORMAT_2, RunState, state_of_format_2
+from electra_cli.training.trainer import Tensors
 
-# Changes with what a state holds and with what is computed from it: the order of windows, masks.
-FORMAT_VERSION = 2
+# Raised when the content changes, or what is computed from it: the order of windows, masks.
+FORMAT_VERSION = 3
+_READ_VERSIONS = (2, FORMAT_VERSION)
 MANIFEST_NAME = "manifest.json"
 VALUES_NAME = "state.json"
 _NAME = re.compile(r"step-(\d{8,})")
 
-Tensors = dict[str, dict[str, Tensor]]
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """All that a run needs to go on as if nothing had happened."""
+
+    tensors: Tensors
+    state: RunState
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """A checkpoint that verified, and what is wrong with the newer ones that did not."""
+    """The newest checkpoint that verified, and what is wrong with those after it."""
 
     step: int
-    state: TrainingState
+    checkpoint: Checkpoint
     damaged: dict[Path, str]
 
 
 class CheckpointManager:
-    """The checkpoints of one run, step-00001000/ and so on, written in a thread of its own.
+    """The checkpoints of one run, step-00001000/ and so on, written in a background thread.
 
-    The newest `keep` stay, and those whose step is a multiple of `keep_every`.
+    Keeps the newest `keep`, and those whose step is a multiple of `keep_every`.
     """
 
     def __init__(self, directory: Path, keep: int, keep_every: int | None = None) -> None:
@@ -66,12 +74,12 @@ class CheckpointManager:
         """The folder of that step's checkpoint."""
         return self._directory / f"step-{step:08d}"
 
-    def save(self, step: int, state: TrainingState, after: Sequence[Path] = ()) -> None:
-        """Copy the state to the host and begin to write it; training may go on at once.
+    def save(self, step: int, checkpoint: Checkpoint, after: Sequence[Path] = ()) -> None:
+        """Copy the tensors to the host and begin to write all; training may go on at once.
 
         It appears once the files in `after`, which it relies on, are on the disk. Waits for the
         save before, if that is not done yet, and raises its error. The copy takes as much memory
-        as weights and moments: 12 bytes a parameter.
+        as weights and moments: 12 bytes per parameter.
         """
         self.wait()
         tensors = {
@@ -79,9 +87,9 @@ class CheckpointManager:
                 name: tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
                 for name, tensor in named.items()
             }
-            for group, named in state.tensors.items()
+            for group, named in checkpoint.tensors.items()
         }
-        values = json.dumps(state.values, indent=1)
+        values = checkpoint.state.model_dump_json(indent=1)
         self._writing = self._thread.submit(self._write, step, tensors, values, after)
 
     def check(self) -> None:
@@ -96,7 +104,7 @@ class CheckpointManager:
             writing.result()
 
     def close(self) -> None:
-        """End the thread, after the save under way. Raises nothing: wait() comes first."""
+        """End the thread, after the save under way. Errors are raised by wait(), not here."""
         self._thread.shutdown()
 
     def _write(self, step: int, tensors: Tensors, values: str, after: Sequence[Path]) -> None:
@@ -119,17 +127,19 @@ class CheckpointManager:
             shutil.rmtree(replaced, ignore_errors=True)
             self._prune()
         except OSError as error:
-            shutil.rmtree(partial, ignore_errors=True)  # half of it is of no use, and takes room
+            shutil.rmtree(
+                partial, ignore_errors=True
+            )  # half a checkpoint is useless, and takes room
             reason = error.strerror or str(error)
             kept = [known for known in self.steps() if known not in self._damaged]
             raise (DiskFullError if is_full(error) else RunError)(
                 f"{path} could not be saved: {reason}; "
                 + (f"the last good checkpoint is {kept[-1]}" if kept else "there is none yet"),
-                hint="make room on the disk, or look to what is wrong with it",
+                hint="make room on the disk, or check the disk for errors",
             ) from error
 
     def _prune(self) -> None:
-        """Remove what neither `keep` nor `keep_every` holds; a damaged one counts for nothing."""
+        """Remove what neither `keep` nor `keep_every` keeps; damaged ones are not counted."""
         good = [step for step in self.steps() if step not in self._damaged]
         for step in good[: -self._keep]:
             if self._keep_every and step and step % self._keep_every == 0:
@@ -139,9 +149,9 @@ class CheckpointManager:
             shutil.rmtree(removed)  # a kill in here leaves nothing that looks like a checkpoint
 
     def set_aside_after(self, step: int) -> list[Path]:
-        """Rename later checkpoints, so that a run that goes on from `step` never meets them.
+        """Rename the checkpoints after `step`, so that a run resumed there never uses them.
 
-        Those that were found damaged stay where they are; they are never taken.
+        Damaged ones stay where they are: they are never used.
         """
         renamed = []
         for later in self.steps():
@@ -152,7 +162,7 @@ class CheckpointManager:
                 renamed.append(path.rename(aside))
         return renamed
 
-    def load(self, step: int) -> TrainingState:
+    def load(self, step: int) -> Checkpoint:
         """Read a checkpoint on the CPU. Raises RunError if it is missing or damaged."""
         path = self.path_of(step)
         if not path.is_dir():
@@ -168,7 +178,7 @@ class CheckpointManager:
                 if others
                 else "there is no other checkpoint; begin again with --step 0",
             )
-        return _read_state(path)
+        return _read_checkpoint(path)
 
     def load_newest(self, before: int | None = None) -> Loaded | None:
         """The newest checkpoint that verifies, of those before a step.
@@ -182,7 +192,7 @@ class CheckpointManager:
             path = self.path_of(step)
             problem = find_damage(path, step)
             if problem is None:
-                return Loaded(step, _read_state(path), damaged)
+                return Loaded(step, _read_checkpoint(path), damaged)
             self._damaged.add(step)
             damaged[path] = problem
         if damaged:
@@ -211,7 +221,7 @@ def _write_files(folder: Path, step: int, tensors: Tensors, values: str) -> None
         drop_from_cache(file)
     manifest: dict[str, Any] = {"format_version": FORMAT_VERSION, "step": step}
     manifest["sha256"] = {file.name: sha256_of(file) for file in files}
-    # The checksums are of what the disk gave back; that has to be what was in memory.
+    # Compare what was read back from disk with memory.
     try:
         is_same = (folder / VALUES_NAME).read_text() == values and all(
             _holds(folder / f"{group}.safetensors", named) for group, named in tensors.items()
@@ -244,18 +254,24 @@ def _holds(file: Path, tensors: dict[str, Tensor]) -> bool:
     )
 
 
-def _read_state(path: Path) -> TrainingState:
+def _read_checkpoint(path: Path) -> Checkpoint:
     """The files that the manifest names, and no other that lies beside them."""
     try:
-        names = json.loads((path / MANIFEST_NAME).read_text())["sha256"]
-        files = [path / name for name in sorted(names) if name.endswith(".safetensors")]
-        return TrainingState(
-            tensors={file.stem: load_file(file) for file in files},
-            values=json.loads((path / VALUES_NAME).read_text()),
-        )
-    except (SafetensorError, ValueError, RecursionError) as error:  # though its checksums hold
+        manifest = json.loads((path / MANIFEST_NAME).read_text())
+        names = [name for name in sorted(manifest["sha256"]) if name.endswith(".safetensors")]
+        tensors = {Path(name).stem: load_file(path / name) for name in names}
+        values = json.loads((path / VALUES_NAME).read_text())
+        if manifest["format_version"] == 2:
+            values = state_of_format_2(values)
+            sums = tensors.pop("window")["sums"].unbind()
+            named = zip(SUMS_OF_FORMAT_2, sums, strict=True)
+            tensors["sums"] = {name: value for name, value in named if value != 0}
+        return Checkpoint(tensors, RunState.model_validate(values))
+    # Though its checksums hold.
+    except (SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
+        reason = " ".join(str(error).split())
         raise RunError(
-            f"{path} holds something else than a checkpoint: {error}",
+            f"{path} holds something else than a checkpoint: {reason}",
             hint="it was not written by electra: take another one with --step, or start anew",
         ) from None
 
@@ -271,10 +287,10 @@ def find_damage(path: Path, step: int) -> str | None:
         found, seal = int(manifest["step"]), manifest.get("manifest_sha256")
     except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return f"{MANIFEST_NAME} cannot be read"
-    has_seal = version == FORMAT_VERSION or seal is not None  # format 1 had none
+    has_seal = version != 1 or seal is not None  # format 1 had none
     if has_seal and seal != _seal(manifest):
         return f"{MANIFEST_NAME} does not match its checksum"
-    if version != FORMAT_VERSION:
+    if version not in _READ_VERSIONS:
         raise RunError(
             f"{path} has format {version}, this program reads format {FORMAT_VERSION}",
             hint="go on with the version of electra-cli that environment.json names",

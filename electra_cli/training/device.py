@@ -1,14 +1,17 @@
-"""The device, its precision, its memory and its random state."""
+"""What a run computes on: the device, its precision, its memory and its random state."""
 
 import ctypes
 import os
 import sys
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor
 
+from electra_cli.config import PretrainConfig
 from electra_cli.errors import RunError
+from electra_cli.model.layers.flash_attention import can_run_flash_attention
 
 Precision = Literal["fp32", "bf16", "fp16"]
 
@@ -18,6 +21,43 @@ _LARGEST_MMAP_THRESHOLD = 32 * 2**20
 
 # What matrix products run in.
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclass(frozen=True)
+class Compute:
+    """The device of a run, and what follows from it: chosen once, passed as one."""
+
+    device: torch.device
+    precision: Precision
+    has_flash: bool  # attention runs in one kernel that keeps no probabilities
+
+    @property
+    def is_on_cpu(self) -> bool:
+        """Whether the device is the host itself."""
+        return self.device.type == "cpu"
+
+    @property
+    def is_half(self) -> bool:
+        """Whether matrix products run in 16 bits."""
+        return self.precision != "fp32"
+
+    def autocast(self) -> torch.autocast:
+        """The context in which matrix products run in `precision`."""
+        return torch.autocast(self.device.type, DTYPES[self.precision], enabled=self.is_half)
+
+    def memory_bytes(self) -> int:
+        """Memory that a run may fill: what is free on a GPU, what is installed elsewhere."""
+        if self.device.type == "cuda":
+            return torch.cuda.mem_get_info(self.device)[0]
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def select_compute(config: PretrainConfig) -> Compute:
+    """What a config asks for. Raises RunError if the device or its precision is not there."""
+    device = select_device(config.run.device)
+    precision = select_precision(config.run.precision, device)
+    has_flash = can_run_flash_attention(device, DTYPES[precision], config.model.head_size)
+    return Compute(device, precision, has_flash)
 
 
 def select_device(name: str) -> torch.device:
@@ -54,19 +94,14 @@ def select_precision(requested: str, device: torch.device) -> Precision:
     return requested  # type: ignore[return-value]
 
 
-def autocast(device: torch.device, precision: Precision) -> torch.autocast:
-    """The context in which matrix products run in `precision`."""
-    return torch.autocast(device.type, DTYPES[precision], enabled=precision != "fp32")
-
-
-def set_float32_products(device: torch.device, precision: Precision) -> None:
+def set_float32_products(compute: Compute) -> None:
     """Let products that stay float32 beside half precision, those of the logits, run as TF32.
 
     Their inputs come from bf16 or fp16 products; TF32 keeps 10 bits of a mantissa where bf16 has
     7, and an H100 multiplies so 7 times faster. With fp32, all products are exact.
     """
-    if device.type == "cuda":
-        torch.backends.cuda.matmul.fp32_precision = "ieee" if precision == "fp32" else "tf32"
+    if compute.device.type == "cuda":
+        torch.backends.cuda.matmul.fp32_precision = "tf32" if compute.is_half else "ieee"
 
 
 def keep_freed_memory() -> None:
@@ -87,15 +122,8 @@ def keep_freed_memory() -> None:
         mallopt(_M_MMAP_THRESHOLD, _LARGEST_MMAP_THRESHOLD)
 
 
-def memory_bytes(device: torch.device) -> int:
-    """Memory that a run may fill: what is free on a GPU, what is installed elsewhere."""
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-
-
 def get_random_state(device: torch.device) -> dict[str, Tensor]:
-    """The state of the generators that dropout draws from."""
+    """The state of the random generators that dropout draws from."""
     state = {"cpu": torch.get_rng_state()}
     if device.type == "cuda":
         state["cuda"] = torch.cuda.get_rng_state(device)

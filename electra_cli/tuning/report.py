@@ -1,9 +1,8 @@
-"""What a search leaves: the table of trials, best.yaml, trials.csv and study.html."""
+"""What a search writes: the table of trials, best.yaml, trials.csv and study.html."""
 
 import csv
 import html
 import io
-import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,20 +14,26 @@ from optuna.trial import FrozenTrial, TrialState
 from electra_cli.disk import replace_file
 from electra_cli.presets import save_preset
 from electra_cli.tuning.search import Search
-from electra_cli.tuning.space import apply_values, value_of
+from electra_cli.tuning.space import WARMUP_FRACTION, apply_values, format_value, value_of
 from electra_cli.tuning.storage import IS_PRESET, RETRY_OF
-from electra_cli.tuning.study import HOST, PID, REASON, is_broken
+from electra_cli.tuning.study import (
+    FAILURE_REASON,
+    HOST,
+    PID,
+    wait_for_folder,
+    was_interrupted,
+)
 from electra_cli.tuning.trial import FIGURES
 
 BEST_NAME, TABLE_NAME, PAGE_NAME = "best.yaml", "trials.csv", "study.html"
-SHOWN_TRIALS = 4  # with their settings' names they fit into 80 columns
-_SHOWN_FIGURES = ("yardstick_rtd_content_auc", "num_steps")
+_SHOWN_TRIALS = 4  # with their settings' names they fit into 80 columns
+_CONTENT_AUC = "yardstick_rtd_content_auc"
 
 
 def state_of(trial: FrozenTrial) -> str:
-    """complete, pruned, failed, broken off, withdrawn (never begun), running or waiting."""
-    if is_broken(trial):
-        return "broken off" if HOST in trial.user_attrs else "withdrawn"
+    """complete, pruned, failed, interrupted, skipped (never started), running or waiting."""
+    if was_interrupted(trial):
+        return "interrupted" if HOST in trial.user_attrs else "skipped"
     return "failed" if trial.state == TrialState.FAIL else str(trial.state.name).lower()
 
 
@@ -40,28 +45,32 @@ def best_trials(search: Search) -> list[FrozenTrial]:
 
 
 def value_in(trial: FrozenTrial) -> float:
-    """What a complete trial is ranked by."""
+    """The value that a complete trial is ranked by."""
     assert trial.value is not None
     return trial.value
 
 
 def table_of_trials(search: Search) -> tuple[list[str], list[list[str]]]:
-    """Headings and rows: a column a trial, for names of settings are longer than their values."""
+    """Headings and rows: one column per trial, because names are longer than values."""
     ranked = best_trials(search)
-    shown = ranked[:SHOWN_TRIALS]
-    shown += [t for t in ranked[SHOWN_TRIALS:] if t.user_attrs.get(IS_PRESET)]
+    shown = ranked[:_SHOWN_TRIALS]
+    shown += [t for t in ranked[_SHOWN_TRIALS:] if t.user_attrs.get(IS_PRESET)]
     figures = [trial.user_attrs[FIGURES] for trial in shown]
     rows: list[list[Any]] = [
-        [search.metric_name, *(trial.value for trial in shown)],
-        *([name, *(figure[name] for figure in figures)] for name in _SHOWN_FIGURES),
-        *([_key(name), *(t.params[name] for t in shown)] for name in search.space.names),
+        [search.metric.name, *(trial.value for trial in shown)],
+        [_CONTENT_AUC, *(figure[_CONTENT_AUC] for figure in figures)],
+        ["num_steps", *(f"{figure['num_steps']:,}" for figure in figures)],
+        *([_short_name(name), *(t.params[name] for t in shown)] for name in search.space.names),
     ]
-    marks = [" preset" * bool(trial.user_attrs.get(IS_PRESET)) for trial in shown]
-    columns = ["trial", *(f"{t.number}{mark}" for t, mark in zip(shown, marks, strict=True))]
-    return columns, [[_shown(cell) for cell in row] for row in rows]
+    columns = ["trial", *(_column_name(trial) for trial in shown)]
+    return columns, [[format_value(cell) for cell in row] for row in rows]
 
 
-def _key(name: str) -> str:
+def _column_name(trial: FrozenTrial) -> str:
+    return f"{trial.number} preset" if trial.user_attrs.get(IS_PRESET) else str(trial.number)
+
+
+def _short_name(name: str) -> str:
     """An option's name without its section."""
     return name.rpartition(".")[2]
 
@@ -72,15 +81,24 @@ def count_states(search: Search) -> str:
     return ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
 
 
+def title_of(search: Search) -> str:
+    """What stands above the table."""
+    return f"best trials of {search.study.study_name} ({count_states(search)})"
+
+
 def write_reports(search: Search) -> FrozenTrial | None:
-    """Write all three files -> the best trial; None without a complete one."""
-    _write(search.folder / TABLE_NAME, _trials_csv(search))
-    ranked = best_trials(search)
-    if not ranked:
-        return None
-    _write_best(search, ranked[0])
-    _write(search.folder / PAGE_NAME, _page(search, ranked[0]))
-    return ranked[0]
+    """Write all three files -> the best trial; None if none is complete.
+
+    One process at a time does so.
+    """
+    with wait_for_folder(search.folder):
+        _write(search.folder / TABLE_NAME, _trials_csv(search))
+        ranked = best_trials(search)
+        if not ranked:
+            return None
+        _write_best(search, ranked[0])
+        _write(search.folder / PAGE_NAME, _page(search, ranked[0]))
+        return ranked[0]
 
 
 def _write(path: Path, text: str) -> None:
@@ -95,26 +113,26 @@ def _write_best(search: Search, best: FrozenTrial) -> None:
     config = config.with_directory(None)
     lines = [
         f"Trial {best.number} of study {search.study.study_name}: "
-        f"{search.metric_name} {best.value:.4g} after {figures['num_steps']:,} steps",
+        f"{search.metric.name} {best.value:.4g} after {figures['num_steps']:,} steps",
     ]
-    own = search.preset_value()
-    if own is not None and not best.user_attrs.get(IS_PRESET):
-        lines.append(f"(the preset: {own:.4g}, for the same training FLOPs).")
+    preset_value = search.preset_value()
+    if preset_value is not None and not best.user_attrs.get(IS_PRESET):
+        lines.append(f"(the preset: {preset_value:.4g}, for the same training FLOPs).")
     lines.append(
-        "A longer run keeps the share of the warm-up: "
-        f"{value_of(config, 'optim.warmup_fraction'):.4g} of its steps."
+        "For a longer run keep the warm-up's share of the steps: "
+        f"{value_of(config, WARMUP_FRACTION):.4g}."
     )
     save_preset(config, search.folder / BEST_NAME, "\n".join(lines))
 
 
 def _trials_csv(search: Search) -> str:
-    """One row a trial, in order; a cell is empty where there is no such number."""
+    """One row per trial, in order; a cell is empty where there is no such number."""
     trials = search.study.get_trials(deepcopy=False)
     figure_names = dict.fromkeys(name for t in trials for name in t.user_attrs.get(FIGURES, {}))
-    figure_names.pop(search.metric_name, None)
+    figure_names.pop(search.metric.name, None)
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
-    header = ["trial", "state", search.metric_name, *search.space.names, *figure_names]
+    header = ["trial", "state", search.metric.name, *search.space.names, *figure_names]
     writer.writerow([*header, "is_preset", "retry_of", "host", "pid", "reason"])
     for trial in trials:
         figures, attributes = trial.user_attrs.get(FIGURES, {}), trial.user_attrs
@@ -129,7 +147,7 @@ def _trials_csv(search: Search) -> str:
                 attributes.get(RETRY_OF, ""),
                 attributes.get(HOST, ""),
                 attributes.get(PID, ""),
-                attributes.get(REASON, ""),
+                attributes.get(FAILURE_REASON, ""),
             ]
         )
     return file.getvalue()
@@ -146,7 +164,7 @@ _FIGURES: tuple[tuple[str, str, Callable[..., Any]], ...] = (
         "How much each setting decides which trials are among the best tenth (PED-ANOVA).",
         visualization.plot_param_importances,
     ),
-    ("Parallel coordinates", "One line a trial.", visualization.plot_parallel_coordinate),
+    ("Parallel coordinates", "One line per trial.", visualization.plot_parallel_coordinate),
     ("Slice", "The value against each setting alone.", visualization.plot_slice),
     (
         "Intermediate values",
@@ -154,7 +172,7 @@ _FIGURES: tuple[tuple[str, str, Callable[..., Any]], ...] = (
         visualization.plot_intermediate_values,
     ),
 )
-# Below this Optuna has nothing to compare.
+# Different values that Optuna needs to compare settings.
 _IMPORTANCE_NEEDS = 3
 
 _STYLE = """
@@ -169,16 +187,16 @@ th:first-child, td:first-child { text-align: left; }
 
 
 def _page(search: Search, best: FrozenTrial) -> str:
-    """One page that needs nothing from elsewhere: plotly.js is inside, once."""
-    own = search.preset_value()
-    against = "" if own is None else f" The preset's own value is {own:.4g}."
+    """One page that loads nothing from the network: plotly.js is inside, once."""
+    preset_value = search.preset_value()
+    against = "" if preset_value is None else f" The preset's own value is {preset_value:.4g}."
     title = html.escape(f"Study {search.study.study_name}")
     parts = [
         f"<h1>{title}</h1>",
         f"<p>{html.escape(count_states(search))}. Best: trial {best.number}, "
-        f"{html.escape(search.metric_name)} {best.value:.4g} ({search.metric.direction}d)."
+        f"{html.escape(search.metric.name)} {best.value:.4g} ({search.metric.direction}d)."
         f"{against} All trials may spend the same training FLOPs. Each is one run of one seed: "
-        "settings that are close to each other may have changed places by luck.</p>",
+        "settings whose values are close may have changed places by luck.</p>",
         _html_table(*table_of_trials(search)),
         *_figure_parts(search),
     ]
@@ -205,7 +223,7 @@ def _figure_parts(search: Search) -> Iterator[str]:
             yield "<p>Too few complete trials yet.</p>"
             continue
         extra = (
-            {"target_name": search.metric_name}
+            {"target_name": search.metric.name}
             if plot is not visualization.plot_intermediate_values
             else {}
         )
@@ -217,12 +235,6 @@ def _figure_parts(search: Search) -> Iterator[str]:
 
 
 def _varies(study: optuna.Study) -> bool:
-    """Whether importance can be told."""
+    """Whether there are enough different values to tell importance."""
     values = {t.value for t in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))}
     return len(values) >= _IMPORTANCE_NEEDS
-
-
-def _shown(value: object) -> str:
-    if isinstance(value, float):
-        return f"{value:.4g}" if math.isfinite(value) else str(value)
-    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)

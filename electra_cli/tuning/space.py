@@ -1,7 +1,7 @@
 """What `electra tune` varies: the `tune:` section of a preset, or the default space.
 
 Bounds and choices are options' values, so they are checked as the options themselves are: each is
-put into the preset, which must stay valid. How values are drawn is tune_study.py's work.
+put into the preset, which must stay valid. Values are drawn by study.StudySampler.
 """
 
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from electra_cli.config import PretrainConfig, reason_not_searched
 from electra_cli.errors import ConfigError
 from electra_cli.presets import with_options
 
-# Not an option of a run: its steps differ from trial to trial, and their warm-up with them.
+# Searched in place of optim.num_warmup_steps: trials differ in their steps, so in their warm-up.
 WARMUP_FRACTION = "optim.warmup_fraction"
 
 # Generators as shares of the discriminator's width; the paper's best are a quarter to a half.
@@ -38,8 +38,9 @@ class Parameter:
 
     def __str__(self) -> str:
         if self.choices:
-            return ", ".join(_shown(choice) for choice in self.choices)
-        return f"{_shown(self.low)} to {_shown(self.high)}" + ", log scale" * self.log
+            return ", ".join(format_value(choice) for choice in self.choices)
+        text = f"{format_value(self.low)} to {format_value(self.high)}"
+        return f"{text}, log scale" if self.log else text
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class SearchSpace:
         return tuple(parameter.name for parameter in self.parameters)
 
     def as_json(self) -> dict[str, Any]:
-        """For comparing a study's space with another one."""
+        """As a study records it, to compare its space with another one."""
         return {p.name: {**asdict(p), "choices": list(p.choices)} for p in self.parameters}
 
 
@@ -70,7 +71,7 @@ def value_of(config: PretrainConfig, name: str) -> Any:
 def apply_values(
     preset: PretrainConfig, values: Mapping[str, Any], num_steps: int
 ) -> PretrainConfig:
-    """The preset with a trial's values, for so many steps; the warm-up keeps or gets its share.
+    """The preset with a trial's values, for `num_steps`, of which the same share warms up.
 
     Raises ConfigError if the values do not fit together.
     """
@@ -82,9 +83,9 @@ def apply_values(
 
 
 def parse_space(entries: Mapping[str, Any] | None, preset: PretrainConfig) -> SearchSpace:
-    """The space that a preset's `tune:` section describes; None stands for the default space.
+    """The space that a preset's `tune:` section describes; None means the default space.
 
-    The names are known ones (presets.load_tune_section). Raises ConfigError.
+    presets.load_tune_section has checked the names. Raises ConfigError.
     """
     if entries is not None:
         if not entries:
@@ -96,7 +97,7 @@ def parse_space(entries: Mapping[str, Any] | None, preset: PretrainConfig) -> Se
     found, left_out = [], {}
     for name, entry in default_entries(preset).items():
         try:
-            found.append(_parse_entry(name, _possible(name, entry, preset), preset))
+            found.append(_parse_entry(name, _fitting_choices(name, entry, preset), preset))
         except ConfigError as error:
             left_out[name] = str(error).removeprefix(f"tune: {name}: ")
     return SearchSpace(tuple(found), left_out)
@@ -105,7 +106,7 @@ def parse_space(entries: Mapping[str, Any] | None, preset: PretrainConfig) -> Se
 def default_entries(preset: PretrainConfig) -> dict[str, Any]:
     """The default space around a preset, as a `tune:` section would write it.
 
-    A preset's value outside a usual range widens that range, for trial 0 is the preset.
+    A preset's value outside a default range widens that range, because trial 0 is the preset.
     """
     rate = preset.optim.learning_rate
     ranges: dict[str, dict[str, Any]] = {
@@ -113,8 +114,8 @@ def default_entries(preset: PretrainConfig) -> dict[str, Any]:
         WARMUP_FRACTION: {"low": 0.0, "high": 0.2},
         "optim.weight_decay": {"low": 0.0, "high": 0.1},
         "objective.mask_fraction": {"low": 0.1, "high": 0.4},
-        # The usual 50 is one of several that work: Adam divides a common factor out again, the
-        # weight sets only how the shared embeddings are divided between both tasks.
+        # The usual 50 is one of several that work: Adam cancels a common factor, so the weight sets
+        # only how much each task counts in the shared embeddings.
         "objective.discriminator_loss_weight": {"low": 1.0, "high": 100.0, "log": True},
     }
     for name, bounds in ranges.items():
@@ -139,14 +140,17 @@ def _generator_widths(preset: PretrainConfig) -> list[float]:
     return sorted(by_heads.values())
 
 
-def _possible(name: str, entry: Any, preset: PretrainConfig) -> Any:
-    """Of default choices those that fit the preset; raises ConfigError if only one is left."""
+def _fitting_choices(name: str, entry: Any, preset: PretrainConfig) -> Any:
+    """Those of the default choices that fit the preset.
+
+    Raises ConfigError, with the problem of the last that does not fit, if fewer than two are left.
+    """
     if not isinstance(entry, list):
         return entry
     fitting, problem = [], ConfigError(f"{name} has one value only", hint="")
     for value in entry:
         try:
-            fitting.append(_checked(name, value, preset))
+            fitting.append(_validated(name, value, preset))
         except ConfigError as error:
             problem = error
     if len(fitting) < 2:
@@ -172,14 +176,14 @@ def _parse_entry(name: str, entry: Any, preset: PretrainConfig) -> Parameter:
     own = value_of(preset, name)
     if own not in parameter:
         raise ConfigError(
-            f"tune: {name}: the preset's own {_shown(own)} is not in {parameter}",
+            f"tune: {name}: the preset's own {format_value(own)} is not in {parameter}",
             hint="widen it, or change the preset: trial 0 is the preset unchanged",
         )
     return parameter
 
 
 def _parse_choices(name: str, entry: list[Any], preset: PretrainConfig) -> Parameter:
-    choices = tuple(dict.fromkeys(_checked(name, choice, preset) for choice in entry))
+    choices = tuple(dict.fromkeys(_validated(name, choice, preset) for choice in entry))
     if len(choices) < 2:
         raise ConfigError(f"tune: {name}: there is nothing to choose", hint="list two values")
     return Parameter(name, choices=choices)
@@ -193,21 +197,23 @@ def _parse_range(name: str, entry: dict[str, Any], preset: PretrainConfig) -> Pa
             hint=f"{name}: {{low: .., high: .., log: true}}",
         )
     own = value_of(preset, name)
-    low, high = (_checked(name, entry[end], preset) for end in ("low", "high"))
+    low, high = (_validated(name, entry[end], preset) for end in ("low", "high"))
     numbers = (int, float)
     if any(isinstance(v, bool) or not isinstance(v, numbers) for v in (own, low, high)):
         raise ConfigError(f"tune: {name} has no range", hint=f"{name}: [.., ..]")
     if not low < high or (log and low <= 0):
+        problem = f"low {format_value(low)} must be below high {format_value(high)}"
+        if log:
+            problem += ", and above 0 for a log scale"
         raise ConfigError(
-            f"tune: {name}: low {_shown(low)} must be below high {_shown(high)}"
-            + ", and above 0 for a log scale" * log,
+            f"tune: {name}: {problem}",
             hint=f"{name}: {{low: .., high: ..}}",
         )
     is_integer = all(isinstance(v, int) for v in (own, low, high))
     return Parameter(name, low, high, log, is_integer)
 
 
-def _checked(name: str, value: Any, preset: PretrainConfig) -> Any:
+def _validated(name: str, value: Any, preset: PretrainConfig) -> Any:
     """The value as the option holds it. Raises ConfigError if the option does not take it."""
     if name == WARMUP_FRACTION:
         if isinstance(value, int | float) and 0 <= value <= 1:
@@ -219,5 +225,6 @@ def _checked(name: str, value: Any, preset: PretrainConfig) -> Any:
     return value_of(with_options(preset, {name: value}, f"tune: {name}"), name)
 
 
-def _shown(value: object) -> str:
+def format_value(value: object) -> str:
+    """A setting or a score, as tables and messages show it."""
     return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,7 +1,10 @@
 """Where a study is kept: a database or a journal file, with heartbeats either way.
 
-A trial whose process died is failed and its settings are queued again: after GRACE_SECONDS
-without a heartbeat wherever it ran, and at once if it ran on this machine (tune_study.py).
+A trial whose process died is failed and its settings are queued again: after GRACE_SECONDS without
+a heartbeat wherever it ran, and at once if it ran on this machine (study.fail_dead_trials).
+
+What is private in Optuna is used here alone. Its thread that records heartbeats, and
+fail_stale_trials, ask for BaseHeartbeat, which has no public name, and call _get_stale_trial_ids.
 """
 
 import time
@@ -22,29 +25,29 @@ from electra_cli.errors import RunError
 
 HEARTBEAT_SECONDS = 20
 GRACE_SECONDS = 120
-# SQLite has one writer at a time; the others wait so long.
+# SQLite has one writer at a time; the others wait up to this long.
 _SQLITE_TIMEOUT_SECONDS = 60
-# Machines that start together make the tables together, and all but one fail once.
+# Processes that start together create the tables together: all but one fail, and try again.
 _ATTEMPTS = 5
 IS_PRESET = "is_preset"  # marks the trial that is the preset unchanged
-RETRY_OF = "retry_of"  # the number of the trial that was broken off
+RETRY_OF = "retry_of"  # the number of the interrupted trial
 _RETRIES = "retries"
-# Settings that get their process killed each time (by a lack of memory, say) must not hold up the
-# search for ever.
-_MOST_RETRIES = 3
+# Settings that get their process killed each time, for lack of memory for example, must not hold up
+# the search for ever.
+_MAX_RETRIES = 3
 _HEARTBEAT_KEY = "electra:heartbeat"
 
 
-class _BeatingDatabase(RDBStorage):
-    """A database that may miss a beat: the thread that records them must outlive an outage."""
+class _DatabaseWithHeartbeats(RDBStorage):
+    """A database whose outages do not end the thread that records heartbeats."""
 
     def record_heartbeat(self, trial_id: int) -> None:
         with suppress(SQLAlchemyError, optuna.exceptions.StorageInternalError):
             super().record_heartbeat(trial_id)
 
 
-class _BeatingJournal(JournalStorage, BaseHeartbeat):
-    """A journal with heartbeats, which Optuna's own has none of; clocks must agree to a minute."""
+class _JournalWithHeartbeats(JournalStorage, BaseHeartbeat):
+    """Optuna's journal has no heartbeats; these need clocks that agree to a minute."""
 
     def record_heartbeat(self, trial_id: int) -> None:
         self.set_trial_system_attr(trial_id, _HEARTBEAT_KEY, time.time())
@@ -68,17 +71,19 @@ class _BeatingJournal(JournalStorage, BaseHeartbeat):
 
 
 def retry_trial(
-    study: optuna.Study, trial: optuna.trial.FrozenTrial, by_hand: bool = False
+    study: optuna.Study, trial: optuna.trial.FrozenTrial, by_user: bool = False
 ) -> None:
-    """Queue the settings of a trial that was broken off, unless that happened too often.
+    """Queue the settings of an interrupted trial again, unless that happened too often.
 
-    A stop `by_hand` is no fault of the settings and does not count.
+    A stop `by_user` does not count: the settings did not cause it.
 
-    Optuna's RetryHeartbeatStaleTrialCallback copies all attributes, so that Hyperband would take
-    its rungs for passed already.
+    Optuna's RetryHeartbeatStaleTrialCallback copies all attributes, so Hyperband would take its
+    rungs for passed already.
     """
-    retries = trial.user_attrs.get(_RETRIES, 0) + (not by_hand)
-    if retries > _MOST_RETRIES:
+    retries = trial.user_attrs.get(_RETRIES, 0)
+    if not by_user:
+        retries += 1
+    if retries > _MAX_RETRIES:
         return
     settings = {**trial.system_attrs.get("fixed_params", {}), **trial.params}
     kept = {RETRY_OF: trial.number, _RETRIES: retries}
@@ -89,12 +94,12 @@ def retry_trial(
 
 def open_storage(storage: str) -> BaseStorage:
     """A database URL or the path of a journal file. Raises RunError if it cannot be used."""
-    # Heartbeats are marked experimental since Optuna 2.9; failures are told by the commands.
+    # Heartbeats are marked experimental since Optuna 2.9. The commands report failures themselves.
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     if "://" not in storage:
         return _open_journal(Path(storage))
-    shown = shown_storage(storage)
+    shown = without_password(storage)
     for attempt in range(_ATTEMPTS):
         try:
             return _open_database(storage)
@@ -117,22 +122,23 @@ def open_storage(storage: str) -> BaseStorage:
 
 @contextmanager
 def storage_errors(storage: str) -> Iterator[None]:
-    """A database that goes away while it is used is no bug of this program."""
+    """Turn errors of a database, such as one that goes away, into a RunError."""
     try:
         yield
     except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
         reason = _reason(error.__cause__ or error)
         raise RunError(
-            f"{shown_storage(storage)} failed: {reason}",
+            f"{without_password(storage)} failed: {reason}",
             hint="the study goes on with the same command when it is back",
         ) from error
 
 
 def _reason(error: BaseException) -> str:
+    """The error on one line, without SQLAlchemy's link to its manual."""
     return " ".join(str(error).split("\n(Background", 1)[0].split())
 
 
-def shown_storage(storage: str) -> str:
+def without_password(storage: str) -> str:
     """The storage as messages name it: without a password."""
     if "://" not in storage:
         return storage
@@ -140,25 +146,25 @@ def shown_storage(storage: str) -> str:
         return make_url(storage).render_as_string(hide_password=True)
     except (ArgumentError, ValueError):
         raise RunError(
-            "--storage is no URL of a database", hint="dialect://user:password@host/database"
+            "--storage is not the URL of a database", hint="dialect://user:password@host/database"
         ) from None
 
 
 def _open_journal(path: Path) -> BaseStorage:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        return _BeatingJournal(JournalFileBackend(str(path)))
+        return _JournalWithHeartbeats(JournalFileBackend(str(path)))
     except (OSError, ValueError, KeyError, TypeError) as error:  # not a journal
         reason = getattr(error, "strerror", None) or error
         raise RunError(
-            f"{path} is no journal that can be used: {reason}",
+            f"{path} is not a journal file that can be used: {reason}",
             hint="name another file, or a URL such as sqlite:///FILE.db",
         ) from None
 
 
 def _open_database(url: str) -> BaseStorage:
     is_sqlite = make_url(url).get_backend_name() == "sqlite"
-    return _BeatingDatabase(
+    return _DatabaseWithHeartbeats(
         url,
         engine_kwargs={"connect_args": {"timeout": _SQLITE_TIMEOUT_SECONDS}} if is_sqlite else {},
         heartbeat_interval=HEARTBEAT_SECONDS,

@@ -1,17 +1,15 @@
-"""The Optuna study of a search: what it is about, which trials count, and who is alive.
+"""The Optuna study of a search: its shared settings, which trials count, which processes live.
 
 Several processes may work on one study, on one machine or on many; any may be killed at any time.
 """
 
-import fcntl
 import hashlib
-import os
 import socket
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import optuna
@@ -24,30 +22,34 @@ from optuna.trial import FrozenTrial, TrialState
 from electra_cli.config import PretrainConfig
 from electra_cli.data.prepared import PreparedData
 from electra_cli.errors import RunError
-from electra_cli.tuning.metric import Metric
+from electra_cli.locks import try_to_hold, wait_for
+from electra_cli.run_directory import RunDirectory
 from electra_cli.tuning.space import SearchSpace
 from electra_cli.tuning.storage import GRACE_SECONDS, IS_PRESET, retry_trial
 
 # Trials report at 1/9, 2/9 ... of their FLOPs. Hyperband, which keeps a third at each rung, may
-# stop them at 1/9 and 1/3: earlier, a run still sits on the plateau of the unigram entropy.
+# stop them at 1/9 and 1/3: before that a run has learned little beyond how frequent each token is.
 NUM_SHARES = 9
 _REDUCTION_FACTOR = 3
-# Of Optuna's ten the first trials would be most of a search of some tens.
+# Trials that are drawn at random before the sampler learns. Optuna's default, 10, is too many for a
+# search of a few tens.
 _STARTUP_TRIALS = 6
 _STARTUP_TRIALS_OF_MEDIAN = 4
 
-IDENTITY = "identity"
-REASON = "reason"  # why a trial failed by its own fault
+# Attributes of studies and trials, by their names in the storage.
+_SHARED_SETTINGS = "identity"
+FAILURE_REASON = "reason"  # why a trial's settings made it fail
 HOST, PID = "host", "pid"  # where a trial runs
 _SHOWN_DIFFERENCES = 3
+_LOCK_NAME = ".lock"  # in the folder of a study
 
 
 class StudySampler(BaseSampler):
     """TPE whose draws are a function of (seed, trial number, trials so far).
 
-    A sampler with one stream would repeat its first draws in each process and after each kill.
-    It learns from all trials: Hyperband would show it those of one bracket only, which of some
-    tens of trials leaves nothing to learn from.
+    A sampler with one stream of random numbers would repeat its first draws in each process and
+    after each kill. This one learns from all trials of the study: Hyperband would show it those of
+    one bracket only, too few to learn from in a search of a few tens.
     """
 
     def __init__(self, seed: int) -> None:
@@ -58,7 +60,7 @@ class StudySampler(BaseSampler):
     def infer_relative_search_space(
         self, study: optuna.Study, trial: FrozenTrial
     ) -> dict[str, BaseDistribution]:
-        """Begin a trial."""
+        """A sampler of this trial's own, and the parameters that it draws together."""
         (word,) = np.random.SeedSequence([self._seed, trial.number]).generate_state(1)
         self._tpe = TPESampler(seed=int(word), n_startup_trials=_STARTUP_TRIALS)
         return self._tpe.infer_relative_search_space(self.study or study, trial)
@@ -66,13 +68,13 @@ class StudySampler(BaseSampler):
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        """All parameters at once."""
+        """Values of these parameters, drawn together."""
         return self._tpe.sample_relative(self.study or study, trial, search_space)
 
     def sample_independent(
         self, study: optuna.Study, trial: FrozenTrial, name: str, distribution: BaseDistribution
     ) -> Any:
-        """One parameter."""
+        """The value of one parameter, drawn alone."""
         return self._tpe.sample_independent(self.study or study, trial, name, distribution)
 
 
@@ -90,16 +92,19 @@ def build_pruner(name: str) -> BasePruner:
     )
 
 
-def identity_of(
+def shared_settings(
     preset: PretrainConfig, space: SearchSpace, metric: str, data: PreparedData
 ) -> dict[str, Any]:
-    """What all trials of a study have in common, as flat JSON."""
+    """What all trials of a study share, as flat JSON: data, preset, space and metric.
+
+    Studies have recorded it by these keys since version 0.1.0.
+    """
     content = [data.manifest.tokenizer_sha256, *(shard.sha256 for shard in data.manifest.shards)]
     facts: dict[str, Any] = {"data": hashlib.sha256(" ".join(content).encode()).hexdigest()[:16]}
     for section, options in preset.model_dump(mode="json").items():
         facts |= {f"{section}.{key}": value for key, value in options.items()}
-    for elsewhere in ("data.directory", "run.device"):  # may differ from machine to machine
-        del facts[elsewhere]
+    for name in ("data.directory", "run.device"):  # may differ from machine to machine
+        del facts[name]
     space_facts = {f"tune.{name}": entry for name, entry in space.as_json().items()}
     return {**facts, **space_facts, "metric": metric}
 
@@ -107,15 +112,15 @@ def identity_of(
 def open_study(
     name: str,
     storage: BaseStorage,
-    identity: Mapping[str, Any],
-    metric: Metric,
+    settings: Mapping[str, Any],
+    direction: Literal["minimize", "maximize"],
     pruner: str,
     seed: int,
     folder: Path,
 ) -> optuna.Study:
-    """Create the study or go on with it.
+    """Create the study or go on with it; `settings` are those that all its trials share.
 
-    Raises RunError for a study of something else, or trials in `folder` of a study that is gone.
+    Raises RunError if it was made with others, or if `folder` holds trials of a lost study.
     """
     sampler = StudySampler(seed)
     study = optuna.create_study(
@@ -123,19 +128,19 @@ def open_study(
         storage=storage,
         sampler=sampler,
         pruner=build_pruner(pruner),
-        direction=metric.direction,
+        direction=direction,
         load_if_exists=True,
     )
     sampler.study = study
-    known = study.user_attrs.get(IDENTITY)
+    known = study.user_attrs.get(_SHARED_SETTINGS)
     if known is None:
         if any(folder.glob("trial-*")):
             raise RunError(
                 f"{folder} holds trials of a study that --storage does not have",
                 hint="name the --storage that it was made with, or choose another --study",
             )
-        study.set_user_attr(IDENTITY, dict(identity))
-    elif differences := _differences(known, identity):
+        study.set_user_attr(_SHARED_SETTINGS, dict(settings))
+    elif differences := _differences(known, settings):
         raise RunError(
             f"study {name} was made with {differences}",
             hint="choose another --study, or go back to what it was made with",
@@ -144,47 +149,54 @@ def open_study(
 
 
 def _differences(known: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
-    """`a 1, not 2; b 3, not 4`, the first few; empty if nothing differs."""
+    """`a 1, not 2; b 3, not 4`: the first few differences; empty if there are none."""
     names = [name for name in {**wanted, **known} if known.get(name) != wanted.get(name)]
     parts = [f"{n} {known.get(n)}, not {wanted.get(n)}" for n in names[:_SHOWN_DIFFERENCES]]
-    more = f" and {len(names) - _SHOWN_DIFFERENCES} more" * (len(names) > _SHOWN_DIFFERENCES)
-    return "; ".join(parts) + more
+    text = "; ".join(parts)
+    num_hidden = len(names) - len(parts)
+    return f"{text} and {num_hidden} more" if num_hidden else text
 
 
 def counted_trials(study: optuna.Study) -> list[FrozenTrial]:
-    """Trials that count towards --trials: not those that were broken off and are tried again."""
-    return [t for t in study.get_trials(deepcopy=False) if not is_broken(t)]
+    """Trials that count towards --trials: all but the interrupted ones, which are tried again."""
+    return [t for t in study.get_trials(deepcopy=False) if not was_interrupted(t)]
 
 
-def is_broken(trial: FrozenTrial) -> bool:
-    """Failed by no fault of its settings: its process was killed, or left it to another one."""
-    return trial.state == TrialState.FAIL and REASON not in trial.user_attrs
+def was_interrupted(trial: FrozenTrial) -> bool:
+    """Whether it ended through no fault of its settings: its process was stopped, or skipped it."""
+    return trial.state == TrialState.FAIL and FAILURE_REASON not in trial.user_attrs
+
+
+def num_finished(study: optuna.Study) -> int:
+    """How many trials have ended: complete, pruned or failed."""
+    return sum(trial.state.is_finished() for trial in counted_trials(study))
 
 
 def preset_trial(study: optuna.Study) -> FrozenTrial | None:
-    """The trial that is the preset unchanged, unless it was broken off."""
+    """The trial that is the preset unchanged, unless it was interrupted."""
     found = [t for t in counted_trials(study) if t.user_attrs.get(IS_PRESET)]
     return found[0] if found else None
 
 
-def fail_dead_trials(study: optuna.Study, folder: Path, unclaimed: dict[int, float]) -> None:
-    """Fail and queue again what dead processes left running.
+def fail_dead_trials(study: optuna.Study, folder: Path, ownerless_since: dict[int, float]) -> None:
+    """Fail the trials that dead processes left running, and queue their settings again.
 
-    `unclaimed` remembers since when (monotonic seconds) trials without an owner have been seen.
+    `ownerless_since` maps trials that have not named their process to when this one first saw them
+    (monotonic seconds); the caller keeps it between calls.
     """
     optuna.storages.fail_stale_trials(study)
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         if HOST not in trial.user_attrs:
-            # Its process says who it is within a moment, or died before its first heartbeat.
-            # By our own clock: the others' may be set to another time zone.
-            seen = unclaimed.setdefault(trial.number, time.monotonic())
+            # Its process names itself within a moment, or died before its first heartbeat.
+            # Measured with our own clock: another machine's may be set to another time zone.
+            seen = ownerless_since.setdefault(trial.number, time.monotonic())
             if time.monotonic() - seen > GRACE_SECONDS and _fail(study, trial):
                 retry_trial(study, study.get_trials()[trial.number])
             continue
-        root = trial_folder(folder, trial.number)
-        if trial.user_attrs.get(HOST) != socket.gethostname() or not root.is_dir():
-            continue  # of another machine, or not begun: the heartbeat decides
-        with _try_lock(root) as is_free:
+        run = trial_directory(folder, trial.number)
+        if trial.user_attrs.get(HOST) != socket.gethostname() or not run.root.is_dir():
+            continue  # on another machine, or not started: its heartbeats decide
+        with try_to_hold(run.lock) as is_free:
             if is_free and _fail(study, trial):
                 retry_trial(study, study.get_trials()[trial.number])
 
@@ -198,52 +210,21 @@ def _fail(study: optuna.Study, trial: FrozenTrial) -> bool:
     return True
 
 
-def trial_folder(folder: Path, number: int) -> Path:
+def trial_directory(folder: Path, number: int) -> RunDirectory:
     """A trial's run folder."""
-    return folder / f"trial-{number:04d}"
+    return RunDirectory(folder / f"trial-{number:04d}")
 
 
 @contextmanager
-def occupied(root: Path) -> Iterator[None]:
-    """Make a trial's folder and lock it as long as this process lives."""
-    partial = root.with_name(f".{root.name}.partial")
-    partial.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(partial, os.O_RDONLY)
-    try:
-        _lock(descriptor)
-        partial.rename(root)  # so nobody sees it without its lock
+def create_locked_run(run: RunDirectory) -> Iterator[None]:
+    """Make a run's folder and hold its lock; leaving the context frees the lock."""
+    partial = RunDirectory(run.root.with_name(f".{run.root.name}.partial"))
+    partial.root.mkdir(parents=True, exist_ok=True)
+    with wait_for(partial.lock):
+        partial.root.rename(run.root)  # only now, so that nobody sees it unlocked
         yield
-    finally:
-        os.close(descriptor)
 
 
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """One process at a time; the others wait."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        _lock(descriptor)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _lock(descriptor: int) -> None:
-    """Wait for the lock; some network file systems have none, and heartbeats must do."""
-    with suppress(OSError):
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-
-
-@contextmanager
-def _try_lock(root: Path) -> Iterator[bool]:
-    """Whether nobody holds the lock; it is held meanwhile."""
-    descriptor = os.open(root, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:  # somebody holds it, or the file system has no locks
-            yield False
-        else:
-            yield True
-    finally:
-        os.close(descriptor)
+def wait_for_folder(folder: Path) -> AbstractContextManager[object]:
+    """One process at a time opens a study and writes its reports; the others wait."""
+    return wait_for(folder / _LOCK_NAME)

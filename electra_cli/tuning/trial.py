@@ -1,4 +1,4 @@
-"""One trial: its settings, a normal run that spends the same FLOPs as every other, its score."""
+"""One trial: its settings, a normal run that spends the same FLOPs as all others, its score."""
 
 import math
 import os
@@ -11,68 +11,66 @@ import optuna
 import torch
 
 from electra_cli import console
+from electra_cli.config import PretrainConfig
+from electra_cli.data.prepared import PreparedData
 from electra_cli.errors import ConfigError, DataError, NonFiniteError, RunError
-from electra_cli.metrics import EvalMetrics, StepMetrics
-from electra_cli.model.objectives.electra import ElectraPretrainer
-from electra_cli.presets import save_config
-from electra_cli.runs.loop import train_loop
+from electra_cli.metrics import VALIDATION_PREFIX, Metrics
+from electra_cli.model.objectives.electra import ElectraObjective
+from electra_cli.presets import save_config, with_options
+from electra_cli.runs.environment import write_environment
+from electra_cli.runs.loop import train
 from electra_cli.runs.micro_batch import fit_micro_batch
-from electra_cli.runs.session import (
-    Session,
-    count_model_parameters,
-    open_session,
-    select_arithmetic,
-    write_environment,
-)
+from electra_cli.runs.plan import measure_run
+from electra_cli.runs.session import Session, count_model_parameters, open_session
+from electra_cli.training.device import select_compute
 from electra_cli.tuning.search import Search
-from electra_cli.tuning.settings import equal_flops_steps, trial_config
 from electra_cli.tuning.space import Parameter, apply_values
 from electra_cli.tuning.storage import IS_PRESET
 from electra_cli.tuning.study import (
+    FAILURE_REASON,
     HOST,
     NUM_SHARES,
     PID,
-    REASON,
     counted_trials,
-    occupied,
-    trial_folder,
+    create_locked_run,
 )
-from electra_cli.tuning.yardstick import YardstickScore, score_discriminator
+from electra_cli.tuning.yardstick import DiscriminatorScore, score_discriminator
 
-FIGURES = "figures"
+FIGURES = "figures"  # the attribute of a trial that holds what tables show of it
 _OUT_OF_MEMORY = ("not enough memory", "can't allocate memory")  # of torch's CPU allocator
+_ROWS_PER_SHARE = 10  # of the log, where a trial has steps enough
 
 
 class TrialFailed(Exception):
-    """A trial that cannot be finished, by the fault of its settings."""
+    """A trial that cannot be finished because of its settings."""
 
 
-class Withdrawn(Exception):
-    """A trial that another process made superfluous between asking for it and beginning it."""
+class TrialSkipped(Exception):
+    """A trial that is not needed any more: another process was faster."""
 
 
-def run_trial(search: Search, trial: optuna.Trial, until_told: ExitStack) -> float:
+def run_trial(search: Search, trial: optuna.Trial, trial_lock: ExitStack) -> float:
     """Train one trial in its own run folder -> what it is ranked by.
 
-    The folder stays locked until `until_told` is closed, after the study knows how it ended: others
-    on this machine take a running trial whose folder is free for dead.
+    `trial_lock` holds the lock of its folder. The caller closes it after the study knows how the
+    trial ended, because to others on this machine a running trial with a free lock is dead.
 
-    Raises TrialPruned, TrialFailed or Withdrawn; anything else breaks the trial off, to be tried
-    again.
+    Raises TrialPruned, TrialFailed or TrialSkipped; anything else interrupts the trial, which is
+    tried again.
     """
     is_preset = bool(trial.user_attrs.get(IS_PRESET))
     before = [t for t in counted_trials(search.study) if t.number < trial.number]
     is_repeated = is_preset and any(t.user_attrs.get(IS_PRESET) for t in before)
     lacks_yardstick = not is_preset and not search.has_yardstick
     if len(before) >= search.num_trials or is_repeated or lacks_yardstick:
-        raise Withdrawn
+        raise TrialSkipped
     trial.set_user_attr(HOST, socket.gethostname())
     trial.set_user_attr(PID, os.getpid())
-    until_told.enter_context(occupied(trial_folder(search.folder, trial.number)))
+    trial_lock.enter_context(create_locked_run(search.trial_directory(trial.number)))
     reason = None
     try:
         return _train(search, trial, is_preset)
-    except (ConfigError, NonFiniteError, _Unfit) as error:
+    except (ConfigError, NonFiniteError, _UnusableSettings) as error:
         reason = str(error)
     except (MemoryError, torch.OutOfMemoryError) as error:
         reason = f"out of memory: {_first_line(error)}"
@@ -80,14 +78,14 @@ def run_trial(search: Search, trial: optuna.Trial, until_told: ExitStack) -> flo
         if not is_out_of_memory(error):
             raise
         reason = f"out of memory: {_first_line(error)}"
-    # Outside of the handlers, so that no traceback keeps the trial's tensors alive.
+    # Outside the handlers, whose traceback keeps the trial's tensors alive.
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
-    trial.set_user_attr(REASON, reason)
+    trial.set_user_attr(FAILURE_REASON, reason)
     raise TrialFailed(reason)
 
 
-class _Unfit(Exception):
+class _UnusableSettings(Exception):
     """Settings that this machine or this corpus cannot run, or whose run has no finite score."""
 
 
@@ -103,11 +101,11 @@ def _first_line(error: BaseException) -> str:
 def _train(search: Search, trial: optuna.Trial, is_preset: bool) -> float:
     values = {p.name: _suggest(trial, p) for p in search.space.parameters}
     session = _open(search, trial, {} if is_preset else values)
-    watch = _Watch(search, trial, session)
+    scoring = _TrialScoring(search, trial, session)
     try:
         with console.muted():
-            train_loop(session, watch.logged)
-        return watch.finish()
+            train(session, [scoring])
+        return scoring.finish()
     finally:
         session.close()
 
@@ -125,100 +123,121 @@ def _open(search: Search, trial: optuna.Trial, values: dict[str, Any]) -> Sessio
     """A run with these settings, and as many steps as cost what the preset costs."""
     data = search.data
     draft = apply_values(search.preset, values, search.preset.run.num_steps)
-    device, precision = select_arithmetic(draft)
+    compute = select_compute(draft)
     _, num_parameters = count_model_parameters(draft, data.manifest.vocab_size)
     try:
         num_steps = equal_flops_steps(search.preset, draft, data)
         config = trial_config(search.preset, values, num_steps)
-        config = fit_micro_batch(config, num_parameters, device, precision)
+        config = fit_micro_batch(config, num_parameters, compute)
     except (RunError, DataError) as error:
-        raise _Unfit(str(error)) from None
+        raise _UnusableSettings(str(error)) from None
     config = config.with_directory(data.directory)
-    run = search.run_of(trial.number)
+    run = search.trial_directory(trial.number)
     save_config(config, run.config)
-    write_environment(run.environment, device, precision)
-    session = open_session(run, config, data, device, precision)
-    session.evaluation = search.held_out
-    return session
+    write_environment(run.environment, compute)
+    return open_session(run, config, data, compute, evaluation=search.held_out)
 
 
-class _Watch:
-    """Scores a trial at the shares of its FLOPs, reports, and stops it where it is pruned."""
+def equal_flops_steps(preset: PretrainConfig, draft: PretrainConfig, data: PreparedData) -> int:
+    """Steps after which a trial has spent the training FLOPs of the preset, both networks'."""
+    vocab_size = data.manifest.vocab_size
+    budget = measure_run(preset, vocab_size, data).total_flops
+    flops_per_step = measure_run(draft, vocab_size, data).total_flops / draft.run.num_steps
+    return max(1, round(budget / flops_per_step))
+
+
+def trial_config(preset: PretrainConfig, values: dict[str, Any], num_steps: int) -> PretrainConfig:
+    """A trial's settings; it evaluates at each share of its FLOPs and saves at its end."""
+    config = apply_values(preset, values, num_steps)
+    log_every, eval_every = 1, max(1, round(num_steps / NUM_SHARES))
+    if eval_every >= _ROWS_PER_SHARE**2:
+        log_every = round(eval_every / _ROWS_PER_SHARE)
+        eval_every = log_every * _ROWS_PER_SHARE
+    intervals = {
+        "run.log_every": log_every,
+        "run.eval_every": eval_every,
+        "run.save_every": num_steps,
+        "run.keep_checkpoints": 1,
+        "run.keep_every": None,
+        "run.on_nonfinite": "stop",  # a trial that diverges is a failed trial
+    }
+    return with_options(config, intervals, "these settings")
+
+
+class _TrialScoring:
+    """Scores a trial at each share of its FLOPs, tells the study, and stops the trial if pruned."""
 
     def __init__(self, search: Search, trial: optuna.Trial, session: Session) -> None:
         self._search = search
         self._trial = trial
         self._session = session
-        assert isinstance(
-            session.trainer.model, ElectraPretrainer
-        )  # see tune(): no other objective
+        # commands/tune.py refuses any other objective.
+        assert isinstance(session.trainer.model, ElectraObjective)
         self._model = session.trainer.model
         self._reported = 0
-        self._step: StepMetrics | None = None
-        self._held_out: EvalMetrics | None = None
+        self._row: Metrics = {}  # the newest with held-out metrics
 
-    def logged(self, step: StepMetrics, held_out: EvalMetrics | None) -> None:
-        """A row of the log was written."""
-        self._step = step
-        num_steps = self._session.config.run.num_steps
-        if held_out is None:
+    def append_row(self, row: Metrics) -> None:
+        """See RunLogger: a row of the log was written."""
+        step, num_steps = row["step"], self._session.config.run.num_steps
+        if step is None or f"{VALIDATION_PREFIX}loss" not in row:
             return
-        self._held_out = held_out
+        self._row = row
         # Steps cost alike, so a share of the steps is that share of the FLOPs.
-        share = round(NUM_SHARES * step.step / num_steps)
+        share = round(NUM_SHARES * step / num_steps)
         if not self._reported < share < NUM_SHARES or not self._search.has_yardstick:
             return
         self._reported = share
         score = self._score()
         self._trial.report(self._value(score), share)
-        # All are held against the preset; it is pruned by nothing, also when it is repeated.
+        # The preset is what all others are compared with, so it is never pruned.
         if not self._trial.user_attrs.get(IS_PRESET) and self._trial.should_prune():
             self._keep_figures(score)
             raise optuna.TrialPruned
 
+    def rewind(self, step: int) -> None:
+        """See RunLogger; never called, since trials stop at a loss that is not finite."""
+        raise AssertionError
+
     def finish(self) -> float:
-        """The last score; the preset's generator makes the yardstick first."""
+        """The value at the end; of the preset's trial the yardstick is made first."""
         search = self._search
         if not search.has_yardstick:
-            device, precision = select_arithmetic(self._session.config)
-            search.make_yardstick(self._model, device, precision)
+            search.make_yardstick(self._model, self._session.compute)
         score = self._score()
         self._keep_figures(score)
         value = self._value(score)
         self._trial.report(value, NUM_SHARES)
         return value
 
-    def _score(self) -> YardstickScore:
-        config = self._session.config
-        device, precision = select_arithmetic(config)
+    def _score(self) -> DiscriminatorScore:
         return score_discriminator(
             self._model,
             self._search.open_yardstick(),
-            device,
-            precision,
-            config.run.windows_per_pass,
+            self._session.compute,
+            self._session.config.run.windows_per_pass,
         )
 
-    def _value(self, score: YardstickScore) -> float:
+    def _value(self, score: DiscriminatorScore) -> float:
         metric = self._search.metric
-        source = score if metric.source == "yardstick" else self._held_out
-        value = getattr(source, metric.field)
+        if metric.source == "yardstick":
+            value = getattr(score, metric.field)
+        else:
+            value = self._row[VALIDATION_PREFIX + metric.field]
         if value is None or not math.isfinite(value):
-            raise _Unfit(f"the {metric.source} {metric.field} is not finite")
+            raise _UnusableSettings(f"the {metric.source} {metric.field} is not finite")
         return float(value)
 
-    def _keep_figures(self, score: YardstickScore) -> None:
-        """What the tables show of a trial, beside its settings."""
-        assert self._step is not None
-        assert self._held_out is not None
-        config = self._session.config
+    def _keep_figures(self, score: DiscriminatorScore) -> None:
+        """Store what the tables show of a trial beside its settings."""
+        row, config = self._row, self._session.config
         figures = {
             **{f"yardstick_{name}": value for name, value in asdict(score).items()},
-            "mlm_masked_loss": self._held_out.mlm_masked_loss,
-            "steps": self._step.step,
+            "mlm_masked_loss": row[f"{VALIDATION_PREFIX}mlm_masked_loss"],
+            "steps": row["step"],
             "num_steps": config.run.num_steps,
-            "train_flops": self._step.train_flops,
-            "seconds": self._step.elapsed_seconds,
+            "train_flops": row["train_flops"],
+            "seconds": row["elapsed_seconds"],
             "generator_hidden_size": config.model.generator_hidden_size,
         }
         self._trial.set_user_attr(FIGURES, figures)

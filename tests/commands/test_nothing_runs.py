@@ -17,8 +17,7 @@ from command_line import TINY, electra_command, electra_environment, run_electra
 from electra_cli.errors import DataError, RunError
 from electra_cli.preparing.sources import HubSource, SourceOptions
 from electra_cli.run_directory import RunDirectory
-from electra_cli.training.checkpoint import CheckpointManager
-from electra_cli.training.trainer import TrainingState
+from electra_cli.training.checkpoint import Checkpoint, CheckpointManager
 
 
 class Malicious:
@@ -68,7 +67,7 @@ def newest(run: Path) -> Path:
     return max(RunDirectory(run).checkpoints.iterdir())
 
 
-def load(run: Path) -> TrainingState:
+def load(run: Path) -> Checkpoint:
     manager = CheckpointManager(run / "checkpoints", keep=3)
     return manager.load(manager.steps()[-1])
 

@@ -77,8 +77,8 @@ def test_a_run_killed_at_50_random_moments_gives_the_uninterrupted_weights(tmp_p
             assert not newest.damaged
             assert newest.step >= newest_step  # what was saved stays saved
             newest_step = newest.step
-            rows = len(read_rows(root)) if newest.state.values["log_rows"] else 0
-            assert rows >= newest.state.values["log_rows"]
+            rows = len(read_rows(root)) if newest.checkpoint.state.log_rows else 0
+            assert rows >= newest.checkpoint.state.log_rows
         else:
             assert newest_step == -1
         manager.close()

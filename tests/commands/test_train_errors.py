@@ -14,7 +14,7 @@ from run_checks import assert_refused, damage
         (["--preset", "tinny"], ["there is no preset 'tinny'", "did you mean tiny?"]),
         (["--preset", "none.yaml"], ["none.yaml cannot be read", "presets: base"]),
         (["--set", "optim.lerning_rate=1"], ["unknown option", "did you mean optim.learning_rate"]),
-        (["--set", "run.num_steps=many"], ["run.num_steps = 'many'", "Optimizer steps"]),
+        (["--set", "run.num_steps=many"], ["run.num_steps = 'many'", "number of optimizer steps"]),
         (["--learning-rate", "-1"], ["optim.learning_rate = -1.0", "greater than 0"]),
         (["--set", "data.max_seq_length=4096"], ["longer than model.max_position_embeddings"]),
         (["--device", "cuda"], ["no device 'cuda'", "--device cpu"]),

@@ -20,6 +20,7 @@ from command_line import (
     write_corpus,
     write_preset,
 )
+from conftest import CPU
 from safetensors.torch import load_file
 
 from electra_cli.cli import main
@@ -28,9 +29,8 @@ from electra_cli.disk import sha256_of
 from electra_cli.presets import load_config, load_preset
 from electra_cli.run_directory import RunDirectory
 from electra_cli.runs.session import build_model
-from electra_cli.tuning.settings import trial_config
-from electra_cli.tuning.trial import is_out_of_memory
-from electra_cli.tuning.yardstick import load_yardstick, score_discriminator
+from electra_cli.tuning.trial import is_out_of_memory, trial_config
+from electra_cli.tuning.yardstick import load_corruption, score_discriminator
 
 TRIALS = 7
 
@@ -140,8 +140,8 @@ def test_the_best_trials_score_is_its_discriminators_on_the_yardstick(searched):
     missing = model.load_state_dict(weights, strict=False)
     assert not missing.unexpected_keys
     path = searched.root / "yardstick.safetensors"
-    yardstick = load_yardstick(path, sha256_of(path), "here")
-    score = score_discriminator(model, yardstick, torch.device("cpu"), "fp32", 8)
+    yardstick = load_corruption(path, sha256_of(path), "here")
+    score = score_discriminator(model, yardstick, CPU, 8)
     assert score.rtd_loss == pytest.approx(float(best["yardstick_rtd_loss"]), abs=1e-6)
     assert score.rtd_content_auc == pytest.approx(
         float(best["yardstick_rtd_content_auc"]), abs=1e-6
@@ -316,8 +316,8 @@ def test_a_changed_yardstick_is_refused(searched, tmp_path, capsys, monkeypatch)
         (["--preset", "tinny"], ["there is no preset 'tinny'", "did you mean tiny?"]),
         (["--storage", "oracel://x/y"], ["oracel://x/y needs a driver", "psycopg"]),
         (["--storage", "postgresql+psycopg://me:secret@127.0.0.1:1/x"], ["me:***@", "refused"]),
-        (["--study", "../mini"], ["'../mini' is no plain name", "letters"]),
-        (["--storage", "mini.yaml"], ["mini.yaml is no journal that can be used"]),
+        (["--study", "../mini"], ["'../mini' is not a plain name", "letters"]),
+        (["--storage", "mini.yaml"], ["mini.yaml is not a journal file that can be used"]),
     ],
 )
 def test_a_wrong_option_is_explained(prepared, tmp_path, capsys, monkeypatch, options, parts):

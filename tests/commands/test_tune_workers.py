@@ -18,15 +18,18 @@ from typing import Any
 import optuna
 import pytest
 from command_line import run_electra, start_electra, write_preset
+from optuna.storages import BaseStorage
 from optuna.trial import TrialState
 
+from electra_cli.errors import RunError
+from electra_cli.locks import hold_run
 from electra_cli.tuning.storage import (
     GRACE_SECONDS,
     HEARTBEAT_SECONDS,
     open_storage,
     retry_trial,
 )
-from electra_cli.tuning.study import HOST, fail_dead_trials, occupied, trial_folder
+from electra_cli.tuning.study import HOST, create_locked_run, fail_dead_trials, trial_directory
 
 SEARCH = ("tune", "--preset", "mini.yaml", "--pruner", "none")
 
@@ -60,7 +63,7 @@ SETTINGS = ("optim.learning_rate", "objective.mask_fraction", "run.batch_size")
     ("number", "storage"),
     [(signal.SIGKILL, "sqlite:///tune/mini.db"), (signal.SIGINT, "tune/mini.journal")],
 )
-def test_a_killed_search_goes_on_and_tries_the_broken_trial_again(
+def test_a_killed_search_goes_on_and_tries_the_interrupted_trial_again(
     tmp_path, prepared, number, storage
 ):
     folder = search_folder(tmp_path, prepared, LONG)
@@ -73,7 +76,7 @@ def test_a_killed_search_goes_on_and_tries_the_broken_trial_again(
     assert again.returncode == 0, again.stderr
     rows = read_trials(folder)
     assert [row["state"] for row in rows] == [
-        "complete", "complete", "broken off", "complete", "complete"
+        "complete", "complete", "interrupted", "complete", "complete"
     ]  # fmt: skip
     (retried,) = (row for row in rows if row["retry_of"])
     assert retried["retry_of"] == "2"
@@ -92,7 +95,7 @@ def test_a_search_killed_in_its_first_trial_begins_with_the_preset_again(tmp_pat
     assert again.returncode == 0, again.stderr
     rows = read_trials(folder)
     assert [(row["state"], row["is_preset"]) for row in rows] == [
-        ("broken off", "True"),
+        ("interrupted", "True"),
         ("complete", "True"),
         ("complete", "False"),
     ]
@@ -109,11 +112,11 @@ def search_with_two(folder: Path, *options: str) -> list[dict[str, str]]:
 
 
 def assert_shared(rows: list[dict[str, str]], total: int) -> None:
-    begun = [row for row in rows if row["state"] != "withdrawn"]
-    assert [row["state"] for row in begun] == ["complete"] * total
-    assert len({row["pid"] for row in begun}) == 2
-    assert sum(row["is_preset"] == "True" for row in begun) == 1
-    assert len({row["optim.learning_rate"] for row in begun}) == total
+    started = [row for row in rows if row["state"] != "skipped"]
+    assert [row["state"] for row in started] == ["complete"] * total
+    assert len({row["pid"] for row in started}) == 2
+    assert sum(row["is_preset"] == "True" for row in started) == 1
+    assert len({row["optim.learning_rate"] for row in started}) == total
 
 
 @pytest.mark.slow
@@ -236,7 +239,7 @@ def test_a_process_that_was_stopped_too_long_leaves_its_trial_to_the_others(tmp_
     assert sleeper.returncode == 0, stderr
     assert "trial 1 was taken for dead, and is tried again" in stderr
     rows = read_trials(folder)
-    assert [row["state"] for row in rows] == ["complete", "broken off", *["complete"] * 3]
+    assert [row["state"] for row in rows] == ["complete", "interrupted", *["complete"] * 3]
     assert [row["trial"] for row in rows if row["retry_of"] == "1"] == ["2"]
 
 
@@ -249,6 +252,12 @@ def begin_trial(study: optuna.Study) -> optuna.Trial:
         trial = study.ask()
     trial.suggest_float("optim.learning_rate", 1e-4, 1e-2)
     return trial
+
+
+def record_heartbeat(storage: BaseStorage, trial: optuna.Trial) -> None:
+    study_id = storage.get_study_id_from_name("mini")
+    trial_id = storage.get_trial_id_from_study_id_trial_number(study_id, trial.number)
+    storage.record_heartbeat(trial_id)
 
 
 def age_heartbeats(folder: Path, kind: str) -> None:
@@ -268,16 +277,18 @@ def age_heartbeats(folder: Path, kind: str) -> None:
 @pytest.mark.parametrize("kind", ["sqlite", "journal"])
 def test_a_trial_without_heartbeats_is_failed_and_queued_again(tmp_path, kind):
     name = f"sqlite:///{tmp_path}/mini.db" if kind == "sqlite" else str(tmp_path / "mini.journal")
-    study = optuna.create_study(study_name="mini", storage=open_storage(name))
+    storage = open_storage(name)
+    study = optuna.create_study(study_name="mini", storage=storage)
     dead, alive = begin_trial(study), begin_trial(study)
     for trial in (dead, alive):
         trial.set_user_attr(HOST, "another machine")
-    study._storage.record_heartbeat(dead._trial_id)
+    record_heartbeat(storage, dead)
     fail_dead_trials(study, tmp_path, {})
     assert [t.state for t in study.trials] == [TrialState.RUNNING] * 2
     age_heartbeats(tmp_path, kind)
-    study = optuna.load_study(study_name="mini", storage=open_storage(name))
-    study._storage.record_heartbeat(alive._trial_id)
+    storage = open_storage(name)
+    study = optuna.load_study(study_name="mini", storage=storage)
+    record_heartbeat(storage, alive)
     fail_dead_trials(study, tmp_path, {})
     states = [TrialState.FAIL, TrialState.RUNNING, TrialState.WAITING]
     assert [t.state for t in study.trials] == states
@@ -293,11 +304,11 @@ def test_a_trial_whose_process_died_before_its_first_heartbeat_is_queued_again(t
     name = f"sqlite:///{tmp_path}/mini.db" if kind == "sqlite" else str(tmp_path / "mini.journal")
     study = optuna.create_study(study_name="mini", storage=open_storage(name))
     begin_trial(study)
-    unclaimed: dict[int, float] = {}
-    fail_dead_trials(study, tmp_path, unclaimed)
+    ownerless_since: dict[int, float] = {}
+    fail_dead_trials(study, tmp_path, ownerless_since)
     assert study.trials[0].state == TrialState.RUNNING  # it may be about to say who it is
-    unclaimed[0] -= GRACE_SECONDS + 1
-    fail_dead_trials(study, tmp_path, unclaimed)
+    ownerless_since[0] -= GRACE_SECONDS + 1
+    fail_dead_trials(study, tmp_path, ownerless_since)
     assert [t.state for t in study.trials] == [TrialState.FAIL, TrialState.WAITING]
 
 
@@ -306,12 +317,12 @@ def test_a_stop_by_hand_is_no_fault_of_the_settings(tmp_path):
     study = optuna.create_study(storage=open_storage(str(tmp_path / "mini.journal")))
     for _ in range(6):
         study.tell(begin_trial(study), state=TrialState.FAIL)
-        retry_trial(study, study.trials[-1], by_hand=True)
+        retry_trial(study, study.trials[-1], by_user=True)
         assert study.trials[-1].state == TrialState.WAITING
 
 
 @pytest.mark.filterwarnings("ignore:Heartbeat of storage")
-def test_settings_that_break_off_every_time_are_given_up(tmp_path):
+def test_settings_that_are_interrupted_every_time_are_given_up(tmp_path):
     study = optuna.create_study(storage=open_storage(str(tmp_path / "mini.journal")))
     trial = begin_trial(study)
     for _ in range(3):
@@ -332,9 +343,11 @@ def test_a_trial_of_this_machine_is_dead_as_soon_as_its_lock_is_free(tmp_path):
     )
     trial = begin_trial(study)
     trial.set_user_attr(HOST, socket.gethostname())
-    with occupied(trial_folder(tmp_path, 0)):
+    with create_locked_run(trial_directory(tmp_path, 0)):
         fail_dead_trials(study, tmp_path, {})
         assert study.trials[0].state == TrialState.RUNNING
+        with pytest.raises(RunError, match=f"in use by process {os.getpid()}"):
+            hold_run(trial_directory(tmp_path, 0))  # as electra resume would
     fail_dead_trials(study, tmp_path, {})
     fail_dead_trials(study, tmp_path, {})
     assert [t.state for t in study.trials] == [TrialState.FAIL, TrialState.WAITING]

@@ -38,9 +38,11 @@ def run_step(
     import torch
     from conftest import VOCAB_SIZE, tiny_config, tiny_reader
 
-    from electra_cli.model.cost.flops import training_flops
-    from electra_cli.model.objectives.registry import build_pretrainer
+    from electra_cli.model.objectives.registry import build_objective
+    from electra_cli.presets import with_options
     from electra_cli.runs.training_batches import TrainingBatches
+    from electra_cli.training.device import select_compute
+    from electra_cli.training.run_state import BatchesState
     from electra_cli.training.trainer import Trainer
 
     model: dict[str, object] = {
@@ -50,20 +52,24 @@ def run_step(
     }
     config = tiny_config(model=model, objective=objective, run={"micro_batch_size": 4})
     device = torch.device("cuda:0")
-    batches = TrainingBatches(tiny_reader(config), config.run.batch_size, {}, source or device)
-    batch = next(iter(batches))
+    batches = TrainingBatches(
+        tiny_reader(config), config.run.batch_size, BatchesState(), source or device
+    )
+    batch = next(batches)
     batches.close()
     with make_mode() as mode:
         with device:
-            pretrainer = build_pretrainer(config.model, config.objective, VOCAB_SIZE, pad_id=0)
+            pretrainer = build_objective(config.model, config.objective, VOCAB_SIZE, pad_id=0)
         pretrainer.to = lambda device: pretrainer  # it is there; swapping fake weights fails
         if gradient_checkpointing:
             pretrainer.enable_gradient_checkpointing()
-        flops = training_flops(config.model, config.objective, VOCAB_SIZE)
-        trainer = Trainer(pretrainer, config, flops, device, precision)
+        compute = select_compute(
+            with_options(config, {"run.device": "cuda:0", "run.precision": precision}, "")
+        )
+        trainer = Trainer(pretrainer, config, compute)
         mode.syncs.clear()
         mode.ops.clear()
-        trainer.train_step(batch)
+        trainer.train_step(iter([batch]))
         spoil(pretrainer)
         in_step, ops = list(mode.syncs), dict(mode.ops)
         mode.syncs.clear()
@@ -117,7 +123,7 @@ def run_layers(num_layers: int, num_tokens: int = 4096, width: int = 64) -> dict
 
     from electra_cli.batch import Batch
     from electra_cli.config import ModelConfig
-    from electra_cli.model.networks import build_electra_configs, encode, set_initial_weights
+    from electra_cli.model.networks import adapt_to_packs, build_electra_configs, encode
 
     model = ModelConfig(
         num_hidden_layers=num_layers,
@@ -139,7 +145,7 @@ def run_layers(num_layers: int, num_tokens: int = 4096, width: int = 64) -> dict
     with make_mode() as mode:
         with device:
             network = ElectraForPreTraining(config).train()
-            set_initial_weights(network, [network], model)
+            adapt_to_packs([network])
         ids = torch.zeros(num_tokens, dtype=torch.int64)
         bounds = torch.arange(0, num_tokens + 1, 128, dtype=torch.int32)
         batch = Batch(ids, ids, ids, bounds, ids, ids, ids.float(), ids[:32], 128).to(device)

@@ -5,15 +5,15 @@ from functools import partialmethod
 
 import pytest
 import torch
-from conftest import VOCAB_SIZE, tiny_config, tiny_reader
+from conftest import VOCAB_SIZE, run_objective, tiny_config, tiny_reader
 from torch import nn
 from torch._dynamo.utils import counters
 
 from electra_cli.batch import Batch
 from electra_cli.data.batches import join_batches
 from electra_cli.model.layers import attention
-from electra_cli.model.objectives.electra import Pretrainer
-from electra_cli.model.objectives.registry import build_pretrainer
+from electra_cli.model.objectives.objective import Objective
+from electra_cli.model.objectives.registry import build_objective
 
 
 def many_lengths() -> list[Batch]:
@@ -24,9 +24,9 @@ def many_lengths() -> list[Batch]:
     return [join_batches(group) for group in groups]
 
 
-def loss_and_gradient(model: Pretrainer, batch: Batch) -> tuple[float, torch.Tensor]:
+def loss_and_gradient(model: Objective, batch: Batch) -> tuple[float, torch.Tensor]:
     model.zero_grad()
-    loss = model(batch, batch.num_masked, batch.num_tokens).loss
+    loss = run_objective(model, batch).loss
     if torch.is_grad_enabled():
         loss.backward()
     gradients = [p.grad.flatten() for p in model.parameters() if p.grad is not None]
@@ -42,7 +42,7 @@ def test_two_networks_are_two_graphs_each_whatever_the_lengths(cpu_kernels, monk
     no_dropout = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
     config = tiny_config(model={"num_hidden_layers": 1, **no_dropout})
     torch.manual_seed(0)
-    eager = build_pretrainer(config.model, config.objective, VOCAB_SIZE, pad_id=0)
+    eager = build_objective(config.model, config.objective, VOCAB_SIZE, pad_id=0)
     compiled = copy.deepcopy(eager)
     compiled.compile_encoders()
     torch._dynamo.reset()

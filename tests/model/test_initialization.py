@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from electra_cli.model.objectives.electra import ElectraPretrainer
+from electra_cli.model.objectives.electra import ElectraObjective
 from electra_cli.presets import load_preset
 
 
@@ -13,7 +13,7 @@ from electra_cli.presets import load_preset
 def weights() -> dict[str, torch.Tensor]:
     config = load_preset("small")
     torch.manual_seed(0)
-    model = ElectraPretrainer(config.model, config.objective, vocab_size=30_522, pad_id=0)
+    model = ElectraObjective(config.model, config.objective, vocab_size=30_522, pad_id=0)
     return {name: parameter.detach() for name, parameter in model.named_parameters()}
 
 
@@ -67,7 +67,7 @@ def test_biases_and_layer_norms_start_neutral(weights):
 def test_sinusoids_are_twice_as_large_as_the_normal_start():
     config = load_preset("small", {"model.position_init": "sinusoidal"})
     torch.manual_seed(0)
-    model = ElectraPretrainer(config.model, config.objective, vocab_size=100, pad_id=0)
+    model = ElectraObjective(config.model, config.objective, vocab_size=100, pad_id=0)
     positions = model.discriminator.electra.embeddings.position_embeddings.weight.detach()
     assert positions.square().mean().sqrt().item() == pytest.approx(0.04)
     # The product of two positions depends on their distance alone.

@@ -2,9 +2,8 @@ import math
 
 import numpy as np
 import pytest
-from plot_runs import run_of
+from plot_runs import LOG_COLUMNS, run_of
 
-from electra_cli.metrics import LOG_COLUMNS
 from electra_cli.plotting.curves import (
     AXES,
     BUCKETS,

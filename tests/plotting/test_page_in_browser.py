@@ -16,9 +16,8 @@ from threading import Thread
 from typing import Any
 
 import pytest
-from plot_runs import row_at, run_of
+from plot_runs import LOG_COLUMNS, row_at, run_of
 
-from electra_cli.metrics import LOG_COLUMNS
 from electra_cli.plotting.curves import BUCKETS, GROUPS, SMOOTHING, smoothed
 from electra_cli.plotting.look import DARK, DASHES, LIGHT, SYMBOLS
 from electra_cli.plotting.page import write_page

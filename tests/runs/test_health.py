@@ -1,55 +1,53 @@
 """Warnings about a run: each rule on figures, and the real command that raises them."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from command_line import TINY, run_electra
 from conftest import tiny_config
 
-from electra_cli.metrics import EvalMetrics, StepMetrics, log_row
+from electra_cli.metrics import Metrics, StepMetrics, log_row
 from electra_cli.run_directory import RunDirectory
 from electra_cli.run_events import append_event
 from electra_cli.runs.health import (
     Evaluation,
     HealthMonitor,
     find_overfitting,
-    warnings_before,
+    warnings_before_training,
 )
 
 CONFIG = tiny_config(
     run={"num_steps": 1000, "log_every": 10, "eval_every": 50}, optim={"num_warmup_steps": 200}
 )
-HEALTHY = EvalMetrics(
-    loss=8.0,
-    mlm_loss=3.5,
-    mlm_masked_loss=3.7,
-    unigram_entropy=6.0,
-    rtd_loss=0.30,
-    rtd_constant_loss=0.35,
-    mlm_accuracy=0.4,
-    sampled_accuracy=0.3,
-    replaced_fraction=0.11,
-    rtd_accuracy=0.9,
-    rtd_precision=0.7,
-    rtd_recall=0.2,
-    word_loss=None,
-    word_accuracy=None,
-    rtd_auc=0.8,
-    rtd_content_auc=0.7,
-)
+HEALTHY: Metrics = {
+    "loss": 8.0,
+    "mlm_loss": 3.5,
+    "mlm_masked_loss": 3.7,
+    "unigram_entropy": 6.0,
+    "rtd_loss": 0.30,
+    "rtd_constant_loss": 0.35,
+    "mlm_accuracy": 0.4,
+    "sampled_accuracy": 0.3,
+    "replaced_fraction": 0.11,
+    "rtd_accuracy": 0.9,
+    "rtd_precision": 0.7,
+    "rtd_recall": 0.2,
+    "rtd_auc": 0.8,
+    "rtd_content_auc": 0.7,
+}
 NO_CONTEXT = {"mlm_masked_loss": 5.99}
 
 
 def step_metrics(step: int, loss: float = 8.0) -> StepMetrics:
     figures = dict.fromkeys(StepMetrics.__dataclass_fields__, 0.0)
-    return StepMetrics(**{**figures, "step": step, "tokens_seen": step, "loss": loss})
+    own = {"step": step, "tokens_seen": step, "objective": {"loss": loss}}
+    return StepMetrics(**{**figures, **own})
 
 
 def keys(tmp_path: Path, step: int, **figures: float | None) -> list[str]:
     monitor = HealthMonitor(CONFIG, RunDirectory(tmp_path))
-    found = monitor.check(step_metrics(step), replace(HEALTHY, **figures))
+    found = monitor.check(step_metrics(step), {**HEALTHY, **figures})
     assert all(warning.problem and warning.hint for warning in found)
     return [warning.key for warning in found]
 
@@ -78,7 +76,7 @@ def test_a_rule_speaks_when_its_figures_say_so(tmp_path, step, figures, expected
 def test_a_warning_is_raised_once_also_over_a_resume(tmp_path):
     run = RunDirectory(tmp_path)
     monitor = HealthMonitor(CONFIG, run)
-    bad = replace(HEALTHY, **NO_CONTEXT)
+    bad = {**HEALTHY, **NO_CONTEXT}
     assert [w.key for w in monitor.check(step_metrics(150), bad)] == ["plateau"]
     assert monitor.check(step_metrics(160), bad) == []
     append_event(run.events, 150, "warning", "no context gain yet", "plateau")
@@ -106,11 +104,11 @@ def test_overfitting_is_held_out_loss_up_and_training_loss_down(losses, is_overf
 def test_overfitting_is_seen_across_a_resume(tmp_path):
     run = RunDirectory(tmp_path)
     for step, train, held_out in [(50, 9.0, 9.0), (100, 8.0, 8.5), (150, 7.0, 8.6)]:
-        validation = replace(HEALTHY, loss=held_out)
+        validation = {**HEALTHY, "loss": held_out}
         run.append_row(log_row(step_metrics(step, train), validation))
         run.append_row(log_row(step_metrics(step + 10, train), None))
     monitor = HealthMonitor(CONFIG, run)
-    found = monitor.check(step_metrics(200, 6.0), replace(HEALTHY, loss=8.7))
+    found = monitor.check(step_metrics(200, 6.0), {**HEALTHY, "loss": 8.7})
     assert [warning.key for warning in found] == ["overfitting"]
 
 
@@ -119,12 +117,12 @@ def test_overfitting_is_seen_across_a_resume(tmp_path):
     [(40.0, 0.01, []), (41.0, 0.0, ["epochs"]), (1.0, 0.011, ["unknown"]), (None, None, [])],
 )
 def test_what_can_be_said_before_the_first_step(epochs, unknown, expected):
-    assert [w.key for w in warnings_before(CONFIG, epochs, unknown)] == expected
+    assert [w.key for w in warnings_before_training(CONFIG, epochs, unknown)] == expected
 
 
 def test_a_warm_up_longer_than_the_run_is_said():
     config = tiny_config(run={"num_steps": 6}, optim={"num_warmup_steps": 6})
-    assert [w.key for w in warnings_before(config, None, None)] == ["warmup"]
+    assert [w.key for w in warnings_before_training(config, None, None)] == ["warmup"]
 
 
 def test_the_command_warns_once_and_notes_it_in_the_run(finished):

@@ -5,11 +5,12 @@ import torch
 from conftest import tiny_config, tiny_reader
 
 from electra_cli.runs.training_batches import TrainingBatches, number_of_batch
+from electra_cli.training.run_state import BatchesState
 
 BATCH_SIZE = 8
 
 
-def read(count: int, state: dict) -> tuple[list[torch.Tensor], dict]:
+def read(count: int, state: BatchesState) -> tuple[list[torch.Tensor], BatchesState]:
     batches = TrainingBatches(tiny_reader(tiny_config()), BATCH_SIZE, state, torch.device("cpu"))
     ids = [batch.input_ids for batch in islice(batches, count)]
     batches.close()
@@ -21,9 +22,9 @@ def same(found: list[torch.Tensor], expected: list[torch.Tensor]) -> bool:
 
 
 def test_skipped_batches_are_passed_over_wherever_reading_stops():
-    plain, _ = read(8, {})
+    plain, _ = read(8, BatchesState())
     kept = [ids for number, ids in enumerate(plain, 1) if number not in (3, 6)]
-    skipping = {"skipped_batches": [3, 6]}
+    skipping = BatchesState(skipped=(3, 6))
     assert same(read(6, skipping)[0], kept)
     for count in range(1, 6):
         first, state = read(count, skipping)

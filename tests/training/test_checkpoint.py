@@ -11,13 +11,33 @@ from safetensors.torch import save_file
 
 from electra_cli.errors import DiskFullError, RunError
 from electra_cli.training import checkpoint
-from electra_cli.training.checkpoint import CheckpointManager, find_damage
-from electra_cli.training.trainer import TrainingState
+from electra_cli.training.checkpoint import Checkpoint, CheckpointManager, find_damage
+from electra_cli.training.run_state import BatchesState, RunState, TrainerState
 
 
-def make_state(value: float) -> TrainingState:
+def run_state(step: int) -> RunState:
+    return RunState(
+        trainer=TrainerState(
+            step=step,
+            tokens_seen=1000,
+            train_flops=1e9 / 3,
+            elapsed_seconds=2.5,
+            seconds_since_row=0.1,
+            tokens_since_row=10,
+            masked_since_row=2,
+            scaler={"scale": 65536.0, "_growth_tracker": 3},
+        ),
+        batches=BatchesState(epoch=1, index=8, num_windows=40, num_read=6, skipped=(2, 4)),
+        log_rows=3,
+        config={"run": {"seed": 0, "device": "cpu", "keep_every": None}},
+        tokenizer_sha256="12ab",
+        data_sha256="34cd",
+    )
+
+
+def make_checkpoint(value: float) -> Checkpoint:
     tensors = {"model": {"weight": torch.full((3, 4), value)}, "random": {"cpu": torch.arange(5)}}
-    return TrainingState(tensors, {"step": int(value), "note": [1, 2.5]})
+    return Checkpoint(tensors, run_state(int(value)))
 
 
 @pytest.fixture
@@ -29,7 +49,7 @@ def manager(tmp_path) -> Iterator[CheckpointManager]:
 
 def save(manager: CheckpointManager, *steps: int) -> Path:
     for step in steps:
-        manager.save(step, make_state(step))
+        manager.save(step, make_checkpoint(step))
     manager.wait()
     return manager.path_of(steps[-1])
 
@@ -39,19 +59,17 @@ def test_what_is_saved_is_loaded(manager):
     loaded = manager.load(7)
     assert torch.equal(loaded.tensors["model"]["weight"], torch.full((3, 4), 7.0))
     assert torch.equal(loaded.tensors["random"]["cpu"], torch.arange(5))
-    assert loaded.values == {"step": 7, "note": [1, 2.5]}
+    assert loaded.state == run_state(7)
+    assert isinstance(loaded.state.trainer.scaler["_growth_tracker"], int)
 
 
 def test_the_next_step_may_change_what_is_being_saved(manager):
     weight = torch.arange(4_000_000, dtype=torch.float32).reshape(2_000, 2_000).T
     expected = weight.clone()
-    values = {"step": 1}
-    manager.save(1, TrainingState({"model": {"weight": weight}}, values))
+    manager.save(1, Checkpoint({"model": {"weight": weight}}, run_state(1)))
     weight.zero_()
-    values["step"] = 2
     manager.wait()
     assert torch.equal(manager.load(1).tensors["model"]["weight"], expected)
-    assert manager.load(1).values == {"step": 1}
 
 
 def test_a_save_returns_before_the_disk_has_it(manager, monkeypatch):
@@ -64,11 +82,11 @@ def test_a_save_returns_before_the_disk_has_it(manager, monkeypatch):
         write_files(*arguments)
 
     monkeypatch.setattr(checkpoint, "_write_files", slow_disk)
-    manager.save(1, make_state(1))
+    manager.save(1, make_checkpoint(1))
     manager.check()
     assert manager.steps() == []
     disk_answers.set()
-    manager.save(2, make_state(2))  # waits for the first
+    manager.save(2, make_checkpoint(2))  # waits for the first
     assert manager.steps() == [1]
     manager.wait()
     assert manager.steps() == [1, 2]
@@ -157,7 +175,7 @@ def test_nothing_old_is_removed_before_the_new_one_reads_back_right(manager, mon
         save_file({name: tensor + (tensor == 3) for name, tensor in tensors.items()}, path)
 
     monkeypatch.setattr(checkpoint, "save_file", lossy)
-    manager.save(3, make_state(3))
+    manager.save(3, make_checkpoint(3))
     with pytest.raises(RunError, match="reads back differently; the last good checkpoint is 2"):
         manager.wait()
     assert manager.steps() == [1, 2]
@@ -173,7 +191,7 @@ def test_a_file_that_reads_back_as_nothing_of_its_kind_is_no_checkpoint(manager,
         path.write_bytes(content)
 
     monkeypatch.setattr(checkpoint, "save_file", lossy)
-    manager.save(3, make_state(3))
+    manager.save(3, make_checkpoint(3))
     with pytest.raises(RunError, match="reads back differently; the last good checkpoint is 2"):
         manager.wait()
     assert manager.steps() == [1, 2]
@@ -182,9 +200,9 @@ def test_a_file_that_reads_back_as_nothing_of_its_kind_is_no_checkpoint(manager,
 def test_a_save_that_failed_is_raised_at_the_next_call(tmp_path):
     (tmp_path / "checkpoints").write_text("no folder")
     manager = CheckpointManager(tmp_path / "checkpoints", keep=2)
-    manager.save(1, make_state(1))
+    manager.save(1, make_checkpoint(1))
     with pytest.raises(RunError, match="step-00000001 could not be saved"):
-        manager.save(2, make_state(2))
+        manager.save(2, make_checkpoint(2))
     manager.close()
 
 
@@ -192,7 +210,7 @@ def test_a_full_disk_harms_no_older_checkpoint(tiny_disk):
     manager = CheckpointManager(tiny_disk / "checkpoints", keep=1)
     save(manager, 1)
     (tiny_disk / "filler").write_bytes(bytes(900_000))
-    big = TrainingState({"model": {"weight": torch.zeros(100_000)}}, {})
+    big = Checkpoint({"model": {"weight": torch.zeros(100_000)}}, run_state(2))
     manager.save(2, big)
     with pytest.raises(DiskFullError, match=r"No space left on device; the last good .* is 1"):
         manager.wait()
@@ -228,5 +246,5 @@ def test_another_format_is_refused_and_never_passed_over(manager):
     manifest = {"format_version": 1, "step": 4, "sha256": {}}
     (path / "manifest.json").write_text(json.dumps(manifest))
     for load in (lambda: manager.load(4), manager.load_newest):
-        with pytest.raises(RunError, match="has format 1, this program reads format 2"):
+        with pytest.raises(RunError, match="has format 1, this program reads format 3"):
             load()

@@ -10,8 +10,14 @@ from torch.nn import functional
 from electra_cli.batch import Batch
 from electra_cli.data.batches import join_batches
 from electra_cli.model import masked_lm
-from electra_cli.model.objectives.electra import ElectraPretrainer
-from electra_cli.model.objectives.sums import Judgements, PretrainOutput, PretrainSums
+from electra_cli.model.objectives.electra import ElectraObjective
+from electra_cli.model.objectives.objective import Judgements, NetworkLoss, StepCounts
+
+# What no compared metric is made of.
+UNUSED_SUMS = (
+    "mlm_masked_loss", "mlm_correct", "sampled_correct", "shown_masks", "replaced", "rtd_correct",
+    "rtd_found", "rtd_flagged", "rtd_replaced",
+)  # fmt: skip
 
 
 def feed_samples(monkeypatch: pytest.MonkeyPatch, samples: torch.Tensor) -> None:
@@ -27,15 +33,13 @@ def feed_samples(monkeypatch: pytest.MonkeyPatch, samples: torch.Tensor) -> None
 class PaddedReference:
     """The slow, obvious step: Hugging Face's modules on padded input, torch's own losses."""
 
-    def __init__(self, model: ElectraPretrainer, samples: torch.Tensor) -> None:
+    def __init__(self, model: ElectraObjective, samples: torch.Tensor) -> None:
         self._model = model
         self._samples = samples
         for each in (model.generator, model.discriminator):
             each.config._attn_implementation = "eager"
 
-    def __call__(
-        self, batch: Batch, num_masked: int, num_tokens: int, backward: object = None
-    ) -> PretrainOutput:
+    def __call__(self, batch: Batch, step: StepCounts) -> Iterator[NetworkLoss]:
         lengths = batch.cu_seqlens.diff().tolist()
         row, column = torch.nonzero(
             torch.arange(max(lengths)) < torch.tensor(lengths)[:, None], as_tuple=True
@@ -63,13 +67,15 @@ class PaddedReference:
         objective = self._model.objective
         loss = objective.generator_loss_weight * mlm_loss
         loss = loss + objective.discriminator_loss_weight * rtd_loss
-        sums = PretrainSums.zeros(scores.device)._replace(
-            mlm_loss=mlm_loss.detach() * num_masked,
-            predicted=torch.tensor(num_masked),
-            rtd_loss=rtd_loss.detach() * num_tokens,
-            judged=torch.tensor(num_tokens),
-        )
-        return PretrainOutput(loss, sums, Judgements(scores.detach(), is_replaced, None))
+        nothing = torch.zeros(())
+        sums = {
+            "mlm_loss": mlm_loss.detach() * step.num_masked,
+            "predicted": torch.tensor(step.num_masked),
+            "rtd_loss": rtd_loss.detach() * step.num_tokens,
+            "judged": torch.tensor(step.num_tokens),
+            **dict.fromkeys(UNUSED_SUMS, nothing),
+        }
+        yield NetworkLoss(loss, sums, Judgements(scores.detach(), is_replaced, None))
 
 
 class InFour(Batch):
@@ -99,12 +105,12 @@ def run_steps(
         feed_samples(monkeypatch, samples)
         if mode == "padded":
             reference = PaddedReference(trainer.model, samples)
-            monkeypatch.setattr(trainer.model, "forward", reference)
-        trainer.train_step(batch)
+            monkeypatch.setattr(trainer.model, "losses", reference)
+        trainer.train_step(iter([batch]))
         metrics = trainer.flush(0.0)
         found = {
-            "mlm_loss": metrics.mlm_loss,
-            "disc_loss": metrics.rtd_loss,
+            "mlm_loss": metrics.objective["mlm_loss"],
+            "disc_loss": metrics.objective["rtd_loss"],
             "total_loss": metrics.loss,
             "learning_rate": metrics.learning_rate,
             "grad_norm": metrics.grad_norm,
@@ -156,9 +162,9 @@ def test_a_sampled_pad_has_a_gradient_as_the_authors(monkeypatch, mode):
     trainer = golden_trainer(config, initial.parameters("params/init"))
     feed_samples(monkeypatch, samples)
     if mode == "padded":
-        monkeypatch.setattr(trainer.model, "forward", PaddedReference(trainer.model, samples))
-    trainer.train_step(batch)
-    moments = trainer.state().tensors["optimizer"]
+        monkeypatch.setattr(trainer.model, "losses", PaddedReference(trainer.model, samples))
+    trainer.train_step(iter([batch]))
+    moments = trainer.tensors()["optimizer"]
     expected = golden.parameters("m/after1")
     assert len(expected) == 4
     for name, moment in expected.items():

@@ -11,11 +11,11 @@ import pytest
 import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from conftest import VOCAB_SIZE, tiny_config, tiny_reader
+from conftest import CPU, VOCAB_SIZE, take_steps, tiny_config, tiny_reader
 
 from electra_cli.data.batches import Position, iter_batches
-from electra_cli.model.cost.flops import training_flops
-from electra_cli.model.objectives.electra import ElectraPretrainer
+from electra_cli.metrics import log_row
+from electra_cli.model.objectives.electra import ElectraObjective
 from electra_cli.training.trainer import Trainer
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "tiny_steps.json"
@@ -25,14 +25,14 @@ NAMES = ("loss", "mlm_loss", "rtd_loss", "replaced_fraction", "grad_norm", "lear
 def record() -> list[dict[str, float]]:
     config = tiny_config()
     torch.manual_seed(config.run.seed)
-    model = ElectraPretrainer(config.model, config.objective, VOCAB_SIZE, pad_id=0)
-    flops = training_flops(config.model, config.objective, VOCAB_SIZE)
-    trainer = Trainer(model, config, flops, torch.device("cpu"), "fp32")
+    model = ElectraObjective(config.model, config.objective, VOCAB_SIZE, pad_id=0)
+    trainer = Trainer(model, config, CPU)
     stream = iter_batches(tiny_reader(config), config.run.batch_size, Position())
     rows = []
-    for _ in trainer.steps((batch for batch, _ in stream), until=6):
+    for _ in take_steps(trainer, (batch for batch, _ in stream), until=6):
         metrics = trainer.flush(epoch=0.0)
-        rows.append({name: getattr(metrics, name) for name in NAMES})
+        row = log_row(metrics, None)
+        rows.append({name: row[name] for name in NAMES})
     return rows
 
 

@@ -1,78 +1,61 @@
-import math
-
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
-from electra_cli.model.objectives.sums import PretrainSums
-from electra_cli.training.metric_sums import MetricWindow, area_under_curve, entropy, mean_metrics
+from electra_cli.training.metric_sums import MetricSums
 
 
-def sums(**values: float) -> PretrainSums:
-    zeros = {name: torch.tensor(0.0) for name in PretrainSums._fields}
-    return PretrainSums(**{**zeros, **{k: torch.tensor(v) for k, v in values.items()}})
+def scalars(**values: float) -> dict[str, torch.Tensor]:
+    return {name: torch.tensor(float(value)) for name, value in values.items()}
 
 
-def test_means_are_over_all_steps_of_the_window():
-    window = MetricWindow(torch.device("cpu"))
-    first = sums(
-        mlm_loss=10.0, predicted=4, rtd_loss=20.0, replaced=5, rtd_replaced=5, rtd_flagged=4,
-        rtd_found=3, judged=100, word_loss=6.0, words=4,
-    )  # fmt: skip
-    second = sums(
-        mlm_loss=2.0, predicted=8, rtd_loss=10.0, replaced=5, rtd_replaced=5, judged=50,
-        word_loss=4.0, words=6,
-    )  # fmt: skip
-    window.add(first, 100, 4)
-    window.add(second, 50, 8)
-    means = mean_metrics(window.sums.tolist(), window.num_tokens, window.num_masked)
-    assert means["mlm_loss"] == 1.0
-    assert means["rtd_loss"] == pytest.approx(0.2)
-    assert means["replaced_fraction"] == pytest.approx(1 / 15)
-    assert means["word_loss"] == 1.0
-    assert means["rtd_precision"] == 0.75
-    assert means["rtd_recall"] == 0.3
-    assert means["rtd_constant_loss"] == pytest.approx(entropy(1 / 15))
-    window.reset()
-    assert mean_metrics(window.sums.tolist(), 0, 0) == dict.fromkeys(means)
+def test_sums_are_over_all_micro_batches():
+    sums = MetricSums(torch.device("cpu"))
+    sums.add(scalars(loss=10, judged=100), num_tokens=100, num_masked=4)
+    sums.add(scalars(loss=2, judged=50), num_tokens=50, num_masked=8)
+    assert sums.on_host(sums.values.tolist()) == {
+        "loss": 12.0,
+        "judged": 150.0,
+        "tokens": 150,
+        "masked": 12,
+    }
+    sums.reset()
+    assert sums.on_host(sums.values.tolist()) == {
+        "loss": 0.0,
+        "judged": 0.0,
+        "tokens": 0,
+        "masked": 0,
+    }
 
 
-def test_shares_of_nothing_are_none():
-    window = MetricWindow(torch.device("cpu"))
-    window.add(sums(mlm_loss=1.0, predicted=1, judged=10), 10, 1)
-    means = mean_metrics(window.sums.tolist(), 10, 1)
-    assert means["rtd_precision"] is None  # nothing was flagged
-    assert means["rtd_recall"] is None  # nothing was replaced
-    assert means["rtd_constant_loss"] == 0.0
-    assert means["word_loss"] is None
+def test_counts_are_exact_beyond_what_float32_holds():
+    sums = MetricSums(torch.device("cpu"))
+    for _ in range(3):
+        sums.add(scalars(judged=2**24), num_tokens=1, num_masked=1)
+        sums.add(scalars(judged=1), num_tokens=1, num_masked=1)
+    assert sums.values.tolist() == [3 * 2**24 + 3]
 
 
-def test_an_objective_without_a_discriminator_has_none_of_its_figures():
-    window = MetricWindow(torch.device("cpu"))
-    window.add(sums(mlm_loss=1.0, predicted=2), 10, 2)
-    means = mean_metrics(window.sums.tolist(), 10, 2)
-    assert means["mlm_loss"] == 0.5
-    assert [
-        n for n, v in means.items() if n.startswith(("rtd", "replaced")) and v is not None
-    ] == []
+def test_what_was_saved_goes_on_in_any_order_of_names():
+    first, second = (MetricSums(torch.device("cpu")) for _ in range(2))
+    first.add(scalars(loss=3, judged=5), num_tokens=7, num_masked=2)
+    saved = {name: value.clone() for name, value in reversed(first.named().items())}
+    second.load(saved, first.num_tokens, first.num_masked)
+    for sums in (first, second):
+        sums.add(scalars(loss=1, judged=2), num_tokens=3, num_masked=1)
+    assert second.on_host(second.values.tolist()) == first.on_host(first.values.tolist())
+    assert second.names == ("loss", "judged")
 
 
-def test_the_constant_predictor_loses_the_entropy():
-    assert entropy(0.5) == pytest.approx(math.log(2))
-    assert entropy(0.1) == pytest.approx(0.325083, abs=1e-6)
-    assert entropy(0.0) == entropy(1.0) == 0.0
+def test_what_an_old_checkpoint_lacks_begins_at_nothing():
+    sums = MetricSums(torch.device("cpu"))
+    sums.load(scalars(loss=3), 7, 2)
+    sums.add(scalars(loss=1, judged=2), 3, 1)
+    assert sums.on_host(sums.values.tolist())["judged"] == 2
+    assert sums.on_host(sums.values.tolist())["loss"] == 4
 
 
-@given(st.lists(st.tuples(st.integers(-3, 3), st.booleans()), min_size=2, max_size=60))
-def test_area_under_curve_counts_pairs(pairs):
-    positives = [score for score, label in pairs if label]
-    negatives = [score for score, label in pairs if not label]
-    scores = torch.tensor([float(score) for score, _ in pairs])
-    labels = torch.tensor([label for _, label in pairs])
-    found = area_under_curve(scores, labels)
-    if not positives or not negatives:
-        assert found is None
-        return
-    wins = sum((p > n) + 0.5 * (p == n) for p in positives for n in negatives)
-    assert found == pytest.approx(wins / (len(positives) * len(negatives)))
+def test_a_sum_that_was_saved_is_never_forgotten():
+    sums = MetricSums(torch.device("cpu"))
+    sums.load(scalars(loss=3, other=1), 7, 2)
+    with pytest.raises(AssertionError):
+        sums.add(scalars(loss=1), 3, 1)

@@ -11,7 +11,7 @@ from electra_cli.config import ModelConfig, ObjectiveConfig, PretrainConfig
 
 _FORWARD_AND_BACKWARD = 3
 
-# Operations an element in the authors' count (flops_computation.py:27-42), and the share of
+# Operations per element in the authors' count (flops_computation.py:27-42), and the share of
 # positions that they give logits.
 _DROPOUT = 4
 _LAYER_NORM = 5
@@ -37,15 +37,22 @@ class TrainingFlops:
         )
 
 
-def training_flops(
-    model: ModelConfig, objective: ObjectiveConfig, vocab_size: int
+def count_networks(
+    model: ModelConfig,
+    objective: ObjectiveConfig,
+    vocab_size: int,
+    per_token: int = 0,
+    per_masked: int = 0,
 ) -> TrainingFlops:
-    """Forward and backward operations of the objective's networks."""
+    """Forward and backward operations of the main encoder, of a generator, and of a head.
+
+    `per_token` and `per_masked` are the multiply-adds of the main network's head for each token
+    or masked slot that it works on.
+    """
     width, generator_width = model.hidden_size, model.generator_hidden_size
     embedding = model.embedding_size
-    per_token = _encoder(width, model.intermediate_size, model.num_hidden_layers, embedding)
+    per_token += _encoder(width, model.intermediate_size, model.num_hidden_layers, embedding)
     attention = width * model.num_hidden_layers
-    per_masked = 0
     if objective.trains_generator:
         own_embedding = embedding if model.tie_embeddings else generator_width
         per_token += _encoder(
@@ -56,17 +63,6 @@ def training_flops(
         )
         attention += generator_width * model.generator_layers
         per_masked += own_embedding * (generator_width + vocab_size)
-    judge = width * width + width
-    predict = embedding * (width + vocab_size)
-    match objective.name:
-        case "electra":
-            per_token += judge
-        case "electra_masked_only":
-            per_masked += judge
-        case "mlm" | "replace_mlm":
-            per_masked += predict
-        case "all_tokens_mlm":
-            per_token += predict + width  # and the gate that copies
     operations = 2 * _FORWARD_AND_BACKWARD
     return TrainingFlops(
         per_token=operations * per_token,
@@ -76,8 +72,18 @@ def training_flops(
     )
 
 
+def judging_head(model: ModelConfig) -> int:
+    """Multiply-adds of the discriminator's head for each token it judges."""
+    return model.hidden_size * model.hidden_size + model.hidden_size
+
+
+def word_head(model: ModelConfig, vocab_size: int) -> int:
+    """Multiply-adds of a head over the vocabulary for each word it predicts."""
+    return model.embedding_size * (model.hidden_size + vocab_size)
+
+
 def _encoder(width: int, intermediate: int, layers: int, embedding: int) -> int:
-    """Multiply-adds a token, attention's products between tokens left out."""
+    """Multiply-adds per token, attention's products between tokens left out."""
     project = embedding * width if embedding != width else 0
     return project + layers * (4 * width * width + 2 * width * intermediate)
 
@@ -124,7 +130,7 @@ def authors_training_flops(config: PretrainConfig, vocab_size: int) -> float:
 def _authors_encoder(
     width: int, intermediate: int, heads: int, layers: int, embedding: int, length: int, vocab: int
 ) -> int:
-    """The authors' forward operations a token, input embeddings included."""
+    """The authors' forward operations per token, input embeddings included."""
     attention = (
         4 * (2 * width * width + width)  # query, key, value, output, with biases
         + 2 * 2 * width * length  # scores, and the mixing of values

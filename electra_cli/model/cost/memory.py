@@ -1,7 +1,10 @@
 """Bytes that a training step needs, estimated from the sizes of what autograd keeps."""
 
-from electra_cli.config import ModelConfig, ObjectiveConfig
+from typing import NamedTuple
+
+from electra_cli.config import ModelConfig, PretrainConfig
 from electra_cli.model.masked_lm import CPU_CHUNK_ELEMENTS, GPU_CHUNK_ELEMENTS
+from electra_cli.model.objectives.registry import objective_class
 
 # Weight, gradient and AdamW's two moments, float32 each.
 _BYTES_PER_PARAMETER = 16
@@ -15,63 +18,82 @@ CPU_HEAP_FACTOR_WITH_CHECKPOINTING = 3.3
 
 
 def training_bytes(
-    model: ModelConfig,
-    objective: ObjectiveConfig,
+    config: PretrainConfig,
     num_parameters: int,
-    num_tokens: int,
-    max_seq_length: int,
+    micro_batch_size: int,
+    *,
     is_on_cpu: bool,
-    is_half_precision: bool,
-    runs_flash_attention: bool,
-    gradient_checkpointing: bool,
+    is_half: bool,
+    has_flash: bool,
 ) -> int:
-    """Peak memory of a micro-batch of num_tokens tokens.
+    """Peak memory of a step with micro-batches of so many windows, all of full length.
 
-    The generator's backward pass is over before the main network runs (Pretrainer._generator_loss),
-    so the larger of the two needs counts.
+    The backward pass of one network is over before another runs (Objective.losses), so the largest
+    of their needs counts.
     """
-    # Logits, probabilities and the sums that samples need (masked_lm.py).
-    chunk = 3 * 4 * (CPU_CHUNK_ELEMENTS if is_on_cpu else GPU_CHUNK_ELEMENTS)
+    num_tokens = micro_batch_size * config.data.max_seq_length
+    needs = []
+    for network in _networks(config):
+        # Logits, probabilities and the sums that samples need (masked_lm.py).
+        chunk = 3 * 4 * (CPU_CHUNK_ELEMENTS if is_on_cpu else GPU_CHUNK_ELEMENTS)
+        per_token = _token_bytes(network, config, is_on_cpu, is_half, has_flash)
+        needs.append(num_tokens * per_token + (chunk if network.has_logits else 0))
+    # Autocast's copies of the weights live until the backward pass.
+    per_parameter = _BYTES_PER_PARAMETER + 2 * is_half
+    heap_factor = 1.0
+    if is_on_cpu and config.run.gradient_checkpointing:
+        heap_factor = CPU_HEAP_FACTOR_WITH_CHECKPOINTING
+    elif is_on_cpu:
+        heap_factor = CPU_HEAP_FACTOR
+    return _BASE_BYTES + num_parameters * per_parameter + int(heap_factor * max(needs))
+
+
+class _Network(NamedTuple):
+    width: int
+    intermediate: int
+    heads: int
+    layers: int
+    has_logits: bool  # over the vocabulary
+
+
+def _networks(config: PretrainConfig) -> list[_Network]:
+    model = config.model
     networks = [
-        (
+        _Network(
             model.hidden_size,
             model.intermediate_size,
             model.num_attention_heads,
             model.num_hidden_layers,
-            0 if objective.name.startswith("electra") else chunk,
+            objective_class(config.objective.name).predicts_words,
         )
     ]
-    if objective.trains_generator:
-        generator = (
+    if config.objective.trains_generator:
+        generator = _Network(
             model.generator_hidden_size,
             model.generator_intermediate_size,
             model.generator_heads,
             model.generator_layers,
-            chunk,
+            has_logits=True,
         )
         networks.append(generator)
-    needs = []
-    for width, intermediate, heads, layers, logits in networks:
-        scores = 0 if runs_flash_attention else heads * max_seq_length
-        kept = layer_bytes(width, intermediate, scores, model, is_half_precision)
-        # Embeddings and head keep about four tensors. A layer works in one of the feed-forward
-        # width and seven of its own (workspace.py), and its backward pass makes two more, or three
-        # of all scores: a CPU goes by groups.
-        all_scores = 0 if is_on_cpu else 3 * 4 * scores
-        beside = 4 * 4 * width + max(4 * (intermediate + 9 * width), all_scores)
-        if gradient_checkpointing:
-            per_token = layers * 4 * width + kept + beside
-        else:
-            per_token = layers * kept + beside
-        needs.append(num_tokens * per_token + logits)
-    # Autocast's copies of the weights live until the backward pass.
-    per_parameter = _BYTES_PER_PARAMETER + 2 * is_half_precision
-    heap_factor = 1.0
-    if is_on_cpu:
-        heap_factor = (
-            CPU_HEAP_FACTOR_WITH_CHECKPOINTING if gradient_checkpointing else CPU_HEAP_FACTOR
-        )
-    return _BASE_BYTES + num_parameters * per_parameter + int(heap_factor * max(needs))
+    return networks
+
+
+def _token_bytes(
+    network: _Network, config: PretrainConfig, is_on_cpu: bool, is_half: bool, has_flash: bool
+) -> int:
+    """Bytes per token that a network keeps for its backward pass, and works in."""
+    width = network.width
+    scores = 0 if has_flash else network.heads * config.data.max_seq_length
+    kept = layer_bytes(width, network.intermediate, scores, config.model, is_half)
+    # Embeddings and head keep about four tensors. A layer works in one of the feed-forward width
+    # and seven of its own (layers/scratch.py), and its backward pass makes two more, or three of
+    # all scores: a CPU goes by groups.
+    all_scores = 0 if is_on_cpu else 3 * 4 * scores
+    beside = 4 * 4 * width + max(4 * (network.intermediate + 9 * width), all_scores)
+    if config.run.gradient_checkpointing:
+        return network.layers * 4 * width + kept + beside
+    return network.layers * kept + beside
 
 
 def layer_bytes(

@@ -1,4 +1,4 @@
-"""Corrupted text: replacements from a generator that is trained beside, or drawn uniformly."""
+"""Corrupted text: replacements from a jointly trained generator, or drawn uniformly."""
 
 # Shapes: T tokens of a packed batch, N masked slots, V vocabulary.
 
@@ -11,7 +11,29 @@ from electra_cli.batch import Batch
 from electra_cli.config import ObjectiveConfig
 from electra_cli.model.masked_lm import MaskedLMOutput
 from electra_cli.model.networks import encode, predict_words
-from electra_cli.model.objectives.sums import PretrainSums, count
+from electra_cli.model.objectives.objective import NetworkLoss, StepCounts
+from electra_cli.model.objectives.sums import Sums, count
+
+GENERATOR_USE = """\
+A small masked language model, which proposed the replacements:
+
+```python
+from transformers import pipeline
+
+fill = pipeline("fill-mask", model={directory})
+fill("A [MASK] of text.")
+```
+"""
+MASKED_LM_USE = """\
+A masked language model, and a text encoder for fine-tuning:
+
+```python
+from transformers import pipeline
+
+fill = pipeline("fill-mask", model={directory})
+fill("A [MASK] of text.")
+```
+"""
 
 
 class Corruption(NamedTuple):
@@ -19,13 +41,13 @@ class Corruption(NamedTuple):
 
     input_ids: Tensor  # [T]
     is_replaced: Tensor  # [T] bool
-    loss_sum: Tensor  # [] the generator's loss, summed over its slots; 0 of a uniform one
-    sums: PretrainSums  # the generator's part
+    loss_sum: Tensor | None  # [] the generator's, summed over its slots; None of a uniform one
+    sums: Sums  # the generator's, and how much was replaced
 
 
 def predict_masked(
     network: ElectraForMaskedLM, batch: Batch, objective: ObjectiveConfig
-) -> tuple[MaskedLMOutput, PretrainSums]:
+) -> tuple[MaskedLMOutput, Sums]:
     """Masked language modelling: losses, one sample a slot, and their sums."""
     original_ids = batch.input_ids[batch.masked_positions]
     masked_input = batch.input_ids.index_put((batch.masked_positions,), batch.masked_ids)
@@ -39,14 +61,14 @@ def predict_masked(
         objective.disallow_correct,
     )
     shows_mask = batch.masked_ids != original_ids
-    sums = PretrainSums.zeros(hidden.device)._replace(
-        mlm_loss=output.loss_sum.detach(),
-        mlm_masked_loss=(output.losses * shows_mask).sum(),
-        mlm_correct=output.is_correct.sum(),
-        sampled_correct=(output.sampled_ids == original_ids).sum(),
-        predicted=count(batch.num_masked, hidden.device),
-        shown_masks=shows_mask.sum(),
-    )
+    sums = {
+        "mlm_loss": output.loss_sum.detach(),  # over all predicted slots
+        "mlm_masked_loss": (output.losses * shows_mask).sum(),  # over those that show [MASK]
+        "mlm_correct": output.is_correct.sum(),  # slots whose most probable token is the original
+        "sampled_correct": (output.sampled_ids == original_ids).sum(),
+        "predicted": count(batch.num_masked, hidden.device),
+        "shown_masks": shows_mask.sum(),
+    }
     return output, sums
 
 
@@ -60,6 +82,7 @@ def corrupt(
 
     The authors count a uniform generator's loss too, the constant log V; it moves no weight.
     """
+    loss_sum = None
     if generator is not None:
         output, sums = predict_masked(generator, batch, objective)
         loss_sum, sampled_ids = output.loss_sum, output.sampled_ids
@@ -68,19 +91,20 @@ def corrupt(
         sampled_ids = sample_uniformly(
             batch.sample_noise, original_ids, vocab_size, objective.disallow_correct
         )
-        sums = PretrainSums.zeros(original_ids.device)._replace(
-            sampled_correct=(sampled_ids == original_ids).sum(),
-        )
-        loss_sum = batch.sample_noise.new_zeros(())
+        sums = {"sampled_correct": (sampled_ids == original_ids).sum()}
     # The corrupted text starts from the original: the main network never sees [MASK]
     # (run_pretraining.py:222).
     corrupted_ids = batch.input_ids.index_put((batch.masked_positions,), sampled_ids)
     # A sample equal to the original counts as original: the token defines the label, not whether
     # the generator touched it (paper, section 2).
     is_replaced = corrupted_ids != batch.input_ids
-    return Corruption(
-        corrupted_ids, is_replaced, loss_sum, sums._replace(replaced=is_replaced.sum())
-    )
+    sums["replaced"] = is_replaced.sum()  # tokens that differ from the original text
+    return Corruption(corrupted_ids, is_replaced, loss_sum, sums)
+
+
+def generator_loss(loss_sum: Tensor, objective: ObjectiveConfig, step: StepCounts) -> NetworkLoss:
+    """The generator's share of what is minimised; its sums come with the main network's."""
+    return NetworkLoss(objective.generator_loss_weight / step.num_masked * loss_sum, {})
 
 
 def sample_uniformly(

@@ -1,101 +1,69 @@
-"""What is trained: the networks of an objective, and its loss on a packed batch.
+"""`electra`: replaced token detection (Clark et al. 2020, section 2)."""
 
-Here the objectives of replaced token detection; those that predict words are in
-word_pretrainers.py, and build_pretrainer in objectives.py chooses.
-"""
+# Shapes: T tokens of a packed batch, J judged tokens.
 
-# Shapes: T tokens of a packed batch, J judged tokens, H hidden size.
+from collections.abc import Iterator, Mapping
+from typing import ClassVar
 
-from abc import abstractmethod
-from collections.abc import Callable
-
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
-from transformers import ElectraForPreTraining
+from transformers import ElectraConfig, ElectraForPreTraining
 
 from electra_cli.batch import Batch
-from electra_cli.config import ModelConfig, ObjectiveConfig
-from electra_cli.model.networks import (
-    Network,
-    build_electra_configs,
-    build_generator,
-    encode,
-    set_initial_weights,
+from electra_cli.config import ModelConfig, PretrainConfig
+from electra_cli.metrics import Metrics
+from electra_cli.model.cost.flops import authors_training_flops
+from electra_cli.model.networks import build_generator, encode
+from electra_cli.model.objectives.corruption import GENERATOR_USE, corrupt, generator_loss
+from electra_cli.model.objectives.objective import (
+    Judgements,
+    NetworkLoss,
+    Objective,
+    Ranking,
+    StepCounts,
 )
-from electra_cli.model.objectives.corruption import Corruption, corrupt
-from electra_cli.model.objectives.sums import Judgements, PretrainOutput, count
-
-Backward = Callable[[Tensor], None]
-
-
-class Pretrainer(nn.Module):
-    """Hugging Face's models, trained together on packed batches.
-
-    The main network, which users take away, comes first, so that shared tensors bear its names.
-    """
-
-    def __init__(self, objective: ObjectiveConfig, vocab_size: int) -> None:
-        super().__init__()
-        self.objective = objective
-        self.vocab_size = vocab_size
-
-    @abstractmethod
-    def forward(
-        self, batch: Batch, num_masked: int, num_tokens: int, backward: Backward | None = None
-    ) -> PretrainOutput:
-        """One micro-batch of a step that has num_masked slots and num_tokens tokens in all.
-
-        All losses are means over the whole step, so the losses of its micro-batches add up.
-        `backward` is called with a generator's loss before the main network runs, so that only
-        one network's activations live at a time; the returned loss then carries the gradient of
-        the rest alone.
-        """
-
-    def _generator_loss(
-        self, corruption: Corruption, num_masked: int, backward: Backward | None
-    ) -> Tensor:
-        """The generator's part of the loss []; without gradient if `backward` has had it."""
-        loss = self.objective.generator_loss_weight / num_masked * corruption.loss_sum
-        if backward is None or not loss.requires_grad:
-            return loss
-        backward(loss)
-        return loss.detach()
-
-    def networks(self) -> dict[str, Network]:
-        """The models by name, the main one first."""
-        return {n: m for n, m in self.named_children() if isinstance(m, Network)}
-
-    def enable_gradient_checkpointing(self) -> None:
-        """Keep a layer's input alone, and compute the rest again in the backward pass."""
-        for network in self.networks().values():
-            network.activation_checkpointing_enable()
-
-    def compile_encoders(self) -> None:
-        """Compile the encoders, for any number of tokens; the names of weights stay."""
-        for network in self.networks().values():
-            network.electra.encoder.compile(dynamic=True)
+from electra_cli.model.objectives.sums import (
+    area_under_curve,
+    corruption_metrics,
+    count,
+    mlm_metrics,
+    rtd_metrics,
+)
 
 
-class ElectraPretrainer(Pretrainer):
-    """Generator and discriminator; `electra_masked_only` judges the masked positions alone."""
+class ElectraObjective(Objective):
+    """A generator replaces tokens; the discriminator tells which."""
 
-    def __init__(
-        self, model: ModelConfig, objective: ObjectiveConfig, vocab_size: int, pad_id: int
+    main_network = "discriminator"
+    predicts_words = False
+    reads_all_tokens = True
+    uses: ClassVar[dict[str, str]] = {
+        "discriminator": """\
+A text encoder for fine-tuning, and a detector of replaced tokens:
+
+```python
+from transformers import AutoModelForPreTraining, AutoTokenizer
+
+tokenizer = AutoTokenizer.from_pretrained({directory})
+model = AutoModelForPreTraining.from_pretrained({directory})
+logits = model(**tokenizer("A sentence.", return_tensors="pt")).logits  # > 0: looks replaced
+```
+""",
+        "generator": GENERATOR_USE,
+    }
+
+    def _build_networks(
+        self, main: ElectraConfig, generator: ElectraConfig, model: ModelConfig
     ) -> None:
-        super().__init__(objective, vocab_size)
-        generator_config, config = build_electra_configs(model, vocab_size, pad_id)
-        self.discriminator = ElectraForPreTraining(config)
-        self.generator = build_generator(generator_config, self.discriminator, model, objective)
-        set_initial_weights(self, list(self.networks().values()), model)
+        self.discriminator = ElectraForPreTraining(main)
+        self.generator = build_generator(generator, self.discriminator, model, self.objective)
 
-    def forward(
-        self, batch: Batch, num_masked: int, num_tokens: int, backward: Backward | None = None
-    ) -> PretrainOutput:
-        """See Pretrainer.forward."""
+    def losses(self, batch: Batch, step: StepCounts) -> Iterator[NetworkLoss]:
+        """The generator's loss, then the discriminator's."""
         corruption = corrupt(self.generator, batch, self.objective, self.vocab_size)
-        loss = self._generator_loss(corruption, num_masked, backward)
-        masked_only = self.objective.name == "electra_masked_only"
-        positions = batch.masked_positions if masked_only else None
+        if corruption.loss_sum is not None:
+            yield generator_loss(corruption.loss_sum, self.objective, step)
+        positions = None if self.reads_all_tokens else batch.masked_positions
         is_replaced = corruption.is_replaced
         if positions is not None:
             is_replaced = is_replaced[positions]
@@ -103,19 +71,22 @@ class ElectraPretrainer(Pretrainer):
         rtd_loss = functional.binary_cross_entropy_with_logits(
             logits, is_replaced.float(), reduction="sum"
         )
-        num_judged = num_masked if masked_only else num_tokens
-        loss = loss + self.objective.discriminator_loss_weight / num_judged * rtd_loss
-
+        num_judged = step.read(self.reads_all_tokens)
         is_flagged = logits.detach() > 0
-        sums = corruption.sums._replace(
-            rtd_loss=rtd_loss.detach(),
-            rtd_correct=(is_flagged == is_replaced).sum(),
-            rtd_found=(is_flagged & is_replaced).sum(),
-            judged=count(len(logits), logits.device),
-            rtd_flagged=is_flagged.sum(),
-            rtd_replaced=is_replaced.sum(),
+        sums = {
+            **corruption.sums,
+            "rtd_loss": rtd_loss.detach(),  # over all judged tokens
+            "rtd_correct": (is_flagged == is_replaced).sum(),  # tokens judged rightly
+            "rtd_found": (is_flagged & is_replaced).sum(),  # replaced tokens judged replaced
+            "rtd_flagged": is_flagged.sum(),  # tokens judged replaced
+            "rtd_replaced": is_replaced.sum(),  # judged tokens that are replaced
+            "judged": count(len(logits), logits.device),
+        }
+        yield NetworkLoss(
+            self.objective.discriminator_loss_weight / num_judged * rtd_loss,
+            sums,
+            Judgements(logits.detach(), is_replaced, positions),
         )
-        return PretrainOutput(loss, sums, Judgements(logits.detach(), is_replaced, positions))
 
     def discriminate(
         self, batch: Batch, input_ids: Tensor, positions: Tensor | None = None
@@ -126,3 +97,33 @@ class ElectraPretrainer(Pretrainer):
             hidden = hidden[positions]
         logits: Tensor = self.discriminator.discriminator_predictions(hidden)
         return logits.float()
+
+    def metrics(self, sums: Mapping[str, float]) -> Metrics:
+        """See Objective.metrics."""
+        mlm, rtd = mlm_metrics(sums), rtd_metrics(sums)
+        loss = self._weighted_loss(mlm["mlm_loss"], rtd["rtd_loss"])
+        return {"loss": loss, **mlm, **corruption_metrics(sums), **rtd}
+
+    def ranking_metrics(self, ranking: Ranking) -> Metrics:
+        """The area under the ROC curve, over all tokens and without [CLS] and [SEP].
+
+        Those are never replaced: free true negatives that raise rtd_auc the more, the shorter the
+        windows are (a discriminator that knows nothing else has 0.55 with windows of 32 tokens).
+        """
+        content = ranking.is_content
+        return {
+            "rtd_auc": area_under_curve(ranking.logits, ranking.is_replaced),
+            "rtd_content_auc": area_under_curve(
+                ranking.logits[content], ranking.is_replaced[content]
+            ),
+        }
+
+    @classmethod
+    def authors_flops(cls, config: PretrainConfig, vocab_size: int) -> float | None:
+        """See Objective.authors_flops."""
+        if not cls.reads_all_tokens or not config.objective.trains_generator:
+            return None
+        return authors_training_flops(config, vocab_size)
+
+
+OBJECTIVE = ElectraObjective

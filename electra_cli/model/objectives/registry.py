@@ -1,22 +1,26 @@
-"""Which pretrainer an objective is."""
+"""Which class an objective is: the file of its name in this folder holds it."""
 
-from electra_cli.config import ModelConfig, ObjectiveConfig, ObjectiveName
-from electra_cli.model.objectives.electra import ElectraPretrainer, Pretrainer
-from electra_cli.model.objectives.words import MaskedLMPretrainer, WordPretrainer
+from importlib import import_module
 
-_PRETRAINERS: dict[
-    ObjectiveName, type[ElectraPretrainer] | type[MaskedLMPretrainer] | type[WordPretrainer]
-] = {
-    "electra": ElectraPretrainer,
-    "electra_masked_only": ElectraPretrainer,
-    "mlm": MaskedLMPretrainer,
-    "replace_mlm": WordPretrainer,
-    "all_tokens_mlm": WordPretrainer,
-}
+from electra_cli.config import ModelConfig, ObjectiveConfig, ObjectiveName, PretrainConfig
+from electra_cli.model.cost.flops import TrainingFlops
+from electra_cli.model.objectives.objective import Objective
 
 
-def build_pretrainer(
+def objective_class(name: ObjectiveName) -> type[Objective]:
+    """The class of an objective. Its file is OBJECTIVE's home, so no list names both."""
+    found: type[Objective] = import_module(f"electra_cli.model.objectives.{name}").OBJECTIVE
+    return found
+
+
+def build_objective(
     model: ModelConfig, objective: ObjectiveConfig, vocab_size: int, pad_id: int
-) -> Pretrainer:
+) -> Objective:
     """The networks of `objective.name` with initial weights from torch's global generator."""
-    return _PRETRAINERS[objective.name](model, objective, vocab_size, pad_id)
+    return objective_class(objective.name)(model, objective, vocab_size, pad_id)
+
+
+def training_flops(config: PretrainConfig, vocab_size: int) -> TrainingFlops:
+    """Forward and backward operations of a config's objective."""
+    objective = objective_class(config.objective.name)
+    return objective.training_flops(config.model, config.objective, vocab_size)

@@ -1,58 +1,90 @@
-"""What a forward pass returns, whatever the objective."""
+"""What objectives count on the device, and the metrics that are made of the counts.
 
-# Shapes: T tokens of a packed batch, J judged tokens.
+Sums are scalars of the device, without gradient, so that nothing waits for them; metrics are plain
+numbers, once the sums of many steps have come to the host.
+"""
 
-from typing import NamedTuple
+# Shapes: T tokens of a packed batch.
+
+import math
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
+from electra_cli.metrics import Metrics
 
-class PretrainSums(NamedTuple):
-    """Sums over a batch, [] each, without gradient; the counts they are divided by come last.
-
-    A count of 0 says that the objective has no such part.
-    """
-
-    mlm_loss: Tensor  # over all predicted slots
-    mlm_masked_loss: Tensor  # over the slots that show [MASK]
-    mlm_correct: Tensor  # slots whose most probable token is the original
-    sampled_correct: Tensor  # slots whose sample is the original
-    rtd_loss: Tensor  # over all judged tokens
-    rtd_correct: Tensor  # tokens judged rightly
-    rtd_found: Tensor  # replaced tokens judged replaced
-    word_loss: Tensor  # over the words that the main network restores in the corrupted text
-    word_correct: Tensor  # words whose most probable token is the original
-    replaced: Tensor  # tokens that differ from the original text
-    predicted: Tensor  # slots that a masked language model predicts
-    shown_masks: Tensor  # those that show [MASK]
-    judged: Tensor  # tokens judged replaced or original
-    rtd_flagged: Tensor  # those judged replaced
-    rtd_replaced: Tensor  # those that are replaced
-    words: Tensor  # words to restore
-
-    @classmethod
-    def zeros(cls, device: torch.device) -> "PretrainSums":
-        """Nothing counted yet."""
-        return cls(*[torch.zeros((), device=device)] * len(cls._fields))
+Sums = dict[str, Tensor]  # [] each
 
 
 def count(number: int, device: torch.device) -> Tensor:
-    """A number the host knows as a tensor [] of the device; nothing waits for it."""
+    """A number that the host knows as a tensor [] of the device; nothing waits for it."""
     return torch.full((), float(number), device=device)
 
 
-class Judgements(NamedTuple):
-    """What the discriminator says of each token it judges."""
-
-    logits: Tensor  # [J] without gradient, positive where a token looks replaced
-    is_replaced: Tensor  # [J] bool
-    positions: Tensor | None  # [J] indices into [T]; None: all T tokens
+def mean(sums: Mapping[str, float], value: str, divisor: str) -> float | None:
+    """sums[value] / sums[divisor]; None where nothing was counted."""
+    total = sums.get(divisor, 0.0)
+    return sums[value] / total if total else None
 
 
-class PretrainOutput(NamedTuple):
-    """One forward pass of all networks."""
+def mlm_metrics(sums: Mapping[str, float]) -> Metrics:
+    """Of a masked language model: losses in nats per token, accuracies in [0, 1]."""
+    return {
+        "mlm_loss": mean(sums, "mlm_loss", "predicted"),
+        # At positions that show [MASK]; the 15% that keep their token are left out.
+        "mlm_masked_loss": mean(sums, "mlm_masked_loss", "shown_masks"),
+        "mlm_accuracy": mean(sums, "mlm_correct", "predicted"),
+        # The share of samples that equal the original token.
+        "sampled_accuracy": mean(sums, "sampled_correct", "masked"),
+    }
 
-    loss: Tensor  # [] what is minimised
-    sums: PretrainSums
-    judgements: Judgements | None  # None without a discriminator
+
+def corruption_metrics(sums: Mapping[str, float]) -> Metrics:
+    """Of corrupted text: how often a token differs from the original."""
+    return {"replaced_fraction": mean(sums, "replaced", "tokens")}
+
+
+def rtd_metrics(sums: Mapping[str, float]) -> Metrics:
+    """Of replaced token detection: loss in nats per judged token, shares in [0, 1]."""
+    replaced = mean(sums, "rtd_replaced", "judged")
+    return {
+        "rtd_loss": mean(sums, "rtd_loss", "judged"),
+        # The loss of the best constant predictor.
+        "rtd_constant_loss": None if replaced is None else entropy(replaced),
+        "rtd_accuracy": mean(sums, "rtd_correct", "judged"),
+        "rtd_precision": mean(sums, "rtd_found", "rtd_flagged"),
+        "rtd_recall": mean(sums, "rtd_found", "rtd_replaced"),
+    }
+
+
+def word_metrics(sums: Mapping[str, float]) -> Metrics:
+    """Of restoring words in corrupted text: loss in nats per word, accuracy in [0, 1]."""
+    return {
+        "word_loss": mean(sums, "word_loss", "words"),
+        "word_accuracy": mean(sums, "word_correct", "words"),
+    }
+
+
+def entropy(probability: float) -> float:
+    """Nats of a coin: the least loss of a predictor that knows only how often it is true."""
+    if probability in (0.0, 1.0):
+        return 0.0
+    rest = 1.0 - probability
+    return -probability * math.log(probability) - rest * math.log(rest)
+
+
+def area_under_curve(scores: Tensor, labels: Tensor) -> float | None:
+    """Chance that a positive scores above a negative, ties counted half; scores, labels [T].
+
+    None without both kinds.
+    """
+    positives = int(labels.sum())
+    negatives = len(labels) - positives
+    if not positives or not negatives:
+        return None
+    _, place, counts = torch.unique(scores, return_inverse=True, return_counts=True)
+    ends = counts.cumsum(0).double()
+    mean_rank = ends - (counts.double() - 1) / 2
+    rank_sum = float(mean_rank[place][labels].sum())
+    return (rank_sum - positives * (positives + 1) / 2) / (positives * negatives)

@@ -1,14 +1,14 @@
 """Our count against torch's, the authors' count against what their script prints."""
 
 import pytest
-from conftest import VOCAB_SIZE, tiny_config, tiny_reader
+from conftest import VOCAB_SIZE, run_objective, tiny_config, tiny_reader
 from torch.utils.flop_counter import FlopCounterMode
 
-from electra_cli.model.cost.flops import authors_training_flops, training_flops
-from electra_cli.model.objectives.registry import build_pretrainer
+from electra_cli.model.cost.flops import authors_training_flops
+from electra_cli.model.objectives.registry import build_objective, training_flops
 from electra_cli.presets import load_preset
 
-BERT_TOKEN_ROLES = 30_522
+BERT_VOCABULARY = 30_522
 
 
 @pytest.mark.parametrize(
@@ -25,15 +25,14 @@ BERT_TOKEN_ROLES = 30_522
 def test_the_count_equals_what_torch_counts(objective):
     no_dropout = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
     config = tiny_config(model=no_dropout, objective=objective)
-    model = build_pretrainer(config.model, config.objective, VOCAB_SIZE, pad_id=0)
+    model = build_objective(config.model, config.objective, VOCAB_SIZE, pad_id=0)
     reader = tiny_reader(config)
     # Windows of one length, so that padded attention computes no more than is counted.
     windows = [b for b in reader.read(0, 0, 60).split(1) if b.num_tokens == 32]
     batch = windows[0]
     with FlopCounterMode(display=False) as counter:
-        model(batch, batch.num_masked, batch.num_tokens).loss.backward()
-    flops = training_flops(config.model, config.objective, VOCAB_SIZE)
-    counted = flops.count(32, batch.num_masked, 32 * 32)
+        run_objective(model, batch).loss.backward()
+    counted = model.flops.count(32, batch.num_masked, 32 * 32)
     logits = 2 * VOCAB_SIZE * config.model.embedding_size
     # Nor the in-place product that adds up the gradient of the tied matrix, once a masked LM.
     masked_lms = config.objective.trains_generator + (objective["name"] in ("mlm", "replace_mlm"))
@@ -54,7 +53,7 @@ def test_the_count_equals_what_torch_counts(objective):
 )
 def test_under_the_authors_assumptions_the_count_is_theirs(preset, assignments, printed):
     config = load_preset(preset, assignments=assignments)
-    assert authors_training_flops(config, BERT_TOKEN_ROLES) == pytest.approx(printed, rel=1e-12)
+    assert authors_training_flops(config, BERT_VOCABULARY) == pytest.approx(printed, rel=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -69,6 +68,6 @@ def test_our_count_stands_beside_theirs(preset, total):
     length, run = config.data.max_seq_length, config.run
     tokens = run.batch_size * length
     masked = round(tokens * config.objective.mask_fraction)
-    flops = training_flops(config.model, config.objective, BERT_TOKEN_ROLES)
+    flops = training_flops(config, BERT_VOCABULARY)
     found = flops.count(tokens, masked, tokens * length) * run.num_steps
     assert found == pytest.approx(total, rel=1e-4)

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from conftest import CPU
 from transformers import ElectraForPreTraining
 
 from benchmarks.batches import VOCAB_SIZE, Shape
@@ -9,7 +10,7 @@ from benchmarks.training_memory import peak_of_child
 from electra_cli.batch import Batch
 from electra_cli.config import ModelConfig
 from electra_cli.model.cost.memory import CPU_HEAP_FACTOR, layer_bytes
-from electra_cli.model.networks import build_electra_configs, encode, set_initial_weights
+from electra_cli.model.networks import adapt_to_packs, build_electra_configs, encode
 from electra_cli.runs.micro_batch import estimate_bytes
 from electra_cli.runs.session import count_model_parameters
 
@@ -21,7 +22,7 @@ def kept_bytes(num_layers: int, length: int, dropout: float, is_half: bool) -> i
     model = encoder(num_layers, dropout)
     _, config = build_electra_configs(model, vocab_size=100, pad_id=0)
     network = ElectraForPreTraining(config).train()
-    set_initial_weights(network, [network], model)
+    adapt_to_packs([network])
     weights = {parameter.untyped_storage().data_ptr() for parameter in network.parameters()}
     kept: dict[int, torch.Tensor] = {}
 
@@ -73,7 +74,7 @@ def peak_and_estimate(
     run = config.run.model_copy(update={"gradient_checkpointing": contestant == "checkpointing"})
     config = config.model_copy(update={"run": run})
     _, num_parameters = count_model_parameters(config, VOCAB_SIZE)
-    estimated = estimate_bytes(config, num_parameters, num_windows, "cpu", "fp32", False)
+    estimated = estimate_bytes(config, num_parameters, num_windows, CPU)
     return peak_of_child(contestant, num_windows, dropout) / 2**20, estimated / 2**20
 
 

@@ -2,22 +2,22 @@ import copy
 
 import pytest
 import torch
-from conftest import VOCAB_SIZE, tiny_config, tiny_reader
+from conftest import VOCAB_SIZE, run_objective, tiny_config, tiny_reader
 from torch import nn
 from transformers import ElectraForMaskedLM, ElectraForPreTraining
 
 from electra_cli.batch import Batch
 from electra_cli.model.layers.attention import PackedLayout
 from electra_cli.model.networks import count_parameters
-from electra_cli.model.objectives.electra import ElectraPretrainer
+from electra_cli.model.objectives.electra import ElectraObjective
 
 NO_DROPOUT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
 
 
-def make_model(seed: int = 0, **model_options: object) -> ElectraPretrainer:
+def make_model(seed: int = 0, **model_options: object) -> ElectraObjective:
     config = tiny_config(model={**NO_DROPOUT, **model_options})
     torch.manual_seed(seed)
-    model = ElectraPretrainer(config.model, config.objective, VOCAB_SIZE, pad_id=0)
+    model = ElectraObjective(config.model, config.objective, VOCAB_SIZE, pad_id=0)
     with torch.no_grad():  # away from the small initial weights, so that attention matters
         for parameter in model.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
@@ -95,17 +95,17 @@ def test_packed_equals_hugging_face_padded(which, equal_lengths):
 def test_losses_and_gradients_do_not_depend_on_the_split(micro_batch_size):
     batch = make_batch()
     whole, parts = make_model(), make_model()
-    expected = whole(batch, batch.num_masked, batch.num_tokens)
+    expected = run_objective(whole, batch)
     expected.loss.backward()
     loss, sums = 0.0, None
     for part in batch.split(micro_batch_size):
-        output = parts(part, batch.num_masked, batch.num_tokens)
+        output = run_objective(parts, part, batch)
         output.loss.backward()
         loss += output.loss.item()
-        values = torch.stack([value.double() for value in output.sums])
+        values = torch.stack([value.double() for value in output.sums.values()])
         sums = values if sums is None else sums + values
     assert loss == pytest.approx(expected.loss.item(), rel=1e-5)
-    whole_sums = torch.stack([value.double() for value in expected.sums])
+    whole_sums = torch.stack([value.double() for value in expected.sums.values()])
     torch.testing.assert_close(sums, whole_sums, rtol=1e-5, atol=1e-5)
     assert_close(gradients(parts), gradients(whole))
 
@@ -141,7 +141,7 @@ def test_embeddings_of_its_own_are_as_wide_as_the_generator():
     assert words.data_ptr() != model.discriminator.get_input_embeddings().weight.data_ptr()
     assert not hasattr(model.generator.electra, "embeddings_project")
     batch = make_batch()
-    model(batch, batch.num_masked, batch.num_tokens).loss.backward()
+    run_objective(model, batch).loss.backward()
     assert all(p.grad is not None for p in model.parameters())
 
 
@@ -151,7 +151,7 @@ def test_tied_encoders_are_one_encoder_with_two_heads():
     heads = {n.split(".")[1] for n, _ in model.named_parameters() if n.startswith("generator.")}
     assert heads == {"generator_predictions", "generator_lm_head"}
     batch = make_batch()
-    whole = model(batch, batch.num_masked, batch.num_tokens)
+    whole = run_objective(model, batch)
     whole.loss.backward()
     encoder = model.generator.electra.encoder.layer[0].output.dense.weight
     both = encoder.grad.clone()
@@ -159,7 +159,7 @@ def test_tied_encoders_are_one_encoder_with_two_heads():
     for name in ("generator_loss_weight", "discriminator_loss_weight"):
         single = make_model(tie_encoders=True, generator_width=1)
         single.objective = single.objective.model_copy(update={name: 0.0})
-        single(batch, batch.num_masked, batch.num_tokens).loss.backward()
+        run_objective(single, batch).loss.backward()
         parts.append(single.generator.electra.encoder.layer[0].output.dense.weight.grad)
     torch.testing.assert_close(both, sum(parts), rtol=1e-4, atol=1e-5)
 
@@ -167,7 +167,7 @@ def test_tied_encoders_are_one_encoder_with_two_heads():
 @pytest.mark.parametrize("options", [{}, {"tie_encoders": True, "generator_width": 1}])
 def test_every_parameter_has_a_gradient(options):
     model, batch = make_model(**options), make_batch()
-    model(batch, batch.num_masked, batch.num_tokens).loss.backward()
+    run_objective(model, batch).loss.backward()
     for name, parameter in model.named_parameters():
         # A key's bias moves all scores of a query alike, which softmax does not see.
         if not name.endswith("key.bias"):
@@ -177,14 +177,14 @@ def test_every_parameter_has_a_gradient(options):
 def test_the_discriminator_sees_samples_in_the_original_text(monkeypatch):
     model, batch = make_model(), make_batch()
     seen = {}
-    original = ElectraPretrainer.discriminate
+    original = ElectraObjective.discriminate
 
     def spy(self, batch, corrupted_ids, positions):
         seen["ids"] = corrupted_ids
         return original(self, batch, corrupted_ids, positions)
 
-    monkeypatch.setattr(ElectraPretrainer, "discriminate", spy)
-    output = model(batch, batch.num_masked, batch.num_tokens)
+    monkeypatch.setattr(ElectraObjective, "discriminate", spy)
+    output = run_objective(model, batch)
     is_masked = torch.zeros(batch.num_tokens, dtype=torch.bool)
     is_masked[batch.masked_positions] = True
     assert torch.equal(seen["ids"][~is_masked], batch.input_ids[~is_masked])
@@ -199,7 +199,7 @@ def test_samples_carry_no_gradient_to_the_generator():
     batch = make_batch()
     model = make_model()
     model.objective = model.objective.model_copy(update={"generator_loss_weight": 0.0})
-    model(batch, batch.num_masked, batch.num_tokens).loss.backward()
+    run_objective(model, batch).loss.backward()
     encoder = model.generator.electra.encoder
     assert all(not p.grad.any() for p in encoder.parameters())
 
@@ -209,6 +209,6 @@ def test_gradient_checkpointing_changes_nothing():
     plain, saving = make_model(), make_model()
     for each in (saving.generator, saving.discriminator):
         each.activation_checkpointing_enable()
-    plain(batch, batch.num_masked, batch.num_tokens).loss.backward()
-    saving(batch, batch.num_masked, batch.num_tokens).loss.backward()
+    run_objective(plain, batch).loss.backward()
+    run_objective(saving, batch).loss.backward()
     assert_close(gradients(saving), gradients(plain))

@@ -4,22 +4,21 @@ import copy
 
 import pytest
 import torch
-from conftest import VOCAB_SIZE, tiny_config, tiny_reader
+from conftest import VOCAB_SIZE, run_objective, tiny_config, tiny_reader
 from torch import nn
 from torch.nn import functional
 
 from electra_cli.batch import Batch
 from electra_cli.model.networks import Network
 from electra_cli.model.objectives.corruption import corrupt
-from electra_cli.model.objectives.electra import Pretrainer
-from electra_cli.model.objectives.registry import build_pretrainer
-from electra_cli.model.objectives.sums import PretrainSums
+from electra_cli.model.objectives.objective import Objective
+from electra_cli.model.objectives.registry import build_objective
 
 OBJECTIVES = ["electra", "mlm", "electra_masked_only", "replace_mlm", "all_tokens_mlm"]
 NO_DROPOUT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
 
 
-def make_model(name: str, **objective: object) -> Pretrainer:
+def make_model(name: str, **objective: object) -> Objective:
     config = tiny_config(
         model=NO_DROPOUT,
         objective={
@@ -30,7 +29,7 @@ def make_model(name: str, **objective: object) -> Pretrainer:
         },
     )
     torch.manual_seed(0)
-    model = build_pretrainer(config.model, config.objective, VOCAB_SIZE, pad_id=0)
+    model = build_objective(config.model, config.objective, VOCAB_SIZE, pad_id=0)
     with torch.no_grad():  # away from the small initial weights, so that attention matters
         for parameter in model.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
@@ -43,9 +42,9 @@ def batch() -> Batch:
 
 
 class Padded:
-    """The networks of a Pretrainer as Hugging Face runs them: a row a window, all logits."""
+    """The networks of an objective as Hugging Face runs them: a row a window, all logits."""
 
-    def __init__(self, model: Pretrainer, batch: Batch) -> None:
+    def __init__(self, model: Objective, batch: Batch) -> None:
         self.model = copy.deepcopy(model)
         for network in self.model.networks().values():
             network.config._attn_implementation = "eager"
@@ -99,7 +98,7 @@ def expected_losses(padded: Padded, corrupted: torch.Tensor) -> tuple[torch.Tens
     return mlm_loss, -right.log().mean()
 
 
-def corrupted_text(model: Pretrainer, batch: Batch) -> torch.Tensor:
+def corrupted_text(model: Objective, batch: Batch) -> torch.Tensor:
     """What the main network reads; the noise of the batch fixes it."""
     if model.objective.name == "mlm":
         return batch.input_ids
@@ -114,7 +113,7 @@ def test_losses_and_gradients_equal_slow_obvious_code(name, batch):
     mlm_loss, main_loss = expected_losses(padded, corrupted_text(model, batch))
     expected = 0.7 * mlm_loss + 3.0 * main_loss
     expected.backward()
-    output = model(batch, batch.num_masked, batch.num_tokens)
+    output = run_objective(model, batch)
     output.loss.backward()
     assert output.loss.item() == pytest.approx(expected.item(), rel=2e-6)
     wanted = dict(padded.model.named_parameters())
@@ -128,18 +127,18 @@ def test_losses_and_gradients_equal_slow_obvious_code(name, batch):
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_losses_and_sums_do_not_depend_on_the_split(name, batch):
     model = make_model(name)
-    whole = model(batch, batch.num_masked, batch.num_tokens)
-    outputs = [model(part, batch.num_masked, batch.num_tokens) for part in batch.split(3)]
+    whole = run_objective(model, batch)
+    outputs = [run_objective(model, part, batch) for part in batch.split(3)]
     assert sum(o.loss.item() for o in outputs) == pytest.approx(whole.loss.item(), rel=1e-5)
-    for index, field in enumerate(PretrainSums._fields):
-        parts = sum(float(output.sums[index]) for output in outputs)
-        assert parts == pytest.approx(float(whole.sums[index]), rel=1e-5), field
+    for counted, value in whole.sums.items():
+        parts = sum(float(output.sums[counted]) for output in outputs)
+        assert parts == pytest.approx(float(value), rel=1e-5), counted
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_every_parameter_has_a_gradient(name, batch):
     model = make_model(name)
-    model(batch, batch.num_masked, batch.num_tokens).loss.backward()
+    run_objective(model, batch).loss.backward()
     for parameter_name, parameter in model.named_parameters():
         # A key's bias moves all scores of a query alike, which softmax does not see.
         if not parameter_name.endswith("key.bias"):
@@ -159,7 +158,7 @@ def test_every_parameter_has_a_gradient(name, batch):
 def test_an_objective_counts_what_it_has(name, networks, counted, batch):
     model = make_model(name)
     assert list(model.networks()) == networks
-    sums = model(batch, batch.num_masked, batch.num_tokens).sums
+    sums = run_objective(model, batch).sums
     parts = ("predicted", "judged", "words")
     assert {part for part in parts if getattr(sums, part) > 0} == counted
     all_tokens = {"electra": "judged", "all_tokens_mlm": "words"}
@@ -170,7 +169,7 @@ def test_an_objective_counts_what_it_has(name, networks, counted, batch):
 
 
 def test_masked_only_judges_the_masked_positions(batch):
-    output = make_model("electra_masked_only")(batch, batch.num_masked, batch.num_tokens)
+    output = run_objective(make_model("electra_masked_only"), batch)
     assert torch.equal(output.judgements.positions, batch.masked_positions)
     assert len(output.judgements.logits) == batch.num_masked
     # What is replaced is always among them.
@@ -181,7 +180,7 @@ def test_masked_only_judges_the_masked_positions(batch):
 @pytest.mark.parametrize("uniform", [False, True])
 def test_disallow_correct_makes_every_sample_a_replacement(name, uniform, batch):
     model = make_model(name, disallow_correct=True, uniform_generator=uniform)
-    sums = model(batch, batch.num_masked, batch.num_tokens).sums
+    sums = run_objective(model, batch).sums
     assert sums.sampled_correct == 0
     assert sums.replaced == batch.num_masked
 
@@ -189,7 +188,7 @@ def test_disallow_correct_makes_every_sample_a_replacement(name, uniform, batch)
 def test_a_uniform_generator_is_no_network(batch):
     model = make_model("electra", uniform_generator=True)
     assert list(model.networks()) == ["discriminator"]
-    output = model(batch, batch.num_masked, batch.num_tokens)
+    output = run_objective(model, batch)
     assert output.sums.predicted == 0
     assert output.loss.item() == pytest.approx(
         3.0 * output.sums.rtd_loss.item() / batch.num_tokens, rel=1e-6
@@ -198,7 +197,7 @@ def test_a_uniform_generator_is_no_network(batch):
 
 def test_a_low_temperature_samples_the_likeliest_token(batch):
     model = make_model("electra", temperature=1e-4)
-    sums = model(batch, batch.num_masked, batch.num_tokens).sums
+    sums = run_objective(model, batch).sums
     assert sums.sampled_correct == sums.mlm_correct
 
 
@@ -211,7 +210,7 @@ def test_the_loss_is_the_weighted_sum(generator_weight, discriminator_weight, ba
         generator_loss_weight=generator_weight,
         discriminator_loss_weight=discriminator_weight,
     )
-    output = model(batch, batch.num_masked, batch.num_tokens)
+    output = run_objective(model, batch)
     mlm = output.sums.mlm_loss / batch.num_masked
     rtd = output.sums.rtd_loss / batch.num_tokens
     expected = generator_weight * mlm + discriminator_weight * rtd
@@ -221,7 +220,7 @@ def test_the_loss_is_the_weighted_sum(generator_weight, discriminator_weight, ba
 @pytest.mark.parametrize(("width", "depth", "sizes"), [(0.5, 1.0, (16, 2)), (0.25, 0.5, (8, 1))])
 def test_the_generator_has_its_share_of_width_and_depth(width, depth, sizes):
     config = tiny_config(model={"generator_width": width, "generator_depth": depth})
-    model = build_pretrainer(config.model, config.objective, VOCAB_SIZE, pad_id=0)
+    model = build_objective(config.model, config.objective, VOCAB_SIZE, pad_id=0)
     generator = model.generator.config
     assert (generator.hidden_size, generator.num_hidden_layers) == sizes
     assert generator.intermediate_size == 64 * sizes[0] // 32

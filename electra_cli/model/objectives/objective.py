@@ -1,0 +1,158 @@
+"""What an objective is: networks trained together, and all that follows from their task.
+
+An objective is a file of this folder, named as objective.name has it. It owns its losses, what it
+counts, the metrics made of the counts, its FLOPs and the text of its model card.
+"""
+
+# Shapes: T tokens of a packed batch, J judged tokens.
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from typing import ClassVar, NamedTuple
+
+from torch import Tensor, nn
+from transformers import ElectraConfig
+
+from electra_cli.batch import Batch
+from electra_cli.config import ModelConfig, ObjectiveConfig, PretrainConfig
+from electra_cli.metrics import Metrics
+from electra_cli.model.cost.flops import (
+    TrainingFlops,
+    count_networks,
+    judging_head,
+    word_head,
+)
+from electra_cli.model.networks import (
+    Network,
+    adapt_to_packs,
+    build_electra_configs,
+    draw_weights,
+)
+from electra_cli.model.objectives.sums import Sums
+
+
+class StepCounts(NamedTuple):
+    """Counts of a whole step, all micro-batches together: its losses are means over them."""
+
+    num_masked: int
+    num_tokens: int
+
+    def read(self, all_tokens: bool) -> int:
+        """Tokens that a head reads: all of them, or the masked slots."""
+        return self.num_tokens if all_tokens else self.num_masked
+
+
+class Judgements(NamedTuple):
+    """What the discriminator says of each token it judges."""
+
+    logits: Tensor  # [J] without gradient, positive where a token looks replaced
+    is_replaced: Tensor  # [J] bool
+    positions: Tensor | None  # [J] indices into [T]; None: all T tokens
+
+
+class NetworkLoss(NamedTuple):
+    """One network's loss on a micro-batch, and what was counted."""
+
+    loss: Tensor  # [] its share of what is minimised
+    sums: Sums
+    judgements: Judgements | None = None  # of a discriminator
+
+
+class Ranking(NamedTuple):
+    """Judgements of all held-out tokens, on the host."""
+
+    logits: Tensor  # [J]
+    is_replaced: Tensor  # [J] bool
+    is_content: Tensor  # [J] bool, neither [CLS] nor [SEP]
+
+
+class Objective(nn.Module, ABC):
+    """Hugging Face's models, trained together on packed batches.
+
+    The exported network is registered first, so shared weights are saved under its name.
+    """
+
+    main_network: ClassVar[str]  # the attribute of the network that users take away
+    predicts_words: ClassVar[bool]  # whether that network has logits over the vocabulary
+    reads_all_tokens: ClassVar[bool]  # whether its loss is over all tokens, or the masked slots
+    # Of the model cards, by network: what it is good for. {directory} is the exported folder.
+    uses: ClassVar[Mapping[str, str]]
+
+    def __init__(
+        self, model: ModelConfig, objective: ObjectiveConfig, vocab_size: int, pad_id: int
+    ) -> None:
+        super().__init__()
+        self.objective = objective
+        self.vocab_size = vocab_size
+        self.flops = self.training_flops(model, objective, vocab_size)
+        generator, main = build_electra_configs(model, vocab_size, pad_id)
+        self._build_networks(main, generator, model)
+        adapt_to_packs(self.networks().values())
+        draw_weights(self, self.networks().values(), model)
+
+    @abstractmethod
+    def _build_networks(
+        self, main: ElectraConfig, generator: ElectraConfig, model: ModelConfig
+    ) -> None:
+        """Make the networks, the main one first, and tie what they share."""
+
+    @abstractmethod
+    def losses(self, batch: Batch, step: StepCounts) -> Iterator[NetworkLoss]:
+        """The losses of one micro-batch, one network after another.
+
+        The caller runs the backward pass of a loss before it asks for the next, so the activations
+        of one network are freed before another runs. All losses are means over the whole step, so
+        the losses of its micro-batches add up.
+        """
+
+    @abstractmethod
+    def metrics(self, sums: Mapping[str, float]) -> Metrics:
+        """Means of the sums of `losses` over some steps, which also hold `tokens` and `masked`.
+
+        `loss` is among them: what was minimised.
+        """
+
+    def ranking_metrics(self, ranking: Ranking) -> Metrics:
+        """Metrics that need every held-out judgement, not only sums."""
+        return {}
+
+    @classmethod
+    def training_flops(
+        cls, model: ModelConfig, objective: ObjectiveConfig, vocab_size: int
+    ) -> TrainingFlops:
+        """Forward and backward operations of all networks."""
+        head = cls._head_products(model, vocab_size)
+        return count_networks(
+            model, objective, vocab_size, *((head, 0) if cls.reads_all_tokens else (0, head))
+        )
+
+    @classmethod
+    def _head_products(cls, model: ModelConfig, vocab_size: int) -> int:
+        """Multiply-adds of the main network's head for each token that it reads."""
+        return word_head(model, vocab_size) if cls.predicts_words else judging_head(model)
+
+    def _weighted_loss(self, mlm_loss: float | None, main_loss: float | None) -> float:
+        """What was minimised, from both networks' means."""
+        weights = self.objective
+        return weights.generator_loss_weight * (
+            mlm_loss or 0.0
+        ) + weights.discriminator_loss_weight * (main_loss or 0.0)
+
+    @classmethod
+    def authors_flops(cls, config: PretrainConfig, vocab_size: int) -> float | None:
+        """A whole run's FLOPs as the authors count them; None where they count no such run."""
+        return None
+
+    def networks(self) -> dict[str, Network]:
+        """The models by name, the main one first."""
+        return {n: m for n, m in self.named_children() if isinstance(m, Network)}
+
+    def enable_gradient_checkpointing(self) -> None:
+        """Keep a layer's input alone, and compute the rest again in the backward pass."""
+        for network in self.networks().values():
+            network.activation_checkpointing_enable()
+
+    def compile_encoders(self) -> None:
+        """Compile the encoders, for any number of tokens; the names of weights stay."""
+        for network in self.networks().values():
+            network.electra.encoder.compile(dynamic=True)

@@ -1,0 +1,108 @@
+"""Back to a checkpoint of a run: which one, whether it fits, and what is later than it."""
+
+from typing import Any
+
+from electra_cli import console
+from electra_cli.config import PretrainConfig, changeable_options, iter_options
+from electra_cli.data.prepared import PreparedData
+from electra_cli.errors import ConfigError, DataError, RunError
+from electra_cli.presets import load_config, save_config
+from electra_cli.run_directory import RunDirectory
+from electra_cli.run_events import truncate_events
+from electra_cli.runs.session import Session
+from electra_cli.runs.write_errors import explain_write_errors, record_event
+from electra_cli.training.checkpoint import Checkpoint, CheckpointManager, Loaded
+
+SavedConfig = dict[str, dict[str, Any]]  # section, key
+
+
+def choose_checkpoint(
+    run: RunDirectory, checkpoints: CheckpointManager, step: int | None
+) -> tuple[int, Checkpoint | None]:
+    """The checkpoint to go on from, read and verified; None stands for the beginning."""
+    if step is not None:
+        return step, checkpoints.load(step) if step else None
+    newest = checkpoints.load_newest()
+    if newest is not None:
+        warn_about_damaged(newest)
+        return newest.step, newest.checkpoint
+    if run.log.exists():  # it went on for a while, so somebody took the checkpoints away
+        raise RunError(
+            f"{run.root} has no checkpoint",
+            hint=f"put {run.checkpoints} back, or start again in the same folder with --step 0",
+        )
+    return 0, None  # stopped before its first one
+
+
+def warn_about_damaged(loaded: Loaded) -> None:
+    """Name the newer checkpoints that did not verify."""
+    for path, problem in loaded.damaged.items():
+        console.warn(f"{path} is damaged: {problem}", "it is left where it is, and skipped")
+
+
+def refuse_changes(
+    run: RunDirectory, start: Checkpoint | None, config: PretrainConfig, data: PreparedData
+) -> None:
+    """Raises DataError or ConfigError if the run would compute something else from here on."""
+    if start is None:
+        # Back at the beginning it is still this run: other settings are a new one.
+        _refuse_other_options(load_config(run.config).model_dump(mode="json"), config)
+        return
+    state = start.state
+    for what, wanted, found in (
+        ("tokenizer", state.tokenizer_sha256, data.manifest.tokenizer_sha256),
+        ("content", state.data_sha256, data.sha256),
+    ):
+        if wanted != found:
+            raise DataError(
+                f"{data.directory} has {what} {found[:12]}, this run's checkpoint was made with "
+                f"{wanted[:12]}",
+                hint="put the data folder back that the run was started with, or name where it is "
+                "now: --set data.directory=DIR",
+            )
+    _refuse_other_options(state.config, config)
+
+
+def _refuse_other_options(saved: SavedConfig, config: PretrainConfig) -> None:
+    changeable = changeable_options()
+    for name, old, new in _changes(saved, config):
+        if name not in changeable:
+            raise ConfigError(
+                f"{name} is {new}, this run was trained with {old}; it cannot change within a run",
+                hint="set it back, or start a new run; these may change: " + ", ".join(changeable),
+            )
+
+
+def _changes(saved: SavedConfig, config: PretrainConfig) -> list[tuple[str, Any, Any]]:
+    """Options by `section.key` whose values differ: (name, saved, now)."""
+    now = config.model_dump(mode="json")
+    changes = []
+    for name, option in iter_options():
+        section, _, key = name.partition(".")
+        old = saved.get(section, {}).get(key, option.default)  # an option newer than the run
+        if old != now[section][key]:
+            changes.append((name, old, now[section][key]))
+    return changes
+
+
+def go_back(session: Session, step: int, start: Checkpoint | None) -> None:
+    """Cut everything that is later than the checkpoint off the run, and keep its new settings."""
+    run, config = session.run, session.config
+    with explain_write_errors(run.root):
+        for path in session.checkpoints.set_aside_after(step):
+            console.talk(f"a later checkpoint was set aside: {path}")
+        for logger in session.loggers:
+            logger.rewind(step)
+        truncate_events(run.events, step)
+        save_config(config, run.config)
+    text = f"from step {step:,}"
+    if start is not None:
+        rows, expected = run.count_rows(), start.state.log_rows
+        if rows != expected:
+            console.warn(
+                f"{run.log} has {rows} rows up to step {step:,}, there were {expected}",
+                "training goes on exactly; only the curves have a gap",
+            )
+        changes = _changes(start.state.config, config)
+        text += "".join(f", {name} {old} -> {new}" for name, old, new in changes)
+    record_event(run, step, "resumed", text)

@@ -1,0 +1,42 @@
+"""Where the rows of a run's log go: one class per place.
+
+A further logger is a class with these methods, and its line in build_loggers.
+"""
+
+from typing import Protocol
+
+from electra_cli.metrics import Metrics
+from electra_cli.run_directory import RunDirectory
+from electra_cli.runs.write_errors import explain_write_errors
+
+
+class RunLogger(Protocol):
+    """Receives every row of the log once, in order of steps."""
+
+    def append_row(self, row: Metrics) -> None:
+        """Take one row (metrics.log_row). A later row may have further columns."""
+
+    def rewind(self, step: int) -> None:
+        """Forget the rows after `step`: the run goes on from there."""
+
+
+class CsvLogger:
+    """training_log.csv, which plot and tune read, and a resume checks."""
+
+    def __init__(self, run: RunDirectory) -> None:
+        self._run = run
+
+    def append_row(self, row: Metrics) -> None:
+        """Raises DiskFullError where there is no room; no half row is left."""
+        with explain_write_errors(self._run.log):
+            self._run.append_row(row)
+
+    def rewind(self, step: int) -> None:
+        """Cut the file back."""
+        with explain_write_errors(self._run.log):
+            self._run.truncate_log(step)
+
+
+def build_loggers(run: RunDirectory) -> tuple[RunLogger, ...]:
+    """The loggers of a run, the CSV file first: the others get a row once it is on the disk."""
+    return (CsvLogger(run),)
