@@ -368,14 +368,14 @@ def test_killed_at_any_moment_it_goes_on_to_the_same_bytes(tmp_path: Path):
 
 
 def test_a_run_that_goes_on_does_not_tokenize_again(corpus: Path, tmp_path: Path, monkeypatch):
-    encode = command.TextEncoder.encode
+    encode = encoder.TextEncoder.encode
     calls = itertools.count()
 
     def count(self, texts):
         next(calls)
         return encode(self, texts)
 
-    monkeypatch.setattr(command.TextEncoder, "encode", count)
+    monkeypatch.setattr(encoder.TextEncoder, "encode", count)
     reference = prepare(corpus, tmp_path / "reference", shard_tokens=5_000)
     uninterrupted = next(calls)
     calls = itertools.count()
@@ -385,7 +385,7 @@ def test_a_run_that_goes_on_does_not_tokenize_again(corpus: Path, tmp_path: Path
             raise KeyboardInterrupt
         return encode(self, texts)
 
-    monkeypatch.setattr(command.TextEncoder, "encode", stop_in_the_middle)
+    monkeypatch.setattr(encoder.TextEncoder, "encode", stop_in_the_middle)
     with pytest.raises(KeyboardInterrupt):
         prepare(corpus, tmp_path / "out", shard_tokens=5_000)
     written = list((tmp_path / "out").glob("train-*.arrow"))
