@@ -10,20 +10,20 @@ from electra_cli import console
 from electra_cli.data.shards import PROGRESS_NAME, SHARD_TOKENS, PrepareSettings
 from electra_cli.data.tokenizer import fingerprint, load_tokenizer
 from electra_cli.errors import ConfigError
-from electra_cli.preparing.folder import claim, explained_stops, held, is_finished
+from electra_cli.preparing.folder import explain_failures, held, is_finished, load_folder_state
 from electra_cli.preparing.pipeline import prepare_folder
 from electra_cli.preparing.sources import SourceOptions, open_source
 from electra_cli.stopping import stop_request
 
 VOCAB_SIZE = 30_522  # BERT's and ELECTRA's
-# The built-in corpus serves the `tiny` preset. A small model leaves the plateau of the unigram
-# entropy only if every piece is a masked target often, so its vocabulary must be small and dense.
+# For the built-in corpus, which the `tiny` preset trains on. A small model gets below the unigram
+# entropy only if every piece is often a masked target, so the vocabulary must be small.
 BUILTIN_VOCAB_SIZE = 512
 
 
 @dataclass(frozen=True)
 class PrepareOptions:
-    """What the command line says; None means the default that fits the source."""
+    """The options of the command line; None means the default for the source."""
 
     sources: tuple[str, ...] = ()
     out: Path | None = None
@@ -40,8 +40,11 @@ class PrepareOptions:
 
 
 def run(options: PrepareOptions, *, shard_tokens: int = SHARD_TOKENS) -> None:
-    """Prepare a folder, go on with one that was interrupted, or find it finished."""
-    gc.freeze()  # what was imported stays; walking through it again and again takes 0.1 s of 1 GB
+    """Prepare a folder, or go on with an interrupted one; a finished one stays as it is.
+
+    `shard_tokens`: train tokens after which a round ends.
+    """
+    gc.freeze()  # spares the collector what was imported: 0.1 s per GB of text
     if options.workers is not None:
         os.environ["RAYON_NUM_THREADS"] = str(options.workers)  # read when its threads start
     if options.tokenizer is not None and (options.vocab_size is not None or options.cased):
@@ -70,14 +73,15 @@ def run(options: PrepareOptions, *, shard_tokens: int = SHARD_TOKENS) -> None:
         shard_tokens=shard_tokens,
     )
     directory = options.out or Path("data") / source.name
-    with explained_stops(directory), stop_request() as stop:
-        if not is_finished(directory, settings):
-            claim(directory, settings)  # before anything is written into a folder of the user's
-            with held(directory):
-                if not is_finished(directory, settings):  # by the process that held it
-                    prepare_folder(source, given, directory, settings, options.workers, stop)
-        else:
+    with explain_failures(directory), stop_request() as stop:
+        if is_finished(directory, settings):
             (directory / PROGRESS_NAME).unlink(missing_ok=True)  # killed between the last two steps
             console.talk(f"{directory} is there already, made from this source with these settings")
+        else:
+            load_folder_state(directory, settings)  # refuses a folder of something else
+            with held(directory):
+                # Another process may have finished it until this one got the lock.
+                if not is_finished(directory, settings):
+                    prepare_folder(source, given, directory, settings, options.workers, stop)
     console.result(directory)
     console.hint(f"next: electra train --preset tiny --data {shlex.quote(str(directory))}")

@@ -1,6 +1,6 @@
 """Learn a BERT vocabulary from texts.
 
-Which documents are read is not this module's work.
+Which documents are read is pipeline.py's work.
 """
 
 from collections import Counter
@@ -18,7 +18,7 @@ from electra_cli.preparing.chunks import CHUNK_CHARS, cut_text, group_texts
 
 MAX_WORD_CHARS = 100  # BERT's: a longer "word" is one [UNK]
 MIN_FREQUENCY = 2  # a piece seen once says nothing about the language
-# A character earns a piece of its own by one occurrence in (this many times the vocabulary)
+# A character gets a piece of its own if it occurs once in (this many times the vocabulary)
 # characters: all of ASCII and Chinese at 30,522 pieces, no stray symbols at 1,024.
 RARE_CHARACTER_FACTOR = 100
 
@@ -26,9 +26,9 @@ _NUM_CODE_POINTS = 0x110000
 
 
 def sample_texts(documents: Iterable[str], max_chars: int) -> list[str]:
-    """Pieces of the documents, evenly spread over all of them, `max_chars` or less together.
+    """Pieces spread evenly over the documents, with at most `max_chars` characters together.
 
-    Every n-th piece is taken; where that becomes too much, n doubles.
+    Takes every n-th piece; when they become too many, n doubles.
     """
     kept: list[str] = []
     size, every = 0, 1
@@ -77,11 +77,11 @@ def _choose_alphabet(
 ) -> tuple[list[str], list[str]]:
     """The characters worth a piece, and those of them worth a "##" piece too; both sorted.
 
-    Counts the characters of the raw text and asks the engine once for each distinct one what
-    becomes of it, which is hundreds of times faster than normalising everything.
+    Counts the characters of the raw text, and normalises each distinct one once. That is hundreds
+    of times faster than normalising the whole text.
     """
     raw_count = np.zeros(_NUM_CODE_POINTS, dtype=np.int64)
-    joins = np.zeros(_NUM_CODE_POINTS, dtype=np.bool_)  # stays in one word with its neighbours
+    joins = np.zeros(_NUM_CODE_POINTS, dtype=np.bool_)  # is in one word with its neighbours
     known = np.zeros(_NUM_CODE_POINTS, dtype=np.bool_)
     continues = np.zeros(_NUM_CODE_POINTS, dtype=np.bool_)  # seen after the start of a word
     becomes: dict[int, str] = {}
