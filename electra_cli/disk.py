@@ -73,7 +73,7 @@ def replace_file(path: Path, write: Callable[[io.RawIOBase], object]) -> str:
 
 
 def write_bytes_atomically(path: Path, content: bytes) -> str:
-    """replace_file for content that is all in memory."""
+    """replace_file for content that is all in memory; returns its SHA-256, in hexadecimal."""
     return replace_file(path, lambda file: file.write(content))
 
 

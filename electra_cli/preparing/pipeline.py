@@ -104,8 +104,8 @@ def _open_encoder(source: Source, tokenizer: Tokenizer) -> TextEncoder:
 def _train_tokenizer(source: Source, settings: PrepareSettings, stop: StopRequest) -> Tokenizer:
     assert settings.vocab_size is not None
     assert settings.cased is not None
-    is_stream = source.total_bytes() is None  # from the network, which is slow
-    range_bytes = SAMPLE_CHARS if is_stream else SAMPLED_RANGE_BYTES
+    # Streams from the network have no known size; reading more of them than the sample is slow.
+    range_bytes = SAMPLE_CHARS if source.total_bytes() is None else SAMPLED_RANGE_BYTES
     with _show_progress(source, "reading a sample", stop) as on_batch:
         texts = sample_texts(_first_documents(source, range_bytes, on_batch), SAMPLE_CHARS)
     size = sum(map(len, texts))
