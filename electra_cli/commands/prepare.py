@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from electra_cli import console
-from electra_cli.data.shards import PROGRESS_NAME, SHARD_TOKENS, PrepareSettings
+from electra_cli.data.manifest import PROGRESS_NAME, PrepareSettings
+from electra_cli.data.shards import SHARD_TOKENS
 from electra_cli.data.tokenizer import fingerprint, load_tokenizer
 from electra_cli.errors import ConfigError
 from electra_cli.preparing.folder import explain_failures, held, is_finished, load_folder_state

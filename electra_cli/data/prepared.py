@@ -7,15 +7,14 @@ from pathlib import Path
 
 from electra_cli.config import PretrainConfig
 from electra_cli.data.batches import TokenRoles, WindowReader
-from electra_cli.data.shards import (
+from electra_cli.data.manifest import (
     MANIFEST_NAME,
     TOKENIZER_NAME,
     ShardManifest,
     Split,
     load_manifest,
-    open_shards,
-    verify_shards,
 )
+from electra_cli.data.shards import open_shards, verify_shards
 from electra_cli.data.tokenizer import fingerprint, load_tokenizer, word_starts
 from electra_cli.errors import DataError
 

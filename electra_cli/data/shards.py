@@ -1,4 +1,4 @@
-"""Write and memory-map token shards, and the manifest that completes a folder of them.
+"""Write and memory-map token shards.
 
 A shard is an Arrow IPC stream of one record batch with a row per document: `input_ids`,
 `text_hash`. `datasets` opens it as it is. Tokens are read through the memory map, never all at
@@ -7,90 +7,22 @@ once.
 
 # Shapes: D documents and T tokens of a split, R ranges of tokens.
 
-import json
 import os
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from io import RawIOBase
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from electra_cli.data.report import PreparationReport
-from electra_cli.disk import replace_file, sha256_of, write_bytes_atomically
-from electra_cli.errors import DataError
+from electra_cli.data.manifest import ShardManifest, ShardRecord, Split, damaged_file
+from electra_cli.disk import replace_file, sha256_of
 
-FORMAT_VERSION = 1
-MANIFEST_NAME = "manifest.json"
-PROGRESS_NAME = "progress.json"
-TOKENIZER_NAME = "tokenizer"
 SHARD_TOKENS = 16_000_000  # 32 MB; 2^31 at most, since list offsets have 32 bits
 _COUNTED_TOKENS = 1 << 18  # at once
-
-Split = Literal["train", "validation"]
-
-
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class PrepareSettings(_Frozen):
-    """All that decides the content of a folder: equal settings give equal shards."""
-
-    source: str  # fingerprint
-    tokenizer: str | None  # fingerprint; None where one is trained
-    vocab_size: int | None  # of the tokenizer to train, as cased
-    cased: bool | None
-    validation_fraction: float
-    shard_tokens: int
-
-
-class ShardRecord(_Frozen):
-    """One shard, as the manifest lists it."""
-
-    # No path: a manifest from elsewhere can never name a file outside its folder.
-    name: str = Field(pattern=r"^(train|validation)-\d{5,}\.arrow$")
-    split: Split
-    num_documents: int = Field(ge=1)
-    num_tokens: int = Field(ge=1)
-    num_bytes: int = Field(ge=1)
-    sha256: str
-
-
-class ShardManifest(_Frozen):
-    """What a finished folder holds. num_documents and num_tokens are of the train split."""
-
-    format_version: int
-    tokenizer_sha256: str
-    vocab_size: int
-    num_documents: int
-    num_tokens: int
-    num_validation_documents: int
-    num_validation_tokens: int
-    unigram_entropy: float  # nats per token of train: the loss of a model that sees no context
-    source_name: str
-    settings: PrepareSettings
-    shards: tuple[ShardRecord, ...]
-    report: PreparationReport
-
-    @model_validator(mode="after")
-    def _counts_add_up(self) -> "ShardManifest":
-        counts = (*count_split(self.shards, "train"), *count_split(self.shards, "validation"))
-        stated = (self.num_documents, self.num_tokens)
-        held_out = (self.num_validation_documents, self.num_validation_tokens)
-        if counts != stated + held_out:
-            raise ValueError(f"shards hold {counts}, the totals say {stated + held_out}")
-        return self
-
-
-def count_split(shards: Iterable[ShardRecord], split: Split) -> tuple[int, int]:
-    """Documents and tokens of a split."""
-    chosen = [shard for shard in shards if shard.split == split]
-    return sum(s.num_documents for s in chosen), sum(s.num_tokens for s in chosen)
 
 
 class ShardWriter:
@@ -218,49 +150,6 @@ def _count_ids(arrays: Iterable[NDArray[Any]], vocab_size: int) -> NDArray[np.in
     return counts
 
 
-def save_manifest(directory: Path, manifest: ShardManifest) -> None:
-    """Write the manifest. It is the last file: a folder that has one is complete."""
-    content = manifest.model_dump_json(indent=1).encode()
-    write_bytes_atomically(directory / MANIFEST_NAME, content)
-
-
-def load_manifest(directory: Path) -> ShardManifest:
-    """Read what a finished folder holds.
-
-    Raises DataError if the folder is missing, was not made by this program, is unfinished or
-    damaged, or has a newer format.
-    """
-    path = directory / MANIFEST_NAME
-    if not directory.is_dir():
-        raise DataError(f"there is no folder {directory}", hint="make one with: electra prepare")
-    if not path.is_file():
-        if (directory / PROGRESS_NAME).exists():
-            raise DataError(
-                f"{directory} is unfinished: electra prepare was interrupted",
-                hint="run the same electra prepare command again; it goes on where it stopped",
-            )
-        raise DataError(
-            f"{directory} is not a prepared folder: it has no {MANIFEST_NAME}",
-            hint="make one with: electra prepare SOURCE --out DIR",
-        )
-    try:
-        content = json.loads(path.read_bytes())
-        version = int(content["format_version"])
-    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
-        raise _damaged(path, f"{type(error).__name__}: {error}") from error
-    if version > FORMAT_VERSION:
-        raise DataError(
-            f"{directory} has format {version}, this program knows formats up to {FORMAT_VERSION}",
-            hint="install a newer electra-cli, or prepare the source again into a new folder",
-        )
-    try:
-        return ShardManifest.model_validate(content)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise _damaged(path, f"{where} {first['msg']}".strip()) from error
-
-
 def open_shards(directory: Path, manifest: ShardManifest, split: Split) -> TokenShards:
     """Memory-map a split. Raises DataError that names the first missing or damaged file."""
     return map_shards(directory, manifest.shards, split)
@@ -280,7 +169,7 @@ def verify_shards(directory: Path, manifest: ShardManifest) -> None:
     def verify(shard: ShardRecord) -> None:
         path = _find_shard(directory, shard)
         if sha256_of(path) != shard.sha256:
-            raise _damaged(path, "its checksum differs from the manifest's")
+            raise damaged_file(path, "its checksum differs from the manifest's")
 
     with ThreadPoolExecutor(os.cpu_count()) as threads:
         for _ in threads.map(verify, manifest.shards):
@@ -290,12 +179,12 @@ def verify_shards(directory: Path, manifest: ShardManifest) -> None:
 def _find_shard(directory: Path, shard: ShardRecord) -> Path:
     path = directory / shard.name
     if not path.is_file():
-        raise _damaged(path, "it is missing")
+        raise damaged_file(path, "it is missing")
     if not path.resolve().is_relative_to(directory.resolve()):
-        raise _damaged(path, "it is a link to outside of the folder")
+        raise damaged_file(path, "it is a link to outside of the folder")
     size = path.stat().st_size
     if size != shard.num_bytes:
-        raise _damaged(path, f"it has {size:,} bytes, not {shard.num_bytes:,}")
+        raise damaged_file(path, f"it has {size:,} bytes, not {shard.num_bytes:,}")
     return path
 
 
@@ -309,9 +198,9 @@ def _map_shard(directory: Path, shard: ShardRecord) -> tuple[NDArray[Any], NDArr
             if documents.type not in (pa.list_(pa.uint16()), pa.list_(pa.uint32())):
                 raise pa.ArrowTypeError(f"input_ids are {documents.type}")
         except (pa.ArrowException, OSError, KeyError, StopIteration) as error:
-            raise _damaged(path, str(error)) from error
+            raise damaged_file(path, str(error)) from error
     if (len(documents), len(documents.values)) != (shard.num_documents, shard.num_tokens):
-        raise _damaged(path, "its counts differ from the manifest's")
+        raise damaged_file(path, "its counts differ from the manifest's")
     return _to_numpy(documents.values), _to_numpy(documents.offsets)
 
 
@@ -327,10 +216,3 @@ def _to_numpy(integers: pa.Array) -> NDArray[Any]:
     kind = np.dtype(str(integers.type))
     start = integers.offset * kind.itemsize
     return np.frombuffer(integers.buffers()[1], kind, count=len(integers), offset=start)
-
-
-def _damaged(path: Path, reason: str) -> DataError:
-    return DataError(
-        f"{path} is damaged: {reason}",
-        hint="copy the folder again, or prepare the source again with another --out",
-    )

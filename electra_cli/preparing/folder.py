@@ -9,7 +9,7 @@ from pathlib import Path
 
 from electra_cli import console
 from electra_cli import locks as folder_lock
-from electra_cli.data.shards import (
+from electra_cli.data.manifest import (
     MANIFEST_NAME,
     PROGRESS_NAME,
     TOKENIZER_NAME,

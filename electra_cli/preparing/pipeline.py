@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from electra_cli import console
-from electra_cli.data.shards import (
+from electra_cli.data.manifest import (
     FORMAT_VERSION,
     PROGRESS_NAME,
     TOKENIZER_NAME,

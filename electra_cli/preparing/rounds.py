@@ -17,7 +17,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from electra_cli.data.shards import ShardWriter, Split, map_shards
+from electra_cli.data.manifest import Split
+from electra_cli.data.shards import ShardWriter, map_shards
 from electra_cli.preparing.chunks import group_texts
 from electra_cli.preparing.duplicates import SeenHashes, hash_texts
 from electra_cli.preparing.encoder import TextEncoder, TokenIds

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from electra_cli.data.shards import FORMAT_VERSION, PROGRESS_NAME, PrepareSettings, ShardRecord
+from electra_cli.data.manifest import FORMAT_VERSION, PROGRESS_NAME, PrepareSettings, ShardRecord
 from electra_cli.disk import write_bytes_atomically
 from electra_cli.errors import DataError
 from electra_cli.preparing.statistics import Tally

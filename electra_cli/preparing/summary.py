@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from electra_cli import console
+from electra_cli.data.manifest import ShardManifest, ShardRecord
 from electra_cli.data.report import MAX_UNKNOWN_FRACTION
-from electra_cli.data.shards import ShardManifest, ShardRecord, map_shards
+from electra_cli.data.shards import map_shards
 from electra_cli.data.tokenizer import Tokenizer
 
 EXAMPLE_TOKENS = 24

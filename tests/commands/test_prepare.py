@@ -21,13 +21,8 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from electra_cli.commands import prepare as command
 from electra_cli.commands.prepare import PrepareOptions, run
-from electra_cli.data.shards import (
-    PROGRESS_NAME,
-    TokenShards,
-    load_manifest,
-    open_shards,
-    verify_shards,
-)
+from electra_cli.data.manifest import PROGRESS_NAME, load_manifest
+from electra_cli.data.shards import TokenShards, open_shards, verify_shards
 from electra_cli.data.tokenizer import fingerprint, load_tokenizer
 from electra_cli.errors import ConfigError, DataError
 from electra_cli.preparing import encoder, pipeline

@@ -9,22 +9,19 @@ import datasets
 import numpy as np
 import pytest
 
-from electra_cli.data.report import PreparationReport
-from electra_cli.data.shards import (
+from electra_cli.data.manifest import (
     FORMAT_VERSION,
     MANIFEST_NAME,
     PROGRESS_NAME,
     PrepareSettings,
     ShardManifest,
     ShardRecord,
-    ShardWriter,
-    TokenShards,
     count_split,
     load_manifest,
-    open_shards,
     save_manifest,
-    verify_shards,
 )
+from electra_cli.data.report import PreparationReport
+from electra_cli.data.shards import ShardWriter, TokenShards, open_shards, verify_shards
 from electra_cli.errors import DataError
 
 REPORT = PreparationReport(
