@@ -72,6 +72,11 @@ def replace_file(path: Path, write: Callable[[io.RawIOBase], object]) -> str:
     return hashing.hexdigest()
 
 
+def write_bytes_atomically(path: Path, content: bytes) -> str:
+    """replace_file for content that is all in memory; returns its SHA-256, in hexadecimal."""
+    return replace_file(path, lambda file: file.write(content))
+
+
 class _HashingFile(io.RawIOBase):
     """Writes a file and hashes it, piece by piece: each is in the processor's cache for both."""
 
