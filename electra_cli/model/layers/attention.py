@@ -15,7 +15,7 @@ from torch.nn import functional
 from transformers.models.electra.modeling_electra import ElectraSelfAttention
 
 from electra_cli.batch import Batch
-from electra_cli.model.layers.autocast import product_dtype
+from electra_cli.model.layers.autocast import autocast_dtype
 from electra_cli.model.layers.flash_attention import can_run_flash_attention, flash_attention
 from electra_cli.model.layers.padded_attention import PaddedLayout, padded_attention
 
@@ -79,7 +79,7 @@ def packed_attention(
     padded in groups.
     """
     size = parts[0].out_features // heads
-    if can_run_flash_attention(x.device, product_dtype(x), size):
+    if can_run_flash_attention(x.device, autocast_dtype(x), size):
         weight = torch.cat([part.weight for part in parts])
         bias = torch.cat([part.bias for part in parts])
         joined = functional.linear(x, weight, bias).view(len(x), 3, heads, size)

@@ -17,9 +17,10 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from electra_cli.batch import Batch
-from electra_cli.model.layers.autocast import product_dtype
+from electra_cli.model.layers.autocast import autocast_dtype
 from electra_cli.model.layers.dropout import keep_mask
-from electra_cli.model.layers.scratch import workspace
+from electra_cli.model.layers.scratch import scratch_buffer
+from electra_cli.model.torch_private import softmax_backward
 
 # Scores of a group: 2 MB. Half of it took 4% longer for a step of small with full windows, twice
 # and four times as much 2%; with smaller groups less is padded, but products are shorter.
@@ -114,7 +115,7 @@ def padded_attention(
 
     Each sequence sees itself alone.
     """
-    dtype = product_dtype(x)
+    dtype = autocast_dtype(x)
     weights = [part.weight.to(dtype) for part in parts]
     biases = [part.bias.to(dtype) for part in parts]
     with torch.autocast(x.device.type, enabled=False):
@@ -138,7 +139,7 @@ class _PaddedAttention(torch.autograd.Function):
         *parameters: Tensor,
     ) -> Tensor:
         weight, bias = torch.cat(parameters[:3]), torch.cat(parameters[3:])
-        joined = workspace("attention_joined", (len(x), len(weight)), x)
+        joined = scratch_buffer("attention_joined", (len(x), len(weight)), x)
         torch.addmm(bias, x, weight.t(), out=joined)
         rows = joined.float().view(len(x) * 3 * heads, -1)
         mixed, outs = _empty_rows("attention_mixed", rows, [group.rows for group in layout.groups])
@@ -183,12 +184,10 @@ class _PaddedAttention(torch.autograd.Function):
             grad_kept = _multiply(g, v.transpose(1, 2), ctx.kept_scale)
             if keep is not None:
                 grad_kept *= keep
-            grad_scores = torch.ops.aten._softmax_backward_data(
-                grad_kept, probabilities, 2, torch.float32
-            )
+            grad_scores = softmax_backward(grad_kept, probabilities)
             _multiply(grad_scores, k, ctx.scale, grad_q)
             _multiply(grad_scores.transpose(1, 2), q, ctx.scale, grad_k)
-        grad_rows = workspace("attention_joined", (len(layout.joined_inverse), size), total)
+        grad_rows = scratch_buffer("attention_joined", (len(layout.joined_inverse), size), total)
         torch.index_select(total, 0, layout.joined_inverse, out=grad_rows)
         grad_joined = grad_rows.view(len(x), -1).to(x.dtype)
         grad_weight, grad_bias = grad_joined.t() @ x, grad_joined.sum(0)
@@ -219,7 +218,7 @@ def _empty_rows(
     A view is [b * A, l, D]; like [..., D]; the places are the workspace of that name.
     """
     counts = [rows.numel() for rows in groups]
-    places = workspace(name, (sum(counts), like.shape[-1]), like)
+    places = scratch_buffer(name, (sum(counts), like.shape[-1]), like)
     split = torch.split(places, counts)
     return places, [_parts(part, rows) for part, rows in zip(split, groups, strict=True)]
 
