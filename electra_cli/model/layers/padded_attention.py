@@ -1,13 +1,12 @@
-"""Attention of packed sequences in padded groups, where no kernel works on packs.
+"""Attention over packed sequences on a CPU, padded in groups of similar length.
 
-Sequences of similar length are padded to the longest of their group, so little is padded, and a
-group is small enough for its scores to stay in a CPU's cache. The products and the softmax are
-torch's own; attention is float32, whatever the precision of the products around it.
+Sequences are padded to the longest of their group, so little is padded, and a group is so small
+that its scores stay in the CPU's cache. Attention is float32, whatever the precision of the
+products around it.
 """
 
 # Shapes: T tokens of a pack, A heads, D head size, b sequences of a group, l the longest of them.
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,9 +21,13 @@ from electra_cli.model.layers.dropout import keep_mask
 from electra_cli.model.layers.scratch import scratch_buffer
 from electra_cli.model.torch_private import softmax_backward
 
-# Scores of a group: 2 MB. Half of it took 4% longer for a step of small with full windows, twice
-# and four times as much 2%; with smaller groups less is padded, but products are shorter.
-_GROUP_SCORES = 2**19
+# What makes queries, keys and values.
+Parts = tuple[nn.Linear, nn.Linear, nn.Linear]
+
+# Scores of a group: 2 MB. A step of `small` with full windows took 4% longer with half as many, 2%
+# longer with two or four times as many. With smaller groups less is padded, but the matrix products
+# are smaller.
+GROUP_SCORES = 2**19
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,7 @@ class _Group:
 
 
 @dataclass(frozen=True)
-class PaddedLayout:
+class GroupedLayout:
     """Where the heads of each token stand in padded groups."""
 
     groups: tuple[_Group, ...]
@@ -46,23 +49,17 @@ class PaddedLayout:
     inverse: Tensor  # [T * A] int64
 
     @classmethod
-    def of(cls, batch: Batch, heads: int) -> "PaddedLayout":
-        """A CPU sorts by length; other devices make one group, from sizes that the host knows."""
-        device = batch.cu_seqlens.device
+    def of(cls, batch: Batch, heads: int, group_scores: int = GROUP_SCORES) -> "GroupedLayout":
+        """Groups of sequences sorted by length, with at most so many scores if not of one alone."""
         lengths = batch.cu_seqlens.diff()
         order = torch.argsort(lengths, descending=True, stable=True)
-        if device.type == "cpu":
-            sizes = _group_sizes(lengths[order].tolist(), heads)
-        else:
-            is_even = batch.num_tokens == batch.num_sequences * batch.max_length
-            sizes = [(batch.num_sequences, batch.max_length, is_even)]
         tokens: list[Tensor] = []
         is_real: list[Tensor | None] = []
         first = 0
-        for count, longest, is_even in sizes:
+        for count, longest, is_even in _group_sizes(lengths[order].tolist(), heads, group_scores):
             members = order[first : first + count]
             first += count
-            column = torch.arange(longest, device=device)
+            column = torch.arange(longest)
             places = batch.cu_seqlens[members, None].long() + column
             if is_even:
                 is_real.append(None)
@@ -82,21 +79,21 @@ def _rows(
 ) -> tuple[list[Tensor], Tensor]:
     """Tokens [b, l] of groups -> (rows [parts, b, A, l] of each, inverse [T * parts * A])."""
     width = parts * heads
-    head = torch.arange(width, device=tokens[0].device).view(parts, 1, heads, 1)
+    head = torch.arange(width).view(parts, 1, heads, 1)
     rows = [group[:, None] * width + head for group in tokens]
     written = torch.cat([group.flatten() for group in rows])
     inverse = written.new_empty((num_tokens + 1) * width)
-    inverse[written] = torch.arange(len(written), device=written.device)
+    inverse[written] = torch.arange(len(written))
     return [group.clamp(max=num_tokens * width - 1) for group in rows], inverse[:-width]
 
 
-def _group_sizes(lengths: list[int], heads: int) -> list[tuple[int, int, bool]]:
+def _group_sizes(lengths: list[int], heads: int, group_scores: int) -> list[tuple[int, int, bool]]:
     """Descending lengths -> (sequences, the longest, whether all are as long) of each group."""
     sizes = []
     first = 0
     while first < len(lengths):
         longest = lengths[first]
-        room = max(1, _GROUP_SCORES // (heads * longest**2))
+        room = max(1, group_scores // (heads * longest**2))
         stop = min(len(lengths), first + room)
         sizes.append((stop - first, longest, lengths[stop - 1] == longest))
         first = stop
@@ -105,8 +102,8 @@ def _group_sizes(lengths: list[int], heads: int) -> list[tuple[int, int, bool]]:
 
 def padded_attention(
     x: Tensor,
-    parts: Sequence[nn.Linear],
-    layout: PaddedLayout,
+    parts: Parts,
+    layout: GroupedLayout,
     heads: int,
     scale: float,
     dropout: float,
@@ -131,7 +128,7 @@ class _PaddedAttention(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,
-        layout: PaddedLayout,
+        layout: GroupedLayout,
         heads: int,
         scale: float,
         dropout: float,
