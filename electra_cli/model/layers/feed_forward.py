@@ -66,7 +66,7 @@ class FusedLayer(ElectraLayer):  # type: ignore[no-untyped-call]
 
 
 def fuse_feed_forward(network: nn.Module) -> None:
-    """Make every layer of `network` a fused one; parameters stay what they are."""
+    """Make every layer of `network` a FusedLayer; parameters stay what they are."""
     for module in network.modules():
         if isinstance(module, ElectraLayer):
             module.__class__ = FusedLayer

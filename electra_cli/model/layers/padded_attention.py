@@ -5,7 +5,8 @@ that its scores stay in the CPU's cache. Attention is float32, whatever the prec
 products around it.
 """
 
-# Shapes: T tokens of a pack, A heads, D head size, b sequences of a group, l the longest of them.
+# Shapes: T tokens of a packed batch, A heads, D head size, b sequences of a group, l the longest.
+# A row is the query, key or value of one token and one head, [D]; places are rows in padded groups.
 
 from dataclasses import dataclass
 from typing import Any
@@ -21,7 +22,7 @@ from electra_cli.model.layers.dropout import keep_mask
 from electra_cli.model.layers.scratch import scratch_buffer
 from electra_cli.model.torch_private import softmax_backward
 
-# What makes queries, keys and values.
+# The layers whose outputs are queries, keys and values.
 Parts = tuple[nn.Linear, nn.Linear, nn.Linear]
 
 # Scores of a group: 2 MB. A step of `small` with full windows took 4% longer with half as many, 2%
@@ -32,25 +33,27 @@ GROUP_SCORES = 2**19
 
 @dataclass(frozen=True)
 class _Group:
-    joined_rows: (
-        Tensor  # [3, b, A, l] int64: each place's row among [T * 3 * A] queries, keys, values
-    )
-    rows: Tensor  # [1, b, A, l] int64: the same among [T * A]; some other row at padding
+    # Which row stands at each place; at padding it is any other row.
+    joined_rows: Tensor  # [3, b, A, l] int64, among [T * 3 * A] queries, keys and values
+    rows: Tensor  # [1, b, A, l] int64, among [T * A] outputs
     is_real: Tensor | None  # [b, 1, l] float32: 1 at tokens, 0 at padding; None without padding
 
 
 @dataclass(frozen=True)
 class GroupedLayout:
-    """Where the heads of each token stand in padded groups."""
+    """Which rows stand in which group, and where."""
 
     groups: tuple[_Group, ...]
-    # The place of each row in the groups' places, one after another.
+    # The place of each row, counted through all groups.
     joined_inverse: Tensor  # [T * 3 * A] int64
     inverse: Tensor  # [T * A] int64
 
     @classmethod
     def of(cls, batch: Batch, heads: int, group_scores: int = GROUP_SCORES) -> "GroupedLayout":
-        """Groups of sequences sorted by length, with at most so many scores if not of one alone."""
+        """Groups of sequences of similar length.
+
+        Each has at most group_scores scores [b, A, l, l], or is one sequence.
+        """
         lengths = batch.cu_seqlens.diff()
         order = torch.argsort(lengths, descending=True, stable=True)
         tokens: list[Tensor] = []
@@ -66,7 +69,7 @@ class GroupedLayout:
             else:
                 real = column < lengths[members, None]
                 is_real.append(real.float()[:, None])
-                places = places.where(real, batch.num_tokens)  # padding is one more token
+                places = places.where(real, batch.num_tokens)  # as if padding were one more token
             tokens.append(places)
         joined_rows, joined_inverse = _rows(tokens, batch.num_tokens, 3, heads)
         rows, inverse = _rows(tokens, batch.num_tokens, 1, heads)
@@ -108,7 +111,7 @@ def padded_attention(
     scale: float,
     dropout: float,
 ) -> Tensor:
-    """Tokens [T, H] and what makes their queries, keys and values -> [T, A, D].
+    """Tokens x [T, H], and the layers for their queries, keys and values -> [T, A, D].
 
     Each sequence sees itself alone.
     """
@@ -123,7 +126,7 @@ def padded_attention(
 
 
 class _PaddedAttention(torch.autograd.Function):
-    """Queries, keys and values come from one product, and are kept as they stand in the groups."""
+    """One matrix product makes queries, keys and values; they are kept in the order of groups."""
 
     @staticmethod
     def forward(
@@ -163,7 +166,7 @@ class _PaddedAttention(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         layout = ctx.layout
-        # Under checkpointing they can be had once.
+        # Under checkpointing, saved tensors can be read only once.
         x, *kept_tensors = ctx.saved_tensors
         weights, saved = kept_tensors[:3], iter(kept_tensors[3:])
         size = grad.shape[2]
@@ -197,7 +200,7 @@ class _PaddedAttention(torch.autograd.Function):
 
 
 def _multiply(left: Tensor, right: Tensor, scale: float, out: Tensor | None = None) -> Tensor:
-    """scale * left @ right, matrix by matrix; the scale costs nothing."""
+    """scale * left @ right, matrix by matrix; the product itself applies the scale."""
     unread = left.new_empty(1, 1, 1) if out is None else out
     return torch.baddbmm(unread, left, right, beta=0, alpha=scale, out=out)
 
@@ -210,9 +213,10 @@ def _gather(x: Tensor, rows: Tensor) -> tuple[Tensor, ...]:
 def _empty_rows(
     name: str, like: Tensor, groups: list[Tensor]
 ) -> tuple[Tensor, list[tuple[Tensor, ...]]]:
-    """Groups of rows [parts, b, A, l] -> (places [all of them, D], views of each part of a group).
+    """Rows [parts, b, A, l] of each group -> (places [all of them, D], views of them).
 
-    A view is [b * A, l, D]; like [..., D]; the places are the workspace of that name.
+    One view [b * A, l, D] per part of each group; like [..., D]. The places lie in the scratch
+    buffer of that name.
     """
     counts = [rows.numel() for rows in groups]
     places = scratch_buffer(name, (sum(counts), like.shape[-1]), like)

@@ -58,7 +58,7 @@ class Padding:
         column = torch.arange(self.max_length, device=self.places.device)
         distance = (column[:, None] - column).abs()
         is_near = distance <= window
-        # Padding sees itself: without any key its softmax would be 0 / 0.
+        # Padding sees itself: what kernels do with a query that has no key differs.
         return is_near if keys is None else is_near & (keys | (distance == 0))
 
 

@@ -141,6 +141,8 @@ def test_torchs_own_attention_sees_each_sequence_alone(batch, window, has_paddin
         batch = join_batches(full[:3])
     padding = Padding.of(batch)
     assert (padding.is_real is not None) == has_padding
+    if window is not None:
+        assert padding.mask(window).any(-1).all()  # no query is without a key
     inputs = draw(batch)
     found = sdpa_attention(*inputs, padding, 0.0, SCALE, window)
     ones = [torch.ones(())] * batch.num_sequences
