@@ -31,6 +31,24 @@ def test_it_equals_the_mixture_written_out(rows_per_chunk):
         torch.testing.assert_close(gradient, wanted, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize(("rows_per_chunk", "heights"), [(4, [4, 4, 3]), (None, [11])])
+def test_no_more_rows_than_a_chunk_have_logits_at_a_time(monkeypatch, rows_per_chunk, heights):
+    found = []
+    linear = functional.linear
+
+    def counted(rows: torch.Tensor, *rest: torch.Tensor) -> torch.Tensor:
+        found.append(len(rows))
+        return linear(rows, *rest)
+
+    monkeypatch.setattr(functional, "linear", counted)
+    ids = torch.zeros(11, dtype=torch.int64)
+    copy_loss(
+        torch.zeros(11, 2), torch.zeros(3, 2), torch.zeros(3), torch.zeros(11), ids, ids,
+        rows_per_chunk,
+    )  # fmt: skip
+    assert found == heights
+
+
 def test_a_gate_that_is_sure_gives_finite_losses():
     hidden, weight, bias = torch.zeros(2, 2), torch.zeros(3, 2), torch.zeros(3)
     input_ids, target_ids = torch.tensor([0, 0]), torch.tensor([0, 1])

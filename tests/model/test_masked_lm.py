@@ -146,6 +146,21 @@ def test_large_logits_neither_overflow_nor_underflow():
     assert output.sampled_ids.tolist() == [0, 0]
 
 
+@pytest.mark.parametrize(("rows_per_chunk", "heights"), [(7, [7, 7, 7, 2]), (None, [23])])
+def test_no_more_rows_than_a_chunk_have_logits_at_a_time(monkeypatch, rows_per_chunk, heights):
+    hidden, weight, bias, target, noise = make_inputs(23, 8, 50)
+    found = []
+    addmm = torch.addmm
+
+    def counted(bias: torch.Tensor, rows: torch.Tensor, *rest: torch.Tensor) -> torch.Tensor:
+        found.append(len(rows))
+        return addmm(bias, rows, *rest)
+
+    monkeypatch.setattr(torch, "addmm", counted)
+    masked_lm(hidden, weight, bias, target, noise, rows_per_chunk=rows_per_chunk)
+    assert found == heights
+
+
 def test_a_chunk_is_as_large_as_the_device_does_well_with():
     def weight(vocab: int, device: str) -> torch.Tensor:
         return torch.empty(vocab, 1, device=device)
