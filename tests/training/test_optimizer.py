@@ -5,7 +5,7 @@ from torch import nn
 from transformers import EuroBertConfig, EuroBertModel, ModernBertConfig, ModernBertModel
 
 from electra_cli.config import OptimConfig
-from electra_cli.model.objectives.registry import build_pretrainer
+from electra_cli.model.objectives.registry import build_objective
 from electra_cli.training.optimizer import build_optimizer, decayed_parameters, learning_rate_at
 
 SMALL = OptimConfig(learning_rate=5e-4, num_warmup_steps=10_000)
@@ -86,7 +86,7 @@ def test_each_tensor_is_updated_once_and_only_biases_and_layer_norms_are_not_dec
 def test_the_groups_of_electra_are_those_of_its_names_in_their_order(name):
     """The authors choose by name: all but biases and what is called LayerNorm."""
     config = tiny_config(objective={"name": name})
-    model = build_pretrainer(config.model, config.objective, VOCAB_SIZE, pad_id=0)
+    model = build_objective(config.model, config.objective, VOCAB_SIZE, pad_id=0)
     named = dict(model.named_parameters())
     plain = [n for n in named if n.endswith("bias") or "LayerNorm" in n]
     decayed = [n for n in named if n not in plain]
