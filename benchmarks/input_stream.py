@@ -23,16 +23,9 @@ from benchmarks.turns import Spread, report, take_turns
 from electra_cli.batch import Batch
 from electra_cli.config import PretrainConfig
 from electra_cli.data.batches import Position, WindowReader, iter_batches
+from electra_cli.data.manifest import ShardRecord, Split, count_split, load_manifest, save_manifest
 from electra_cli.data.prepared import PreparedData, open_data
-from electra_cli.data.shards import (
-    SHARD_TOKENS,
-    ShardRecord,
-    ShardWriter,
-    Split,
-    count_split,
-    load_manifest,
-    save_manifest,
-)
+from electra_cli.data.shards import SHARD_TOKENS, ShardWriter
 from electra_cli.presets import load_preset
 from electra_cli.run_directory import RunDirectory
 from electra_cli.runs.session import open_session

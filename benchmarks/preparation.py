@@ -24,7 +24,8 @@ from nanotoken import Tokenizer as FastEngine
 
 from benchmarks.processes import electra, read_files, run
 from benchmarks.turns import Spread, report, take_turns
-from electra_cli.data.shards import load_manifest, open_shards
+from electra_cli.data.manifest import load_manifest
+from electra_cli.data.shards import open_shards
 from electra_cli.data.tokenizer import load_tokenizer
 from electra_cli.preparing.chunks import group_texts
 from electra_cli.preparing.encoder import TextEncoder

@@ -7,13 +7,19 @@ operator, dropout under checkpointing, compilation.
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor
 
 
-def weights_of(query: Tensor, key: Tensor, scale: float) -> Tensor:
-    return (query.transpose(0, 1) @ key.permute(1, 2, 0) * scale).softmax(-1)  # [A, n, n]
+def weights_of(query: Tensor, key: Tensor, scale: float, window: int | None = None) -> Tensor:
+    scores = query.transpose(0, 1) @ key.permute(1, 2, 0) * scale  # [A, n, n]
+    if window is not None:
+        places = torch.arange(len(query))
+        is_far = (places[:, None] - places).abs() > window
+        scores = scores.masked_fill(is_far, float("-inf"))
+    return scores.softmax(-1)
 
 
 def kept(shape: tuple[int, ...], dropout: float, draw: torch.Generator) -> Tensor:
@@ -21,16 +27,30 @@ def kept(shape: tuple[int, ...], dropout: float, draw: torch.Generator) -> Tenso
 
 
 def attend(
-    query: Tensor, key: Tensor, value: Tensor, bounds: Tensor, dropout: float, scale: float, seed
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    bounds: Tensor,
+    dropout: float,
+    scale: float,
+    seed: Tensor,
+    window: int | None = None,
 ) -> Tensor:
     """Every sequence by itself; what is dropped follows from the seed."""
     draw = torch.Generator().manual_seed(int(seed))
     parts = []
     for begin, end in pairwise(bounds.tolist()):
-        weights = weights_of(query[begin:end], key[begin:end], scale)
+        weights = weights_of(query[begin:end], key[begin:end], scale, window)
         weights = weights * kept(weights.shape, dropout, draw)
         parts.append((weights @ value[begin:end].transpose(0, 1)).transpose(0, 1))
     return torch.cat(parts)
+
+
+def window_of(options: dict[str, Any]) -> int | None:
+    """Without one, the operator is given nothing, or -1."""
+    window = options.get("window_size_left", -1)
+    assert window == options.get("window_size_right", -1)
+    return None if window == -1 else window
 
 
 def forward_kernel(
@@ -40,7 +60,8 @@ def forward_kernel(
     assert longest == longest_k == int(bounds.diff().max())
     assert not causal and not debug
     seed = torch.randint(2**31, ()) if dropout else torch.zeros((), dtype=torch.int64)
-    out = attend(query, key, value, bounds, dropout, options["scale"], seed)
+    window = window_of(options)
+    out = attend(query, key, value, bounds, dropout, options["scale"], seed, window)
     state = torch.stack([seed, torch.zeros_like(seed)]).to(torch.uint64)
     sums = query.new_zeros(query.shape[1], query.shape[0])
     return out, sums, state, state.new_empty(()), query.new_empty(0)
@@ -55,7 +76,7 @@ def backward_kernel(
     grads: list[list[Tensor]] = [[], [], []]
     for begin, end in pairwise(bounds.tolist()):
         q, k, v, g = (x[begin:end].transpose(0, 1) for x in (query, key, value, grad))
-        weights = weights_of(query[begin:end], key[begin:end], options["scale"])
+        weights = weights_of(query[begin:end], key[begin:end], options["scale"], window_of(options))
         mask = kept(weights.shape, dropout, draw)
         of_weights = (g @ v.mT) * mask
         scores = weights * (of_weights - (of_weights * weights).sum(-1, keepdim=True))

@@ -3,53 +3,33 @@
 import gc
 import os
 import shlex
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from electra_cli import console
-from electra_cli.data.shards import (
-    FORMAT_VERSION,
-    PROGRESS_NAME,
-    SHARD_TOKENS,
-    TOKENIZER_NAME,
-    PrepareSettings,
-    ShardManifest,
-    count_split,
-    save_manifest,
+from electra_cli.data.manifest import PROGRESS_NAME, PrepareSettings
+from electra_cli.data.shards import SHARD_TOKENS
+from electra_cli.data.tokenizer import fingerprint, load_tokenizer
+from electra_cli.errors import ConfigError
+from electra_cli.preparing.folder import (
+    explain_failures,
+    hold_folder,
+    is_finished,
+    load_folder_state,
 )
-from electra_cli.data.tokenizer import (
-    Tokenizer,
-    fingerprint,
-    load_tokenizer,
-    word_starts,
-)
-from electra_cli.errors import ConfigError, DataError
-from electra_cli.preparing.chunks import group_texts
-from electra_cli.preparing.duplicates import MAX_REMEMBERED
-from electra_cli.preparing.encoder import TextEncoder
-from electra_cli.preparing.folder import begin, claim, explained_stops, hold_folder, is_finished
-from electra_cli.preparing.rounds import BATCH_BYTES, Progress, ShardPreparation
-from electra_cli.preparing.sources import Source, SourceOptions, open_source
-from electra_cli.preparing.statistics import build_report, unigram_entropy
-from electra_cli.preparing.summary import show_report
-from electra_cli.preparing.vocabulary import sample_texts, train_tokenizer
-from electra_cli.stopping import StopRequest, stop_request, wait_for
+from electra_cli.preparing.pipeline import prepare_folder
+from electra_cli.preparing.sources import SourceOptions, open_source
+from electra_cli.stopping import stop_request
 
 VOCAB_SIZE = 30_522  # BERT's and ELECTRA's
-# The built-in corpus serves the `tiny` preset. A small model leaves the plateau of the unigram
-# entropy only if every piece is a masked target often, so its vocabulary must be small and dense.
+# For the built-in corpus, which the `tiny` preset trains on. A small model gets below the unigram
+# entropy only if every piece is often a masked target, so the vocabulary must be small.
 BUILTIN_VOCAB_SIZE = 512
-SAMPLE_CHARS = 64_000_000  # text that a tokenizer is learned from
-CHECKED_BYTES = 300_000  # both engines encode so much text of every source, and must agree
-SAMPLED_RANGE_BYTES = 1_000_000_000  # taken evenly from so much: no large corpus is read twice
 
 
 @dataclass(frozen=True)
 class PrepareOptions:
-    """What the command line says; None means the default that fits the source."""
+    """The options of the command line; None means the default for the source."""
 
     sources: tuple[str, ...] = ()
     out: Path | None = None
@@ -66,8 +46,11 @@ class PrepareOptions:
 
 
 def run(options: PrepareOptions, *, shard_tokens: int = SHARD_TOKENS) -> None:
-    """Prepare a folder, go on with one that was interrupted, or find it finished."""
-    gc.freeze()  # what was imported stays; walking through it again and again takes 0.1 s of 1 GB
+    """Prepare a folder, or go on with an interrupted one; a finished one stays as it is.
+
+    `shard_tokens`: train tokens after which a round ends.
+    """
+    gc.freeze()  # spares the collector what was imported: 0.1 s per GB of text
     if options.workers is not None:
         os.environ["RAYON_NUM_THREADS"] = str(options.workers)  # read when its threads start
     if options.tokenizer is not None and (options.vocab_size is not None or options.cased):
@@ -96,140 +79,15 @@ def run(options: PrepareOptions, *, shard_tokens: int = SHARD_TOKENS) -> None:
         shard_tokens=shard_tokens,
     )
     directory = options.out or Path("data") / source.name
-    with explained_stops(directory), stop_request() as stop:
-        if not is_finished(directory, settings):
-            claim(directory, settings)  # before anything is written into a folder of the user's
-            with hold_folder(directory):
-                if not is_finished(directory, settings):  # by the process that had it locked
-                    _prepare(source, given, directory, settings, options.workers, stop)
-        else:
+    with explain_failures(directory), stop_request() as stop:
+        if is_finished(directory, settings):
             (directory / PROGRESS_NAME).unlink(missing_ok=True)  # killed between the last two steps
             console.talk(f"{directory} is there already, made from this source with these settings")
+        else:
+            load_folder_state(directory, settings)  # refuses a folder of something else
+            with hold_folder(directory):
+                # Another process may have finished it until this one got the lock.
+                if not is_finished(directory, settings):
+                    prepare_folder(source, given, directory, settings, options.workers, stop)
     console.result(directory)
     console.hint(f"next: electra train --preset tiny --data {shlex.quote(str(directory))}")
-
-
-def _prepare(
-    source: Source,
-    given: Tokenizer | None,
-    directory: Path,
-    settings: PrepareSettings,
-    workers: int | None,
-    stop: StopRequest,
-) -> None:
-    """Tokenizer, shards, manifest: each is whole before the next begins."""
-    progress = claim(directory, settings)
-    if (directory / TOKENIZER_NAME).exists():
-        tokenizer = load_tokenizer(directory / TOKENIZER_NAME)
-    else:
-        chosen = _train_tokenizer(source, settings, stop) if given is None else given
-        tokenizer = begin(directory, progress, chosen)
-        stop.raise_if_made()
-    if progress.tally.documents:
-        console.talk(f"{directory}: going on after {progress.tally.documents:,} documents")
-    encoder = _checked_encoder(source, tokenizer)
-    preparation = ShardPreparation(directory, encoder, progress, workers)
-    with _progress_of(source, "tokenizing", stop) as on_batch:
-        progress = preparation.run(source.documents(), on_batch)
-    if not count_split(progress.shards, "train")[0]:
-        tally = progress.tally
-        held_out, _ = count_split(progress.shards, "validation")
-        raise DataError(
-            f"no document of {source.name} is left to train on: of {tally.documents:,}, "
-            f"{tally.duplicates:,} are duplicates, {tally.too_short:,} too short and {held_out:,} "
-            "held out",
-            hint="name more text, or hold out less with --validation-fraction",
-        )
-    manifest = _build_manifest(source, tokenizer, preparation, progress)
-    save_manifest(directory, manifest)
-    (directory / PROGRESS_NAME).unlink()
-    show_report(directory, manifest, tokenizer, source.passed_over)
-    if not preparation.knows_all_duplicates:
-        console.warn(
-            f"duplicates were looked for among the first {MAX_REMEMBERED:,} documents only",
-            hint="drop duplicates beforehand if the rest may hold many",
-        )
-
-
-def _checked_encoder(source: Source, tokenizer: Tokenizer) -> TextEncoder:
-    """An encoder that agrees with Hugging Face's on the first documents of the source."""
-    encoder = TextEncoder(tokenizer)
-    problem = "the fast engine cannot read this tokenizer"
-    if encoder.is_fast:
-        sample = next(group_texts(source.documents(), CHECKED_BYTES), [])
-        problem = "the fast engine's ids differ from Hugging Face's on the first documents"
-        if encoder.check(sample):
-            return encoder
-    console.warn(
-        problem, hint="nothing is to be done: Hugging Face's engine is used, some 20 times slower"
-    )
-    return encoder
-
-
-def _train_tokenizer(source: Source, settings: PrepareSettings, stop: StopRequest) -> Tokenizer:
-    assert settings.vocab_size is not None
-    assert settings.cased is not None
-    is_measured = source.total_bytes() is not None  # what streams from the network is not
-    range_bytes = SAMPLED_RANGE_BYTES if is_measured else SAMPLE_CHARS
-    with _progress_of(source, "reading a sample", stop) as on_batch:
-        texts = sample_texts(_first_documents(source, range_bytes, on_batch), SAMPLE_CHARS)
-    size = sum(map(len, texts))
-    console.talk(f"learning {settings.vocab_size:,} word pieces from {size:,} characters")
-    vocab_size, cased = settings.vocab_size, settings.cased
-    with console.progress("learning", None):
-        return wait_for(lambda: train_tokenizer(texts, vocab_size, cased), stop)
-
-
-def _first_documents(source: Source, num_bytes: int, on_batch: Callable[[], None]) -> Iterator[str]:
-    """The documents in about the first `num_bytes` of text."""
-    for texts in group_texts(source.documents(), BATCH_BYTES):
-        yield from (text.decode() for text in texts)
-        on_batch()
-        if source.counts.text_bytes >= num_bytes:
-            return
-
-
-@contextmanager
-def _progress_of(
-    source: Source, description: str, stop: StopRequest
-) -> Iterator[Callable[[], None]]:
-    """A progress line for one reading of the source; each call draws it, and may stop there."""
-    began = time.monotonic()
-    with console.progress(description, source.total_bytes()) as line:
-
-        def draw() -> None:
-            stop.raise_if_made()
-            megabytes = source.counts.text_bytes / 1e6
-            rate = megabytes / (time.monotonic() - began)
-            line.update(
-                source.counts.disk_bytes_read, f"{megabytes:,.1f} MB of text, {rate:.1f} MB/s"
-            )
-
-        yield draw
-
-
-def _build_manifest(
-    source: Source, tokenizer: Tokenizer, preparation: ShardPreparation, progress: Progress
-) -> ShardManifest:
-    num_documents, num_tokens = count_split(progress.shards, "train")
-    num_validation_documents, num_validation_tokens = count_split(progress.shards, "validation")
-    return ShardManifest(
-        format_version=FORMAT_VERSION,
-        tokenizer_sha256=fingerprint(tokenizer),
-        vocab_size=len(preparation.counts.ids),
-        num_documents=num_documents,
-        num_tokens=num_tokens,
-        num_validation_documents=num_validation_documents,
-        num_validation_tokens=num_validation_tokens,
-        unigram_entropy=unigram_entropy(preparation.train_counts.ids),
-        source_name=source.name,
-        settings=progress.settings,
-        shards=progress.shards,
-        report=build_report(
-            source.counts,
-            progress.tally,
-            preparation.counts,
-            unknown_id=tokenizer.unk_token_id,
-            begins_word=word_starts(tokenizer),
-        ),
-    )

@@ -1,4 +1,4 @@
-"""The order of windows, the Batches made of them, and the position to go on from."""
+"""The order of windows, the Batches made of them, and the position to continue from."""
 
 # Shapes: B windows of a batch, C tokens of their contents, T tokens with special ones.
 
@@ -54,7 +54,7 @@ class Position:
 
 
 class WindowReader:
-    """Turns windows of one split into Batches; holds the window table of one epoch."""
+    """Turns windows of one split into Batches; keeps the window table of one epoch."""
 
     def __init__(
         self,
@@ -69,7 +69,7 @@ class WindowReader:
         self._data = data
         self._mask_fraction = mask_fraction
         self._seed = seed
-        self._table: tuple[int, WindowTable] | None = None  # of an epoch; set at once, for threads
+        self._table: tuple[int, WindowTable] | None = None  # (epoch, table); threads share it
 
     def num_windows(self, epoch: int) -> int:
         """Windows of that epoch."""
@@ -83,13 +83,13 @@ class WindowReader:
         return table[1]
 
     def order(self, epoch: int, first: int, stop: int) -> NDArray[np.int64]:
-        """The windows at places first to stop of the epoch's order, or to its end."""
+        """Numbers of the windows at places [first, stop) of the epoch's order, or to its end."""
         num_windows = self.num_windows(epoch)
         places = np.arange(first, min(stop, num_windows))
         return permute(places, num_windows, self._seed, epoch)
 
     def read(self, epoch: int, first: int, stop: int) -> Batch:
-        """The windows at places first to stop of the epoch's order."""
+        """The windows at places [first, stop) of the epoch's order."""
         return self.read_windows(epoch, self.order(epoch, first, stop))
 
     def read_windows(self, epoch: int, windows: NDArray[np.int64]) -> Batch:
@@ -165,9 +165,9 @@ def join_batches(parts: list[Batch]) -> Batch:
 def iter_batches(
     reader: WindowReader, batch_size: int, position: Position
 ) -> Iterator[tuple[Batch, Position]]:
-    """Batches without end, each with the position after it.
+    """Endless batches, each with the position after it.
 
-    Every batch has `batch_size` windows: at an epoch's end the next epoch fills it up.
+    Every batch has `batch_size` windows: at an epoch's end the next epoch completes it.
     """
     epoch, index = position.epoch, position.index
     ahead = max(1, _PERMUTED_WINDOWS // batch_size) * batch_size

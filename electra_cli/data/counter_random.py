@@ -1,4 +1,4 @@
-"""Randomness as a function of counters: no state, so it is the same on any number of processes.
+"""Random numbers as a function of counters, without state: the same on any number of processes.
 
 Each draw hashes (seed, purpose, counters...) with the finalizer of SplitMix64 (Steele, Lea and
 Flood 2014, https://doi.org/10.1145/2714064.2660195), which passes BigCrush on plain counters.
@@ -20,7 +20,7 @@ _FEISTEL_ROUNDS = 4
 
 
 class Purpose(IntEnum):
-    """What a number is drawn for: equal counters of different purposes are independent."""
+    """What a number is for: equal counters give independent numbers for different purposes."""
 
     ORDER = 1
     SINGLE_SEGMENT = 2
@@ -44,7 +44,7 @@ def _mix(words: Words) -> Words:
 
 @lru_cache(maxsize=256)
 def _key(*numbers: int) -> Words:
-    """[1]: the state after plain numbers, which are the same in call after call."""
+    """[1]: the hash of plain numbers; cached, as most calls have the same ones."""
     words = np.zeros(1, dtype=np.uint64)
     for number in numbers:
         words = _mix(words ^ np.uint64(number % 2**64))
@@ -67,7 +67,7 @@ def uniform(seed: int, purpose: Purpose, *counters: Counters) -> NDArray[np.floa
 
 
 def permute(indices: NDArray[np.int64], size: int, seed: int, epoch: int) -> NDArray[np.int64]:
-    """A permutation of range(size), evaluated at `indices` alone: no table of it exists.
+    """A permutation of range(size), evaluated only at `indices`: no table of it is needed.
 
     A Feistel network over the next even power of two, walked along its cycles until it lands
     inside range(size) (Black and Rogaway 2002, "Ciphers with arbitrary finite domains").

@@ -1,6 +1,6 @@
-"""What is masked, and the noise that samples are drawn with.
+"""Which tokens are masked, and the noise for sampling replacements.
 
-A pure function of (seed, epoch, window): the same on any process and with any micro-batch.
+Pure functions of (seed, epoch, window): the same on any process and with any micro-batch.
 """
 
 # Shapes: B windows of a batch, C tokens of their contents, N masked slots.
@@ -47,8 +47,8 @@ def choose_masked(
     first = np.cumsum(lengths) - lengths
     within = np.arange(len(window)) - np.repeat(first, lengths)
     words = hash_words(seed, Purpose.MASK_POSITION, epoch, np.repeat(starts, lengths), within)
-    # The window in the upper bits keeps each window's tokens together through one plain sort;
-    # 40 bits of hash are left for up to 2**24 windows a batch.
+    # With the window's number in the upper bits, one sort orders the tokens inside each window.
+    # 24 bits number the windows of a batch; 40 bits remain for the hash.
     order = np.argsort((window << np.uint64(40)) | (words >> np.uint64(24)))
     chosen = order[within < np.repeat(counts, lengths)]
     chosen.sort()
@@ -58,7 +58,7 @@ def choose_masked(
 def shows_mask(
     starts: NDArray[np.int64], within: NDArray[np.int64], seed: int, epoch: int
 ) -> NDArray[np.bool_]:
-    """Window start and place in it, a chosen token each [N] -> whether it becomes [MASK] [N]."""
+    """Window start and place in it of each chosen token [N] -> whether it becomes [MASK] [N]."""
     return uniform(seed, Purpose.SHOW_MASK, epoch, starts, within) < SHOW_MASK_FRACTION
 
 

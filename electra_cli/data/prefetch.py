@@ -11,7 +11,7 @@ PREFETCHED_BATCHES = 4
 
 
 class Prefetcher:
-    """Makes the next batches in a thread; an error there is raised in the reader's thread."""
+    """Batches that a thread makes ahead. An error there is raised in the thread that reads them."""
 
     def __init__(self, batches: Iterator[tuple[Batch, Position]]) -> None:
         self._queue: queue.Queue[tuple[Batch, Position] | BaseException] = queue.Queue(

@@ -7,15 +7,14 @@ from pathlib import Path
 
 from electra_cli.config import PretrainConfig
 from electra_cli.data.batches import TokenRoles, WindowReader
-from electra_cli.data.shards import (
+from electra_cli.data.manifest import (
     MANIFEST_NAME,
     TOKENIZER_NAME,
     ShardManifest,
     Split,
     load_manifest,
-    open_shards,
-    verify_shards,
 )
+from electra_cli.data.shards import open_shards, verify_shards
 from electra_cli.data.tokenizer import fingerprint, load_tokenizer, word_starts
 from electra_cli.errors import DataError
 
@@ -39,14 +38,14 @@ class PreparedData:
 
     @property
     def sha256(self) -> str:
-        """Fingerprint of the shards' content."""
+        """SHA-256 of the names and checksums of all shards."""
         checksums = [(shard.name, shard.sha256) for shard in self.manifest.shards]
         return hashlib.sha256(json.dumps(checksums).encode()).hexdigest()
 
     def reader(self, split: Split, config: PretrainConfig) -> WindowReader:
         """Windows of one split, cut as `config` says.
 
-        The same settings again give the same reader: to cut a billion tokens takes seconds.
+        Equal settings give the same reader again, since cutting a billion tokens takes seconds.
         """
         settings = (config.data, config.objective.mask_fraction, config.run.seed)
         known, reader = self._readers.get(split, (None, None))
@@ -63,7 +62,10 @@ def prepared_folders() -> list[Path]:
 
 
 def find_data(directory: Path | None) -> Path:
-    """The folder that was named, or the only prepared one under data/."""
+    """`directory`, or the only prepared folder under data/.
+
+    Raises DataError if none is named and there is not exactly one.
+    """
     if directory is not None:
         return directory
     prepared = prepared_folders()
@@ -82,9 +84,8 @@ def find_data(directory: Path | None) -> Path:
 def open_data(directory: Path) -> PreparedData:
     """Open a prepared folder. Raises DataError if it is unfinished, damaged or inconsistent.
 
-    Every shard is read once, about 1 GB (500 million tokens) a second and core where the disk
-    keeps up: seconds against days, and no run ever trains on a flipped bit. Sizes and times of
-    files would not show one.
+    Reads every shard to compare checksums, at about 1 GB (500 million tokens) per second and core:
+    a flipped bit would spoil days of training, and sizes and times of files do not show it.
     """
     manifest = load_manifest(directory)
     verify_shards(directory, manifest)

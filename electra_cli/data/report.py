@@ -1,12 +1,12 @@
-"""What became of every byte that was read, and what the tokens look like: part of the manifest."""
+"""The report in a manifest: what was kept and dropped, and how long documents are."""
 
 from pydantic import BaseModel, ConfigDict
 
 MAX_UNKNOWN_FRACTION = 0.01  # of the tokens; above it the tokenizer does not fit the text
 
 
-class Report(BaseModel):
-    """The account of a whole preparation. Bytes are UTF-8, lengths are tokens a document.
+class PreparationReport(BaseModel):
+    """Counts of a whole preparation. Bytes are UTF-8, lengths are tokens per document.
 
     bytes_read + replacement_bytes == kept_bytes + duplicate_bytes + too_short_bytes +
     separator_bytes, unless --max-bytes ended the reading inside a document.

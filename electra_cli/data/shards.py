@@ -1,95 +1,28 @@
-"""Write and memory-map token shards, and the manifest that makes a folder of them whole.
+"""Write and memory-map token shards.
 
-A shard is an Arrow IPC stream of one record batch, a row a document: `input_ids`, `text_hash`.
-`datasets` opens it as it is. Tokens are read through the memory map, never all at once.
+A shard is an Arrow IPC stream of one record batch with a row per document: `input_ids`,
+`text_hash`. `datasets` opens it as it is. Tokens are read through the memory map, never all at
+once.
 """
 
 # Shapes: D documents and T tokens of a split, R ranges of tokens.
 
-import json
 import os
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from io import RawIOBase
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from electra_cli.data.report import Report
+from electra_cli.data.manifest import ShardManifest, ShardRecord, Split, damaged_file
 from electra_cli.disk import replace_file, sha256_of
-from electra_cli.errors import DataError
 
-FORMAT_VERSION = 1
-MANIFEST_NAME = "manifest.json"
-PROGRESS_NAME = "progress.json"
-TOKENIZER_NAME = "tokenizer"
-SHARD_TOKENS = 16_000_000  # 32 MB; list offsets are 32 bits, so 2^31 is the limit of a shard
-_COUNTED_TOKENS = 1 << 18
-
-Split = Literal["train", "validation"]
-
-
-class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class PrepareSettings(_Record):
-    """All that decides what is in a folder: equal settings give equal shards."""
-
-    source: str  # fingerprint
-    tokenizer: str | None  # fingerprint; None where one is trained
-    vocab_size: int | None  # of the tokenizer to train, as cased
-    cased: bool | None
-    validation_fraction: float
-    shard_tokens: int
-
-
-class ShardRecord(_Record):
-    """One shard as the manifest knows it."""
-
-    # A plain name: a manifest from elsewhere can never point outside its folder.
-    name: str = Field(pattern=r"^(train|validation)-\d{5,}\.arrow$")
-    split: Split
-    num_documents: int = Field(ge=1)
-    num_tokens: int = Field(ge=1)
-    num_bytes: int = Field(ge=1)
-    sha256: str
-
-
-class ShardManifest(_Record):
-    """What a finished folder holds. Counts without a prefix are those of the train split."""
-
-    format_version: int
-    tokenizer_sha256: str
-    vocab_size: int
-    num_documents: int
-    num_tokens: int
-    num_validation_documents: int
-    num_validation_tokens: int
-    unigram_entropy: float  # nats a token of train: the loss of a model that sees no context
-    source_name: str
-    settings: PrepareSettings
-    shards: tuple[ShardRecord, ...]
-    report: Report
-
-    @model_validator(mode="after")
-    def _counts_add_up(self) -> "ShardManifest":
-        counts = (*count_split(self.shards, "train"), *count_split(self.shards, "validation"))
-        stated = (self.num_documents, self.num_tokens)
-        held_out = (self.num_validation_documents, self.num_validation_tokens)
-        if counts != stated + held_out:
-            raise ValueError(f"shards hold {counts}, the totals say {stated + held_out}")
-        return self
-
-
-def count_split(shards: Iterable[ShardRecord], split: Split) -> tuple[int, int]:
-    """Documents and tokens of a split."""
-    chosen = [shard for shard in shards if shard.split == split]
-    return sum(s.num_documents for s in chosen), sum(s.num_tokens for s in chosen)
+SHARD_TOKENS = 16_000_000  # 32 MB; 2^31 at most, since list offsets have 32 bits
+_COUNTED_TOKENS = 1 << 18  # at once
 
 
 class ShardWriter:
@@ -111,28 +44,29 @@ class ShardWriter:
         hashes: NDArray[np.uint64],
         chosen: NDArray[np.bool_],
     ) -> None:
-        """The chosen of some documents: all ids one after the other, a length and a hash of each.
+        """Add the chosen documents: ids [T] of all, lengths [D], hashes [D], chosen [D].
 
         The ids are kept by reference until `write` copies them, once.
         """
         ends = np.concatenate([[0], np.cumsum(lengths)])
         edges = np.flatnonzero(np.diff(chosen, prepend=False, append=False))
-        self._ids += np.split(ids, ends[edges])[1::2]  # a run of chosen neighbours each
+        self._ids += np.split(ids, ends[edges])[1::2]  # each covers chosen neighbours
         self._lengths.append(lengths[chosen])
         self._hashes.append(hashes[chosen])
         self.num_tokens += int(lengths[chosen].sum())
 
     def write(self) -> ShardRecord | None:
-        """Write all that was added, or nothing if nothing was."""
+        """Write all that was added; None, and no file, if nothing was."""
         if not self._ids:
             return None
         path = self._directory / f"{self._split}-{self._index:05d}.arrow"
         lengths = self.lengths()
         offsets = np.zeros(len(lengths) + 1, dtype=np.int32)
         np.cumsum(lengths, out=offsets[1:])
-        documents = pa.ListArray.from_arrays(_arrow(offsets), _arrow(np.concatenate(self._ids)))
+        ids, hashes = np.concatenate(self._ids), np.concatenate(self._hashes)
+        documents = pa.ListArray.from_arrays(_to_arrow(offsets), _to_arrow(ids))
         batch = pa.RecordBatch.from_arrays(
-            [documents, _arrow(np.concatenate(self._hashes))], names=["input_ids", "text_hash"]
+            [documents, _to_arrow(hashes)], names=["input_ids", "text_hash"]
         )
 
         def write_stream(file: RawIOBase) -> None:
@@ -158,7 +92,7 @@ class ShardWriter:
         return np.concatenate(self._lengths)
 
     def following(self) -> "ShardWriter":
-        """The one for the documents after these, so that another thread may write these."""
+        """A new writer for the next shard, so that another thread can write this one."""
         return ShardWriter(self._directory, self._split, self._index + bool(self._ids))
 
 
@@ -180,7 +114,7 @@ class TokenShards:
         self.num_tokens = int(self._bounds[-1])
 
     def read(self, start: int, stop: int) -> NDArray[Any]:
-        """Tokens [start, stop) of the split, a view; the range stays within one document."""
+        """Tokens [start, stop) of the split, as a view; the range must lie within one document."""
         shard = int(np.searchsorted(self._bounds[1:-1], start, side="right"))
         first = int(self._bounds[shard])
         return self._tokens[shard][start - first : stop - first]
@@ -188,8 +122,8 @@ class TokenShards:
     def gather(self, starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int64]:
         """starts [R], lengths [R] -> the tokens of all ranges one after the other.
 
-        No range crosses a document's end. A plain loop over slices: at 128 tokens a range it
-        copies 80 million tokens a second, several times what fancy indexing does over many shards.
+        No range may cross a document's end. A plain loop over slices: with 128 tokens per range it
+        copies 80 million tokens per second, several times as many as fancy indexing over shards.
         """
         ends = np.cumsum(lengths)
         gathered = np.empty(int(ends[-1]) if len(ends) else 0, dtype=np.int64)
@@ -210,57 +144,14 @@ class TokenShards:
 def _count_ids(arrays: Iterable[NDArray[Any]], vocab_size: int) -> NDArray[np.int64]:
     counts: NDArray[np.int64] = np.zeros(vocab_size, dtype=np.int64)
     for ids in arrays:
-        # bincount converts to 8 bytes an id; what fits the cache is counted ten times as fast.
+        # bincount converts to 8 bytes per id: ten times as fast if they fit into the cache.
         for first in range(0, len(ids), _COUNTED_TOKENS):
             counts += np.bincount(ids[first : first + _COUNTED_TOKENS], minlength=vocab_size)
     return counts
 
 
-def save_manifest(directory: Path, manifest: ShardManifest) -> None:
-    """Make the folder whole: the last file that is written."""
-    content = manifest.model_dump_json(indent=1).encode()
-    replace_file(directory / MANIFEST_NAME, lambda file: file.write(content))
-
-
-def load_manifest(directory: Path) -> ShardManifest:
-    """Read what a finished folder holds.
-
-    Raises DataError if there is no folder, it is not one of ours, unfinished, damaged, or newer
-    than this program.
-    """
-    path = directory / MANIFEST_NAME
-    if not directory.is_dir():
-        raise DataError(f"there is no folder {directory}", hint="make one with: electra prepare")
-    if not path.is_file():
-        if (directory / PROGRESS_NAME).exists():
-            raise DataError(
-                f"{directory} is unfinished: electra prepare was interrupted",
-                hint="run the same electra prepare command again; it goes on where it stopped",
-            )
-        raise DataError(
-            f"{directory} is no prepared folder: it has no {MANIFEST_NAME}",
-            hint="make one with: electra prepare SOURCE --out DIR",
-        )
-    try:
-        content = json.loads(path.read_bytes())
-        version = int(content["format_version"])
-    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
-        raise _damaged(path, f"{type(error).__name__}: {error}") from error
-    if version > FORMAT_VERSION:
-        raise DataError(
-            f"{directory} has format {version}, this program knows up to {FORMAT_VERSION}",
-            hint="install a newer electra-cli, or prepare the source again into a new folder",
-        )
-    try:
-        return ShardManifest.model_validate(content)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise _damaged(path, f"{where} {first['msg']}".strip()) from error
-
-
 def open_shards(directory: Path, manifest: ShardManifest, split: Split) -> TokenShards:
-    """Memory-map a split. Raises DataError that names the first file missing or cut short."""
+    """Memory-map a split. Raises DataError that names the first missing or damaged file."""
     return map_shards(directory, manifest.shards, split)
 
 
@@ -270,15 +161,15 @@ def map_shards(directory: Path, shards: Iterable[ShardRecord], split: Split) -> 
 
 
 def verify_shards(directory: Path, manifest: ShardManifest) -> None:
-    """Read every shard and compare checksums, in threads: hashing leaves the interpreter free.
+    """Read every shard and compare checksums. Raises DataError that names the damaged one.
 
-    Raises DataError that names the damaged one.
+    In threads, since hashing releases the interpreter's lock.
     """
 
     def verify(shard: ShardRecord) -> None:
         path = _find_shard(directory, shard)
         if sha256_of(path) != shard.sha256:
-            raise _damaged(path, "its checksum is not that of the manifest")
+            raise damaged_file(path, "its checksum differs from the manifest's")
 
     with ThreadPoolExecutor(os.cpu_count()) as threads:
         for _ in threads.map(verify, manifest.shards):
@@ -288,47 +179,40 @@ def verify_shards(directory: Path, manifest: ShardManifest) -> None:
 def _find_shard(directory: Path, shard: ShardRecord) -> Path:
     path = directory / shard.name
     if not path.is_file():
-        raise _damaged(path, "it is missing")
+        raise damaged_file(path, "it is missing")
     if not path.resolve().is_relative_to(directory.resolve()):
-        raise _damaged(path, "it is a link that leaves the folder")
+        raise damaged_file(path, "it is a link to outside of the folder")
     size = path.stat().st_size
     if size != shard.num_bytes:
-        raise _damaged(path, f"it has {size:,} bytes, not {shard.num_bytes:,}")
+        raise damaged_file(path, f"it has {size:,} bytes, not {shard.num_bytes:,}")
     return path
 
 
 def _map_shard(directory: Path, shard: ShardRecord) -> tuple[NDArray[Any], NDArray[np.int32]]:
-    """Tokens and offsets of a shard as views of the file; the arrays keep the map open."""
+    """Tokens and offsets of a shard, as views of the file; they keep the memory map open."""
     path = _find_shard(directory, shard)
     with pa.memory_map(str(path)) as file:
         try:
             documents = pa.ipc.open_stream(file).read_next_batch().column("input_ids")
-            documents.validate(full=True)  # or a damaged offset reads outside the file
+            documents.validate(full=True)  # unchecked, a damaged offset reads outside the file
             if documents.type not in (pa.list_(pa.uint16()), pa.list_(pa.uint32())):
                 raise pa.ArrowTypeError(f"input_ids are {documents.type}")
         except (pa.ArrowException, OSError, KeyError, StopIteration) as error:
-            raise _damaged(path, str(error)) from error
+            raise damaged_file(path, str(error)) from error
     if (len(documents), len(documents.values)) != (shard.num_documents, shard.num_tokens):
-        raise _damaged(path, "it holds other counts than the manifest says")
-    return _view(documents.values), _view(documents.offsets)
+        raise damaged_file(path, "its counts differ from the manifest's")
+    return _to_numpy(documents.values), _to_numpy(documents.offsets)
 
 
-# pyarrow's own ways from and to numpy would load pandas: a third of a second.
-def _arrow(integers: NDArray[Any]) -> pa.Array:
-    """The same numbers, not copied."""
+# pyarrow's own conversions from and to numpy import pandas, which takes a third of a second.
+def _to_arrow(integers: NDArray[Any]) -> pa.Array:
+    """The same numbers, without a copy."""
     kind = pa.from_numpy_dtype(integers.dtype)
     return pa.Array.from_buffers(kind, len(integers), [None, pa.py_buffer(integers)])
 
 
-def _view(integers: pa.Array) -> NDArray[Any]:
-    """The same numbers, not copied."""
+def _to_numpy(integers: pa.Array) -> NDArray[Any]:
+    """The same numbers, without a copy."""
     kind = np.dtype(str(integers.type))
     start = integers.offset * kind.itemsize
     return np.frombuffer(integers.buffers()[1], kind, count=len(integers), offset=start)
-
-
-def _damaged(path: Path, reason: str) -> DataError:
-    return DataError(
-        f"{path} is damaged: {reason}",
-        hint="copy the folder again, or prepare the source again with another --out",
-    )

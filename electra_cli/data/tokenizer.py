@@ -1,6 +1,6 @@
 """Load, save and fingerprint a tokenizer.
 
-transformers is loaded only for tokenizers of another kind than `electra prepare` makes.
+transformers is imported only for tokenizers that `electra prepare` did not make.
 """
 
 import hashlib
@@ -36,8 +36,8 @@ def load_tokenizer(name: str | Path) -> Tokenizer:
         return bert
     try:
         tokenizer = _open_with_transformers(str(name))
-    # The libraries below raise OSError, ValueError, KeyError and bare Exception for what is
-    # missing or damaged in a file that the user chose.
+    # transformers and tokenizers raise OSError, ValueError, KeyError and bare Exception where a
+    # file that the user chose lacks something or is damaged.
     except Exception as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise DataError(
@@ -63,7 +63,7 @@ def load_tokenizer(name: str | Path) -> Tokenizer:
 
 
 def _open_with_transformers(name: str) -> Tokenizer:
-    """Open it without ever running code that came with it, nor asking whether to."""
+    """Open it; code that comes with it never runs, and nobody is asked whether it may."""
     from transformers import AutoTokenizer  # loads torch
 
     try:
@@ -73,17 +73,17 @@ def _open_with_transformers(name: str) -> Tokenizer:
             raise
     from huggingface_hub import HfApi
 
-    # Where there is no network this fails at once; from_pretrained would try for a minute.
+    # Without a network this fails at once; from_pretrained would retry for a minute.
     HfApi().model_info(name, timeout=HUB_TIMEOUT_SECONDS)
     return AutoTokenizer.from_pretrained(name, trust_remote_code=False)
 
 
 def save_tokenizer(tokenizer: Tokenizer, directory: Path) -> Tokenizer:
-    """Write a folder that AutoTokenizer opens, and return what it will give.
+    """Write a folder that AutoTokenizer opens, and return the tokenizer as opened from it.
 
-    Raises OSError, as all writing.
+    Raises OSError if it cannot be written.
     """
-    if tokenizer.model_max_length > MODEL_MAX_LENGTH * 1_000:  # transformers' "not known", 1e30
+    if tokenizer.model_max_length > MODEL_MAX_LENGTH * 1_000:  # 1e30 is transformers' "not known"
         tokenizer.model_max_length = MODEL_MAX_LENGTH
     try:
         tokenizer.save_pretrained(directory)
@@ -92,15 +92,15 @@ def save_tokenizer(tokenizer: Tokenizer, directory: Path) -> Tokenizer:
         if reason is None:
             raise
         raise reason from error
-    # A BertTokenizer comes back as it is; transformers may change one of its own on the way.
+    # A BertTokenizer is opened as it was saved; transformers may change one of its own.
     return tokenizer if isinstance(tokenizer, BertTokenizer) else load_tokenizer(directory)
 
 
-@lru_cache(maxsize=1)  # prepare asks twice, and once takes 30 ms
+@lru_cache(maxsize=1)  # prepare needs it twice, and each takes 30 ms
 def fingerprint(tokenizer: Tokenizer) -> str:
-    """SHA-256 of what decides the ids; the same before saving and after loading."""
-    settings_of_a_call = ("padding", "truncation")
-    content = {k: v for k, v in describe(tokenizer).items() if k not in settings_of_a_call}
+    """SHA-256 of all that decides the ids; the same before saving and after loading."""
+    per_call = ("padding", "truncation")  # they do not change the tokenizer
+    content = {k: v for k, v in describe(tokenizer).items() if k not in per_call}
     canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()
 
@@ -113,7 +113,7 @@ def count_ids(tokenizer: Tokenizer) -> int:
 def word_starts(tokenizer: Tokenizer) -> NDArray[np.bool_]:
     """[V]: True for ids that begin a word, as the tokenizer's own vocabulary marks them.
 
-    Special tokens count as words. A vocabulary without marks is all True.
+    True for special tokens, and for every token of a vocabulary without marks.
     """
     content = describe(tokenizer)
     starts = np.ones(count_ids(tokenizer), dtype=np.bool_)
@@ -131,7 +131,7 @@ def word_starts(tokenizer: Tokenizer) -> NDArray[np.bool_]:
 
 
 def _word_mark(content: Mapping[str, Any]) -> str | None:
-    """What stands for the blank before a word: byte-level and metaspace vocabularies have one."""
+    """The character for the blank before a word, in byte-level and metaspace vocabularies."""
     layers = json.dumps([content.get("pre_tokenizer"), content.get("decoder")])
     if '"ByteLevel"' in layers:
         return "Ġ"
@@ -140,7 +140,7 @@ def _word_mark(content: Mapping[str, Any]) -> str | None:
     return None
 
 
-@lru_cache(maxsize=1)  # prepare asks three times, and once takes 10 ms
+@lru_cache(maxsize=1)  # prepare needs it three times, and each takes 10 ms
 def describe(tokenizer: Tokenizer) -> Mapping[str, Any]:
     """The content of tokenizer.json."""
     content: dict[str, Any] = json.loads(tokenizer.backend_tokenizer.to_str())

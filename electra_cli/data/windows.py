@@ -17,11 +17,11 @@ from electra_cli.data.counter_random import Purpose, uniform
 
 # A tail shorter than this teaches little; the window before it is cut in half instead.
 SHORTEST_TAIL = 8
-# Where so few documents are left that a turn cuts fewer tokens, its overhead is what it costs.
-_TOKENS_OF_A_TURN = 1_000
-_WALKED_TOKENS = 1 << 14
-_BLOCK_TOKENS = 1 << 25
-_ANCHOR_EVERY = 16
+# Below this many tokens per pass, numpy's overhead dominates: finish the rest one by one.
+MIN_PASS_TOKENS = 1_000
+WALKED_TOKENS = 1 << 14  # at once, of the documents that are finished one by one
+BLOCK_TOKENS = 1 << 25  # of the documents that are cut together, which bounds the memory
+_ANCHOR_EVERY = 16  # windows
 
 
 def is_single_segment(
@@ -36,24 +36,29 @@ def is_single_segment(
 
 
 def cut_windows(
-    offsets: NDArray[np.int64], config: DataConfig, seed: int, epoch: int
+    offsets: NDArray[np.int64],
+    config: DataConfig,
+    seed: int,
+    epoch: int,
+    min_pass_tokens: int = MIN_PASS_TOKENS,
+    walked_tokens: int = WALKED_TOKENS,
 ) -> NDArray[np.int64]:
     """Document offsets [D + 1] -> starts [W + 1] of the epoch's windows; the last is the end.
 
     Window i holds tokens starts[i] to starts[i + 1] of one document. 5% are cut shorter than they
-    could be, as the authors do (build_pretraining_dataset.py:66-71), but what is cut off begins
-    the next window instead of being dropped.
+    could be, as the authors do (build_pretraining_dataset.py:66-71), but the rest begins the next
+    window instead of being dropped. The last two arguments change the speed only.
     """
     positions, ends = offsets[:-1], offsets[1:]
     found = []
-    # One turn cuts the next window of every document that has tokens left.
-    while positions.size * config.max_seq_length >= _TOKENS_OF_A_TURN:
+    # One pass cuts the next window of every document that has tokens left.
+    while positions.size * config.max_seq_length >= min_pass_tokens:
         found.append(positions)
         positions = _next_starts(positions, ends, config, seed, epoch)
         unfinished = positions < ends
         positions, ends = positions[unfinished], ends[unfinished]
     for position, end in zip(positions.tolist(), ends.tolist(), strict=True):
-        found.append(np.array(_walk(position, end, config, seed, epoch)))
+        found.append(np.array(_walk(position, end, config, seed, epoch, walked_tokens)))
     starts = np.concatenate([*found, offsets[-1:]])
     starts.sort()
     return starts
@@ -83,15 +88,17 @@ def _next_starts(
     return positions + np.where(leaves_crumb, whole_or_half, length)
 
 
-def _walk(position: int, end: int, config: DataConfig, seed: int, epoch: int) -> list[int]:
+def _walk(
+    position: int, end: int, config: DataConfig, seed: int, epoch: int, walked_tokens: int
+) -> list[int]:
     """The starts of one document's windows from `position` on.
 
-    Each depends on the one before; but a start for every token at once, of which most are never
-    looked up, comes sooner than one window at a time.
+    Each start depends on the one before. Computing the next start for every token at once is
+    faster than one window at a time, although most of these are never used.
     """
     starts = []
-    for first in range(position, end, _WALKED_TOKENS):
-        stop = min(first + _WALKED_TOKENS, end)
+    for first in range(position, end, walked_tokens):
+        stop = min(first + walked_tokens, end)
         following = _next_starts(np.arange(first, stop), end, config, seed, epoch).tolist()
         while position < stop:
             starts.append(position)
@@ -100,24 +107,29 @@ def _walk(position: int, end: int, config: DataConfig, seed: int, epoch: int) ->
 
 
 class WindowTable:
-    """The windows of one epoch, by number; one or two bytes each.
+    """The windows of one epoch, by number.
 
-    Their lengths, and every so many windows a start: a billion tokens in windows of 20 are 60
-    million windows.
+    Keeps the length of each window (one or two bytes) and the start of every _ANCHOR_EVERY-th:
+    a billion tokens in windows of 20 are 60 million windows.
     """
 
     def __init__(
-        self, offsets: NDArray[np.int64], config: DataConfig, seed: int, epoch: int
+        self,
+        offsets: NDArray[np.int64],
+        config: DataConfig,
+        seed: int,
+        epoch: int,
+        block_tokens: int = BLOCK_TOKENS,
     ) -> None:
-        """offsets [D + 1] as cut_windows takes them."""
+        """offsets [D + 1] as cut_windows takes them; `block_tokens` changes memory and speed."""
         length_type = np.min_scalar_type(config.max_seq_length)
 
         def cut(first: int, stop: int) -> NDArray[np.unsignedinteger]:
             starts = cut_windows(offsets[first : stop + 1], config, seed, epoch)
             return np.diff(starts).astype(length_type)
 
-        # Documents are cut independently, so in blocks that keep what is held meanwhile small.
-        blocks = np.searchsorted(offsets, np.arange(offsets[0], offsets[-1], _BLOCK_TOKENS))
+        # Documents are cut independently, so blocks of them give the same windows.
+        blocks = np.searchsorted(offsets, np.arange(offsets[0], offsets[-1], block_tokens))
         bounds = np.append(np.unique(blocks), len(offsets) - 1).tolist()
         with ThreadPoolExecutor(os.cpu_count()) as threads:
             lengths = list(threads.map(cut, bounds[:-1], bounds[1:]))
@@ -132,7 +144,7 @@ class WindowTable:
     def starts_and_lengths(
         self, windows: NDArray[np.int64]
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Numbers of windows [B] -> the first token of each [B], and how many it has [B]."""
+        """Numbers of windows [B] -> the first token of each [B], and its length in tokens [B]."""
         anchor = windows // _ANCHOR_EVERY
         before = anchor[:, None] * _ANCHOR_EVERY + np.arange(_ANCHOR_EVERY)
         is_before = before < windows[:, None]
@@ -149,8 +161,8 @@ def cut_segments(
 ) -> NDArray[np.int64]:
     """Length of segment A in each window [B]; the whole length where there is no B.
 
-    begins_word [C] says which content tokens begin a word, drawn [B] chooses one of them, all
-    alike, as the first of segment B. A window of a single word has one segment.
+    begins_word [C] says which content tokens begin a word. drawn [B] in [0, 1) chooses one of them,
+    each with the same chance, as the first of segment B. A window of a single word has one segment.
     """
     ends = np.cumsum(lengths)
     first = ends - lengths

@@ -1,8 +1,8 @@
 """The loss of all_tokens_mlm: a softmax over the vocabulary, mixed with a gate that copies.
 
 p(word) = D [word = input] + (1 - D) softmax(word), D a sigmoid (Clark et al. 2020, section 3.4).
-Only a comparison of the paper's uses it, so it is plain autograd; recomputing each chunk in the
-backward pass keeps the logits of all tokens from ever existing at once.
+This objective is there to compare with, not to be fast, so its loss is plain autograd. Each chunk
+is computed again in the backward pass, so the logits of all tokens never exist at once.
 """
 
 # Shapes: T tokens, n of a chunk, E embedding size, V vocabulary.
@@ -22,13 +22,14 @@ def copy_loss(
     copy_logits: Tensor,
     input_ids: Tensor,
     target_ids: Tensor,
+    rows_per_chunk: int | None = None,
 ) -> tuple[Tensor, Tensor]:
     """hidden [T, E], weight [V, E], bias [V], copy_logits, input_ids, target_ids [T].
 
-    Returns the summed cross entropy [] and whether the most probable word is the target [T], in
-    float32 whatever the precision of the rest.
+    Returns the summed cross entropy [] and whether the most probable word is the target [T]; it
+    computes in float32, whatever the precision of the rest.
     """
-    rows = rows_of_chunk(weight)
+    rows = rows_per_chunk or rows_of_chunk(weight)
     loss, correct = hidden.new_zeros((), dtype=torch.float32), []
     with torch.autocast(hidden.device.type, enabled=False):
         for first in range(0, len(hidden), rows):

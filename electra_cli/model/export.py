@@ -52,14 +52,14 @@ def export_network(
             shutil.copy(tokenizer / name, partial)
     (partial / "README.md").write_text(card, encoding="utf-8")
     loaded = auto_class.from_pretrained(partial, trust_remote_code=False)
-    _compare(network, loaded, network.config.num_attention_heads, sample)
+    _compare(network, loaded, sample)
     if directory.exists():  # an earlier export of this same run
         shutil.rmtree(directory)
     partial.rename(directory)
 
 
 @torch.no_grad()
-def _compare(trained: nn.Module, loaded: nn.Module, heads: int, sample: Batch) -> None:
+def _compare(trained: nn.Module, loaded: nn.Module, sample: Batch) -> None:
     expected, found = trained.state_dict(), loaded.state_dict()
     if expected.keys() != found.keys():
         raise RuntimeError(f"export: names differ: {expected.keys() ^ found.keys()}")
@@ -68,20 +68,20 @@ def _compare(trained: nn.Module, loaded: nn.Module, heads: int, sample: Batch) -
             raise RuntimeError(f"export: {name} differs from the trained weights")
     was_training = trained.training
     device = next(trained.parameters()).device
-    difference = _packed_logits(trained.eval(), heads, sample.to(device)).cpu()
+    difference = _packed_logits(trained.eval(), sample.to(device)).cpu()
     difference -= _padded_logits(loaded.eval(), sample)
     trained.train(was_training)
     if not difference.abs().max() <= LOGIT_TOLERANCE:
         raise RuntimeError(f"export: logits differ by {difference.abs().max():.2g}")
 
 
-def _packed_logits(model: nn.Module, heads: int, batch: Batch) -> Tensor:
+def _packed_logits(model: nn.Module, batch: Batch) -> Tensor:
     """Logits [T, ...] as in training."""
     output = model(
         input_ids=batch.input_ids[None],
         token_type_ids=batch.token_type_ids[None],
         position_ids=batch.position_ids[None],
-        layout=PackedLayout(batch, heads),
+        layout=PackedLayout(batch),
     )
     logits: Tensor = output.logits[0]
     return logits

@@ -1,8 +1,8 @@
 """The authors' initial weights, in Hugging Face's modules.
 
-Truncated normal everywhere, Glorot uniform for embeddings_project and the discriminator's last
-logit layer, biases 0, LayerNorm 1 and 0 (google-research/electra, modeling.py and
-run_pretraining.py:187-193). Hugging Face's own are a plain normal with a zeroed [PAD] row.
+Weights are truncated normal, but Glorot uniform in embeddings_project and in the discriminator's
+last layer; biases are 0, LayerNorm's weights 1 (google-research/electra, modeling.py and
+run_pretraining.py:187-193). Hugging Face's own initial weights differ: normal, and 0 for [PAD].
 """
 
 import math
@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 
 def initialize(module: nn.Module, standard_deviation: float) -> None:
-    """Draw every weight of `module` anew from torch's global generator.
+    """Set every parameter of `module`, drawing from torch's global generator.
 
-    A module reached twice (shared embeddings) is drawn once.
+    A module that is shared, such as the embeddings, is drawn once.
     """
     for name, child in module.named_modules():
         if isinstance(child, nn.Linear):
@@ -31,16 +31,17 @@ def initialize(module: nn.Module, standard_deviation: float) -> None:
 
 
 def _truncated_normal(weight: Tensor, standard_deviation: float) -> None:
-    """Redrawn outside two standard deviations, which leaves a deviation of 0.88 of it."""
+    """Normal, cut at two standard deviations; the actual deviation is then 0.88 times as large."""
     bound = 2 * standard_deviation
     nn.init.trunc_normal_(weight, std=standard_deviation, a=-bound, b=bound)
 
 
 @torch.no_grad()
 def set_sinusoids(positions: nn.Embedding, standard_deviation: float) -> None:
-    """Sines and cosines of falling frequency (Vaswani et al. 2017, section 3.5) as a start.
+    """Start positions as sines and cosines of falling frequency (Vaswani et al. 2017, section 3.5).
 
-    Their root mean square is two deviations, so that at first order outweighs words.
+    Their root mean square is twice `standard_deviation`, which is that of the word embeddings: at
+    first the order of words weighs more than the words.
     """
     count, size = positions.weight.shape
     frequencies = torch.exp(torch.arange(0, size, 2) * (-math.log(10_000.0) / size))

@@ -1,10 +1,10 @@
-"""The generator's last mile: loss and samples from one pass over the logits.
+"""The generator's output layer: loss and samples from one pass over the logits.
 
-Only masked positions have logits, in chunks, in float32 whatever the precision of the rest; the
-gradient is made in the same pass, so that no [N, V] tensor outlives its chunk.
+Only masked positions have logits. They are computed in chunks, in float32 whatever the precision
+of the rest, and each chunk's gradient is made in the same pass, so no [N, V] tensor outlives it.
 """
 
-# Shapes: N masked slots, E embedding size, V vocabulary.
+# Shapes: N masked slots, n of a chunk, E embedding size, V vocabulary.
 
 from typing import Any, NamedTuple
 
@@ -12,10 +12,11 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-# Rows times V float32 of a chunk, which has two such tensors, logits and probabilities, and a third
-# for the sums that samples need. On a CPU 16 MB: enough for the products to run at full speed, and
-# less than the 32 MB from which malloc gives memory back, to be mapped again page by page. On a
-# GPU 256 MB: few kernels, and rows enough for all its processors.
+# Elements of a chunk's logits [n, V], float32. A chunk has two such tensors, logits and
+# probabilities, and a third for the cumulative sums of samples. On a CPU 16 MB each: enough for
+# matrix products at full speed, and less than the 32 MB from which malloc returns memory to the
+# system and maps it again page by page. On a GPU 256 MB: few kernels, and enough rows for all
+# processors.
 CPU_CHUNK_ELEMENTS = 2**22
 GPU_CHUNK_ELEMENTS = 2**26
 
@@ -37,11 +38,13 @@ def masked_lm(
     noise: Tensor | None,
     temperature: float = 1.0,
     disallow_correct: bool = False,
+    rows_per_chunk: int | None = None,
 ) -> MaskedLMOutput:
     """hidden [N, E], weight [V, E], bias [V], target_ids [N], noise [N] in [0, 1).
 
-    A sample is the inverse of the cumulative distribution at the noise: one number a slot, where
-    Gumbel noise would draw V. With disallow_correct the target is never sampled.
+    A sample is the inverse of the cumulative distribution at the noise: one random number per
+    slot, where Gumbel noise would need V. With disallow_correct the target is never sampled.
+    rows_per_chunk is by default as large as the device does well with.
     """
     with torch.autocast(hidden.device.type, enabled=False):
         output = _SampledCrossEntropy.apply(  # type: ignore[no-untyped-call]
@@ -53,6 +56,7 @@ def masked_lm(
             temperature,
             disallow_correct,
             torch.is_grad_enabled(),  # always off inside of forward
+            rows_per_chunk or rows_of_chunk(weight),
         )
     return MaskedLMOutput(*output)
 
@@ -61,15 +65,6 @@ def rows_of_chunk(weight: Tensor) -> int:
     """How many rows may have logits at a time; weight [V, E]."""
     elements = CPU_CHUNK_ELEMENTS if weight.device.type == "cpu" else GPU_CHUNK_ELEMENTS
     return max(1, elements // weight.shape[0])
-
-
-def _sample(probabilities: Tensor, noise: Tensor) -> Tensor:
-    """Unnormalised probabilities [n, V] and noise [n] -> ids [n]; of probability 0 never."""
-    cumulative = probabilities.cumsum(1)
-    # right=True takes the first id whose cumulative probability is above the noise. The product
-    # may round up to the total, hence the clamp.
-    drawn = torch.searchsorted(cumulative, noise[:, None] * cumulative[:, -1:], right=True)
-    return drawn.squeeze(1).clamp_(max=probabilities.shape[1] - 1)
 
 
 class _SampledCrossEntropy(torch.autograd.Function):
@@ -84,52 +79,89 @@ class _SampledCrossEntropy(torch.autograd.Function):
         temperature: float,
         disallow_correct: bool,
         is_training: bool,
+        rows_per_chunk: int,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         needs_gradient = is_training and any(ctx.needs_input_grad)
-        rows = rows_of_chunk(weight)
-        grad_hidden = torch.empty_like(hidden) if needs_gradient else None
-        grad_weight = torch.empty_like(weight) if needs_gradient else None
-        grad_bias = torch.zeros_like(bias) if needs_gradient else None
-        losses, samples, correct = [], [], []
-        for first in range(0, len(hidden), rows):
-            chunk = slice(first, first + rows)
+        gradients = _Gradients(hidden, weight, bias) if needs_gradient else None
+        # Empty tensors first, so that they can be joined if there is no slot.
+        losses, samples = [hidden.new_empty(0)], [target_ids.new_empty(0)]
+        correct = [target_ids.new_empty(0, dtype=torch.bool)]
+        for first in range(0, len(hidden), rows_per_chunk):
+            chunk = slice(first, first + rows_per_chunk)
             targets = target_ids[chunk, None]
             logits = torch.addmm(bias, hidden[chunk], weight.t())
             probabilities = logits.softmax(1)
-            highest, best = logits.max(1, keepdim=True)
-            # The logarithm of the sum of exponentials, from a probability that never underflows.
-            log_total = highest - probabilities.gather(1, best).log()
-            losses.append((log_total - logits.gather(1, targets)).squeeze(1))
-            correct.append((best == targets).squeeze(1))
+            loss, is_correct = _compare(logits, probabilities, targets)
+            losses.append(loss)
+            correct.append(is_correct)
             if noise is not None:
                 drawn_from = probabilities
                 if temperature != 1.0 or disallow_correct:
-                    tempered = logits.div_(temperature)
-                    if disallow_correct:
-                        tempered.scatter_(1, targets, float("-inf"))
-                    drawn_from = tempered.softmax(1)
+                    drawn_from = _change_distribution(
+                        logits, temperature, targets if disallow_correct else None
+                    )
                 samples.append(_sample(drawn_from, noise[chunk]))
-            if needs_gradient:
-                assert grad_hidden is not None
-                assert grad_weight is not None
-                assert grad_bias is not None
-                # d loss / d logits = softmax - one-hot of the target
-                gradient = probabilities.scatter_add_(1, targets, torch.full_like(highest, -1.0))
-                grad_hidden[chunk] = gradient @ weight
-                grad_weight.addmm_(gradient.t(), hidden[chunk], beta=int(first > 0))
-                grad_bias += gradient.sum(0)
-        empty = hidden.new_empty(0)
-        all_losses = torch.cat(losses) if losses else empty
-        sampled = torch.cat(samples) if samples else empty.long()
-        is_correct = torch.cat(correct) if correct else empty.bool()
+            if gradients is not None:
+                gradients.add(chunk, probabilities, targets)
+        all_losses, sampled, is_correct = torch.cat(losses), torch.cat(samples), torch.cat(correct)
         ctx.mark_non_differentiable(all_losses, sampled, is_correct)
-        if needs_gradient:
-            ctx.save_for_backward(grad_hidden, grad_weight, grad_bias)
+        if gradients is not None:
+            ctx.save_for_backward(gradients.of_hidden, gradients.of_weight, gradients.of_bias)
         return all_losses.sum(), all_losses, sampled, is_correct
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_loss: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
         # In place: a second backward pass would find tensors that were changed, which raises.
-        hidden, weight, bias = (saved.mul_(grad_loss) for saved in ctx.saved_tensors)
-        return hidden, weight, bias, None, None, None, None, None
+        of_hidden, of_weight, of_bias = (saved.mul_(grad_loss) for saved in ctx.saved_tensors)
+        return of_hidden, of_weight, of_bias, None, None, None, None, None, None
+
+
+class _Gradients:
+    """Gradients of the summed loss, which grow chunk by chunk."""
+
+    def __init__(self, hidden: Tensor, weight: Tensor, bias: Tensor) -> None:
+        self._hidden, self._weight = hidden, weight
+        self.of_hidden = torch.empty_like(hidden)
+        # The first chunk overwrites it; a batch without slots has none.
+        self.of_weight = torch.empty_like(weight) if len(hidden) else torch.zeros_like(weight)
+        self.of_bias = torch.zeros_like(bias)
+
+    def add(self, chunk: slice, probabilities: Tensor, targets: Tensor) -> None:
+        """Those of a chunk's probabilities [n, V], which are overwritten, and targets [n, 1]."""
+        # d loss / d logits = softmax - one-hot of the target
+        minus_one = torch.full_like(targets, -1.0, dtype=probabilities.dtype)
+        of_logits = probabilities.scatter_add_(1, targets, minus_one)
+        self.of_hidden[chunk] = of_logits @ self._weight
+        is_first = chunk.start == 0
+        self.of_weight.addmm_(of_logits.t(), self._hidden[chunk], beta=int(not is_first))
+        self.of_bias += of_logits.sum(0)
+
+
+def _compare(logits: Tensor, probabilities: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Logits and probabilities [n, V], targets [n, 1] -> cross entropies, whether it is right [n].
+
+    It is right where the most probable word is the target.
+    """
+    highest, best = logits.max(1, keepdim=True)
+    # The logarithm of the sum of exponentials, from a probability that never underflows.
+    log_total = highest - probabilities.gather(1, best).log()
+    losses = log_total - logits.gather(1, targets)
+    return losses.squeeze(1), (best == targets).squeeze(1)
+
+
+def _change_distribution(logits: Tensor, temperature: float, excluded: Tensor | None) -> Tensor:
+    """Logits [n, V], which are overwritten -> probabilities [n, V], 0 at `excluded` [n, 1]."""
+    logits.div_(temperature)
+    if excluded is not None:
+        logits.scatter_(1, excluded, float("-inf"))
+    return logits.softmax(1)
+
+
+def _sample(probabilities: Tensor, noise: Tensor) -> Tensor:
+    """Unnormalised probabilities [n, V] and noise [n] -> ids [n]; of probability 0 never."""
+    cumulative = probabilities.cumsum(1)
+    # right=True takes the first id whose cumulative probability is above the noise. The product
+    # may round up to the total, hence the clamp.
+    drawn = torch.searchsorted(cumulative, noise[:, None] * cumulative[:, -1:], right=True)
+    return drawn.squeeze(1).clamp_(max=probabilities.shape[1] - 1)

@@ -34,8 +34,6 @@ def build_electra_configs(
         "attention_probs_dropout_prob": model.attention_probs_dropout_prob,
         "initializer_range": model.initializer_range,
         "pad_token_id": pad_id,
-        # For packs nothing of it runs (pack_attention), and no mask [T, T] is made.
-        "attn_implementation": "sdpa",
     }
     discriminator = ElectraConfig(
         **common,
@@ -101,7 +99,7 @@ def encode(network: Network, input_ids: Tensor, batch: Batch) -> Tensor:
         input_ids=input_ids[None],
         token_type_ids=batch.token_type_ids[None],
         position_ids=batch.position_ids[None],
-        layout=PackedLayout(batch, network.config.num_attention_heads),
+        layout=PackedLayout(batch),
         use_cache=False,  # or transformers warns of it under gradient checkpointing
     )
     hidden: Tensor = output.last_hidden_state.squeeze(0)

@@ -1,9 +1,9 @@
 """The built-in corpus: the English prose of the Python documentation installed on this machine.
 
 The language reference of `help()`, then the docstrings, longer comments and README files of the
-standard library and of every installed package. One file of one package is one document. Nothing
-is imported, so nothing of another package ever runs: sources are read as text. What is prose in
-them is prose.py's work.
+standard library and of every installed package. One file of one package is one document. Sources
+are read as text and never imported, so no code of another package runs. To find the prose in them
+is prose.py's work.
 """
 
 import ast
@@ -21,12 +21,12 @@ from pathlib import Path
 from electra_cli.errors import DataError
 from electra_cli.preparing.prose import paragraphs
 
-VERSION = 1  # of the extraction: raise it when the same packages would give another text
+VERSION = 1  # of the extraction: raise it when the same packages would give other text
 
 SOURCE_ENDINGS = (".py", ".pyi", ".pyx", ".pxi", ".pxd")
 README_ENDINGS = (".md", ".rst")
 SKIPPED_FOLDERS = frozenset(
-    # Tests hold little prose and much text that only looks like it; licenses repeat each other.
+    # Tests hold little prose and much text that looks like prose; licenses repeat each other.
     ["test", "tests", "_tests", "licenses", "__pycache__", "site-packages", "dist-packages"]
 )
 OWN_NAMES = ("electra_cli", "electra-cli")  # the corpus must not change with this program
@@ -34,10 +34,10 @@ MIN_TEXT_LENGTH = 40  # a shorter string holds no paragraph
 MIN_COMMENT_LINES = 3
 MIN_SHAPE_WORDS = 5
 
-# Strings and comments are all that can hide each other in Python, and they form a regular
-# language; so one expression finds them exactly, some thirty times as fast as ast.parse, in
-# stubs and Cython too, and besides docstrings it sees texts like those that torch and numpy
-# attach with add_docstr(name, "...").
+# In Python only strings and comments can contain each other's marks, and they form a regular
+# language, so one expression finds them exactly. It is some thirty times as fast as ast.parse,
+# reads stubs and Cython too, and finds not only docstrings but also texts like those that torch
+# and numpy attach with add_docstr(name, "...").
 _STRING_OR_COMMENT = re.compile(
     r"""(?P<comment>\#[^\n]*(?:\n[ \t]*\#[^\n]*)*)"""
     r'''|(?P<text>"""(?:[^"\\]+|\\.|"(?!""))*"""'''
@@ -50,18 +50,18 @@ _PREFIX = re.compile(r"(?<!\w)[rbuft]{1,2}$", re.IGNORECASE)
 
 
 def builtin_documents() -> Iterator[str]:
-    """The documents of the corpus: paragraphs one a line, always in the same order.
+    """The documents of the corpus, one paragraph per line, always in the same order.
 
-    The first full pass takes half a minute and writes them to a cache, which later ones read; a
-    pass that is broken off leaves nothing. Raises DataError if the cache cannot be written.
+    The first full pass takes half a minute and writes them to a cache, which later passes read.
+    An interrupted pass leaves no cache. Raises DataError if the cache cannot be written.
     """
     cached = _cache_file()
     if cached.exists():
-        yield from _read(cached)
+        yield from _read_cache(cached)
         return
     try:
         cached.parent.mkdir(parents=True, exist_ok=True)
-        yield from _written(extract(*_roots()), cached)
+        yield from _write_cache(extract(*_roots()), cached)
     except OSError as error:
         raise DataError(
             f"the cache of the built-in corpus cannot be written: {error}",
@@ -70,7 +70,7 @@ def builtin_documents() -> Iterator[str]:
 
 
 def builtin_fingerprint() -> str:
-    """Changes with the interpreter, the installed packages and the extraction."""
+    """SHA-256 of the versions of Python, of the installed packages and of the extraction."""
     installed = sorted(
         f"{distribution.name} {distribution.version}"
         for distribution in metadata.distributions(path=[str(root) for root in _roots()[1]])
@@ -81,22 +81,22 @@ def builtin_fingerprint() -> str:
 
 
 def builtin_bytes() -> int | None:
-    """Size of the corpus, once it has been made."""
+    """Size of the corpus; None before it was made."""
     cached = _cache_file()
     return cached.stat().st_size if cached.exists() else None
 
 
 def extract(standard_library: Path, site_packages: Sequence[Path]) -> Iterator[str]:
-    """The documents below these folders; a paragraph that was there before is left out."""
+    """The documents below these folders, without paragraphs that came before."""
     seen_texts: set[bytes] = set()
     seen_shapes: set[bytes] = set()
     for texts in _texts_by_file(standard_library, site_packages):
         document: list[str] = []
         for text in texts:
-            # A sixth of all text repeats whole docstrings; seeing that early saves its cleaning.
-            if _is_new(text, seen_texts):
+            # A sixth of all text is repeated docstrings; finding them first saves their cleaning.
+            if _add_if_new(text, seen_texts):
                 for paragraph in paragraphs(text):
-                    if _is_new(_shape(paragraph), seen_shapes):
+                    if _add_if_new(_shape(paragraph), seen_shapes):
                         document.append(paragraph)
         if document:
             yield "\n".join(document)
@@ -109,7 +109,7 @@ def texts_of_source(source: str) -> Iterator[str]:
             continue
         if match.lastgroup == "text":
             prefix = _PREFIX.search(source, max(0, match.start() - 3), match.start())
-            text = _evaluated(prefix[0].lower() if prefix else "", match[0])
+            text = _evaluate(prefix[0].lower() if prefix else "", match[0])
             if text is not None:
                 yield inspect.cleandoc(text)
         elif match.lastgroup == "comment":
@@ -118,8 +118,8 @@ def texts_of_source(source: str) -> Iterator[str]:
                 yield inspect.cleandoc("\n" + "\n".join(lines))
 
 
-def _evaluated(prefix: str, literal: str) -> str | None:
-    """The value of a triple-quoted string; None for templates and bytes, which are no prose."""
+def _evaluate(prefix: str, literal: str) -> str | None:
+    """The value of a triple-quoted string; None for templates and bytes, which hold no prose."""
     if set(prefix) - set("ru"):
         return None
     if "r" in prefix or "\\" not in literal:
@@ -133,8 +133,8 @@ def _evaluated(prefix: str, literal: str) -> str | None:
     return str(value)
 
 
-def _is_new(text: str, seen: set[bytes]) -> bool:
-    """Whether a text comes for the first time; notes that it has come."""
+def _add_if_new(text: str, seen: set[bytes]) -> bool:
+    """Whether a text comes for the first time; adds it to `seen`."""
     digest = hashlib.blake2b(text.encode(errors="replace"), digest_size=16).digest()
     size = len(seen)
     seen.add(digest)
@@ -142,7 +142,7 @@ def _is_new(text: str, seen: set[bytes]) -> bool:
 
 
 def _shape(paragraph: str) -> str:
-    """What near-duplicates share: the text without names and numbers."""
+    """The text without names and numbers: the same for near-duplicates."""
     words = [word for word in re.findall(r"[\w.]+", paragraph) if word.islower() and word.isalpha()]
     return " ".join(words) if len(words) >= MIN_SHAPE_WORDS else paragraph.lower()
 
@@ -164,7 +164,7 @@ def _texts_by_file(
 
 
 def _content(path: Path) -> str:
-    """The text of a file; nothing where it cannot be read, since any file can be done without."""
+    """The text of a file; empty where it cannot be read, since no file is indispensable."""
     try:
         return path.read_text("utf-8", errors="replace")
     except OSError:
@@ -179,7 +179,7 @@ def _language_topics(source: str) -> Iterator[str]:
 
 
 def _files(root: Path) -> Iterator[Path]:
-    """The files below a folder that may hold prose, in an order that depends on names only."""
+    """The files below a folder that may hold prose, in an order that depends only on names."""
     for folder, folders, names in os.walk(root):
         folders[:] = sorted(
             name for name in folders if name not in SKIPPED_FOLDERS and name not in OWN_NAMES
@@ -203,8 +203,13 @@ def _cache_file() -> Path:
     return Path(base, "electra", f"python-docs-{builtin_fingerprint()[:16]}.txt")
 
 
-def _written(documents: Iterator[str], path: Path) -> Iterator[str]:
-    """Pass documents on and write them to a file, which appears when it is complete."""
+def _write_cache(documents: Iterator[str], path: Path) -> Iterator[str]:
+    """Yield the documents and write them to a file, which appears when it is complete.
+
+    disk.replace_file cannot serve: its caller gets control back only when all is written, here
+    after half a minute without a document. The name has the process id, since two processes may
+    make the cache at once.
+    """
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     try:
         with partial.open("w", encoding="utf-8", newline="\n") as out:
@@ -218,7 +223,7 @@ def _written(documents: Iterator[str], path: Path) -> Iterator[str]:
         partial.unlink(missing_ok=True)
 
 
-def _read(path: Path) -> Iterator[str]:
+def _read_cache(path: Path) -> Iterator[str]:
     document: list[str] = []
     with path.open(encoding="utf-8", newline="\n") as lines:
         for line in lines:

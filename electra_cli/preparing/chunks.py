@@ -4,16 +4,16 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import AnyStr
 
-PIECE_CHARS = 100_000  # longer texts are cut, since the engine holds about 200 bytes a token
+PIECE_CHARS = 100_000  # longer texts are cut, since the engine takes about 200 bytes per token
 CHUNK_CHARS = 2_000_000  # texts encoded in one call: work for many threads, 100 to 400 MB
-_CUT_SEARCH_CHARS = 1_000
+SEARCHED_CHARS = 1_000  # before the longest possible piece's end, for a good place to cut
 _BLANK = re.compile(r"(?<=\S)[ \n]")
-# What BERT's pre-tokenizer sets apart whatever stands beside it: ASCII punctuation, Chinese.
-_SET_APART = re.compile(r"[!-/:-@\[-`{-~\u3400-\u4dbf\u4e00-\u9fff\U00020000-\U0002a6df]")
+# Characters that BERT's pre-tokenizer makes words of their own: ASCII punctuation, Chinese.
+_SINGLE = re.compile(r"[!-/:-@\[-`{-~\u3400-\u4dbf\u4e00-\u9fff\U00020000-\U0002a6df]")
 
 
 def group_texts(texts: Iterable[AnyStr], max_size: int) -> Iterator[list[AnyStr]]:
-    """Lists of texts, each of about `max_size` characters or bytes: the last may go over it."""
+    """Lists of texts of about `max_size` characters or bytes each: the last text may exceed it."""
     group: list[AnyStr] = []
     size = 0
     for text in texts:
@@ -26,24 +26,27 @@ def group_texts(texts: Iterable[AnyStr], max_size: int) -> Iterator[list[AnyStr]
         yield group
 
 
-def cut_text(text: str) -> Iterator[str]:
-    """Pieces of at most PIECE_CHARS characters whose ids, joined, are those of the whole text.
+def cut_text(
+    text: str, piece_chars: int = PIECE_CHARS, searched_chars: int = SEARCHED_CHARS
+) -> Iterator[str]:
+    """Pieces of at most `piece_chars` characters whose ids, joined, are those of the whole text.
 
-    Cuts before a blank; where there is none nearby, before a character that BERT sets apart;
-    where there is neither (a "word" of a thousand characters), anywhere.
+    Cuts before a blank in the last `searched_chars`; without one, before a character that BERT
+    makes a word of its own; without either (a "word" of a thousand characters), anywhere.
     """
     start = 0
-    while len(text) - start > PIECE_CHARS:
-        cut = _find_cut(text, start + PIECE_CHARS)
+    while len(text) - start > piece_chars:
+        end = start + piece_chars
+        cut = _find_cut(text, end - searched_chars, end)
         yield text[start:cut]
         start = cut
     yield text[start:]
 
 
-def _find_cut(text: str, end: int) -> int:
-    """The last good place to cut in the characters before `end`, or `end`."""
-    for pattern in (_BLANK, _SET_APART):
-        places = [match.start() for match in pattern.finditer(text, end - _CUT_SEARCH_CHARS, end)]
+def _find_cut(text: str, start: int, end: int) -> int:
+    """The last good place to cut in text[start:end], or `end`."""
+    for pattern in (_BLANK, _SINGLE):
+        places = [match.start() for match in pattern.finditer(text, start, end)]
         if places:
             return places[-1]
     return end

@@ -1,6 +1,6 @@
-"""Find documents that were seen before, in bounded memory.
+"""Find exact copies of documents, in bounded memory.
 
-Only exact copies are found, by a 64-bit hash of the text; the same hash decides what is held out.
+By a 64-bit hash of the text. The same hash decides which documents are held out.
 """
 
 from collections.abc import Iterable
@@ -9,9 +9,9 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
-_FIRST_SLOTS = 1 << 18  # of 8 bytes each
+FIRST_SLOTS = 1 << 18  # of 8 bytes each; a power of two
 _MAX_SLOTS = 1 << 26
-_MOVED_SLOTS = 1 << 20  # at a time into a larger table
+_MOVED_SLOTS = 1 << 20  # at once, into a larger table
 MAX_REMEMBERED = _MAX_SLOTS // 4 * 3  # documents, 50 million
 
 
@@ -24,31 +24,36 @@ def hash_texts(texts: Iterable[bytes]) -> NDArray[np.uint64]:
 
 
 class SeenHashes:
-    """The hashes of all documents so far, at most `max_remembered`.
+    """The hashes of all documents so far, at most `max_remembered`, in a hash table.
 
-    A hash table. A hash is in the slot that its first bits name, or in one of the full slots that
-    follow. Half of the slots stay empty while the table may grow: up to 512 MB, and half of that
-    while it grows for the last time. However many it holds, a batch takes about a millisecond.
+    A hash is in the slot that its first bits name, or in one of the full slots that follow. The
+    table doubles while more than half of its slots are full, up to 512 MB; the last time, it needs
+    256 MB more for a moment. A batch takes about a millisecond, however full the table is.
     """
 
-    def __init__(self, max_remembered: int = MAX_REMEMBERED) -> None:
+    def __init__(
+        self, max_remembered: int = MAX_REMEMBERED, first_slots: int = FIRST_SLOTS
+    ) -> None:
         self._max_remembered = max_remembered
         self._num_remembered = 0
-        self._table: NDArray[np.uint64] = np.zeros(_FIRST_SLOTS, dtype=np.uint64)  # 0: empty
+        self._table: NDArray[np.uint64] = np.zeros(first_slots, dtype=np.uint64)  # 0: empty
 
     @property
     def is_full(self) -> bool:
-        """True once nothing more is remembered; copies of what is remembered are still found."""
+        """True when no more hashes are remembered; copies of remembered ones are still found."""
         return self._num_remembered >= self._max_remembered
 
     def add(self, hashes: NDArray[np.uint64]) -> NDArray[np.bool_]:
-        """True for each hash that is new, here and in all calls before; remembers those."""
-        hashes = np.maximum(hashes, 1)  # 0 is what an empty slot holds
+        """[D] -> [D]: True for each hash that no earlier one equals, in this or any call before.
+
+        Remembers the new ones.
+        """
+        hashes = np.maximum(hashes, 1)  # 0 marks an empty slot
         is_new = np.zeros(len(hashes), dtype=np.bool_)
         unique, first = np.unique(hashes, return_index=True)
         missing = self._table[self._find(unique)] != unique
         is_new[first[missing]] = True
-        # In reading order, so that where a batch ends never decides what is remembered.
+        # In reading order, so that the sizes of batches never decide what is remembered.
         room = max(0, self._max_remembered - self._num_remembered)
         remembered = hashes[is_new][:room]
         self._num_remembered += len(remembered)
@@ -58,7 +63,7 @@ class SeenHashes:
         return is_new
 
     def _find(self, hashes: NDArray[np.uint64]) -> NDArray[np.int64]:
-        """The slot of each, or the empty one in which it may be put."""
+        """The slot of each hash, or the empty slot where it belongs."""
         bits = len(self._table).bit_length() - 1
         slots = (hashes >> np.uint64(64 - bits)).astype(np.int64)
         searching = np.arange(len(hashes))

@@ -1,6 +1,6 @@
-"""The folder that `electra prepare` writes: whether it may, and that no other process does.
+"""The folder that `electra prepare` writes: whether it may be written, and by one process only.
 
-What is in it, and in which order it comes there, is prepare.py's work.
+What is written into it, and in which order, is pipeline.py's work.
 """
 
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from electra_cli import console
-from electra_cli.data.shards import (
+from electra_cli.data.manifest import (
     MANIFEST_NAME,
     PROGRESS_NAME,
     TOKENIZER_NAME,
@@ -19,43 +19,47 @@ from electra_cli.data.tokenizer import Tokenizer, save_tokenizer
 from electra_cli.disk import is_full, sync_to_disk
 from electra_cli.errors import DataError
 from electra_cli.locks import hold
-from electra_cli.preparing.rounds import Progress, load_progress
+from electra_cli.preparing.state import PreparationState, load_state, save_state
 
 LOCK_NAME = "prepare.lock"
 
 
 def is_finished(directory: Path, settings: PrepareSettings) -> bool:
-    """Whether the folder is whole. Raises DataError if it was made in another way."""
+    """Whether the folder is complete. Raises DataError if its settings are others."""
     if not (directory / MANIFEST_NAME).exists():
         return False
     _check_same(directory, load_manifest(directory).settings, settings)
     return True
 
 
-def claim(directory: Path, settings: PrepareSettings) -> Progress:
-    """How far an unfinished folder is. Raises DataError if something else is in it."""
+def load_folder_state(directory: Path, settings: PrepareSettings) -> PreparationState:
+    """The state of an unfinished or new folder; writes nothing.
+
+    Raises DataError if the folder holds anything else, or was begun with other settings.
+    """
     if directory.exists() and not directory.is_dir():
         raise DataError(f"{directory} is a file", hint="choose another --out")
-    progress = load_progress(directory)
-    if progress is not None:
-        _check_same(directory, progress.settings, settings)
-        return progress
-    # A kill before the first progress file was whole leaves these.
+    state = load_state(directory)
+    if state is not None:
+        _check_same(directory, state.settings, settings)
+        return state
+    # A kill before the first progress file was complete leaves these.
     known = {f"{PROGRESS_NAME}.partial", LOCK_NAME}
     if directory.exists() and {file.name for file in directory.iterdir()} - known:
         raise DataError(
             f"{directory} is not empty, and electra prepare did not begin it",
             hint=f"choose another folder: --out {_free_name(directory)}",
         )
-    return Progress(settings=settings)
+    return PreparationState(settings=settings)
 
 
-def begin(directory: Path, progress: Progress, tokenizer: Tokenizer) -> Tokenizer:
-    """Mark the folder as ours and unfinished, then the tokenizer, whole or not at all.
+def begin_folder(directory: Path, state: PreparationState, tokenizer: Tokenizer) -> Tokenizer:
+    """Save the state, which marks the folder as ours, then the tokenizer.
 
-    Returns the tokenizer as the folder has it.
+    Returns the tokenizer as it is opened from the folder.
     """
-    progress.save(directory)
+    save_state(directory, state)
+    # As disk.replace_file, which writes one file: here a folder of files appears at once.
     partial = directory / f"{TOKENIZER_NAME}.partial"
     saved = save_tokenizer(tokenizer, partial)
     for path in (*partial.iterdir(), partial):
@@ -92,29 +96,29 @@ def hold_folder(directory: Path) -> Iterator[None]:
 
 
 @contextmanager
-def explained_stops(directory: Path) -> Iterator[None]:
-    """Say how to go on after Ctrl-C, on a full disk and where writing is not allowed."""
+def explain_failures(directory: Path) -> Iterator[None]:
+    """Say how to go on after Ctrl-C, a full disk, and a file that cannot be written."""
     try:
         yield
     except KeyboardInterrupt:
-        console.hint(f"stopped; the same command goes on with {directory}")
+        console.hint(f"stopped; the same command goes on where {directory} stopped")
         raise
     except OSError as error:
         if is_full(error):
             raise DataError(
                 f"no space is left on the disk of {directory} ({error.strerror})",
-                hint="make room, then run the same command again: it goes on where it stopped",
+                hint="make room, then run the same command again; it goes on where it stopped",
             ) from error
         if error.errno is None:
             raise
         raise DataError(
             f"{error.filename or directory} cannot be used: {error.strerror}",
-            hint="check that it is there, and yours to read and write, or choose another --out",
+            hint="check that it exists and that you may write it, or choose another --out",
         ) from error
 
 
 def _check_same(directory: Path, found: PrepareSettings, wanted: PrepareSettings) -> None:
-    """Raise DataError that names what differs between a folder and this command."""
+    """Raise DataError that names the settings in which a folder and this command differ."""
     differences = [
         f"another {key}" if key in ("source", "tokenizer") else f"{key} {getattr(found, key)}"
         for key, value in wanted
@@ -123,13 +127,13 @@ def _check_same(directory: Path, found: PrepareSettings, wanted: PrepareSettings
     if differences:
         raise DataError(
             f"{directory} was made with {', '.join(differences)}",
-            hint="give the same source and options as then, or another folder: "
+            hint="give the same source and options as before, or another folder: "
             f"--out {_free_name(directory)}",
         )
 
 
 def _free_name(directory: Path) -> Path:
-    """A folder beside it that does not exist yet."""
+    """The name of a folder beside it that does not exist yet."""
     number = 2
     while (free := directory.with_name(f"{directory.name}-{number}")).exists():
         number += 1

@@ -1,7 +1,7 @@
 """Read the documents of one file: text, JSON lines, CSV, Parquet and Arrow.
 
-Knows the formats only. Decompression and UTF-8 are text_input.py's work, which files are read
-and what is counted over all of them sources.py's.
+Decompression and UTF-8 are raw_text.py's work; which files are read, and the counts over all of
+them, are sources.py's.
 """
 
 import codecs
@@ -14,78 +14,80 @@ from typing import TYPE_CHECKING
 
 from electra_cli.errors import DataError
 from electra_cli.preparing.paths import PLAIN_ENDINGS, TABLE_ENDINGS, ending_of
+from electra_cli.preparing.plain_text import read_plain_documents
 from electra_cli.preparing.raw_text import (
-    MAX_RECORD_BYTES,
-    Record,
-    Utf8Checker,
-    opened,
+    DocumentGroup,
+    InputChecker,
+    Limits,
+    open_text,
+    read_lines,
     strip_text,
     unreadable,
-    whole_lines_of,
 )
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 END_MARK = b"\xff\xff\xff\xff\0\0\0\0"  # of an Arrow stream; before version 0.15 its second half
-TABLE_ROWS = 64  # taken out of Arrow's memory at a time; a row may be a whole book
+TABLE_ROWS = 64  # copied out of Arrow's memory at a time; a row may be a whole book
 BOM = codecs.BOM_UTF8.decode()
-JSON_HINT = "a .jsonl file has one object a line; jq -c '.[]' FILE makes them from a list"
+JSON_HINT = "a .jsonl file has one object per line; jq -c '.[]' FILE makes them from a list"
 
 
-def read_records(path: Path, column: str, replace_broken: bool) -> Iterator[Record]:
+def read_documents(
+    path: Path, column: str, replace_broken: bool, limits: Limits
+) -> Iterator[DocumentGroup]:
     """The documents of a file with a usable ending, in order.
 
-    The records' input bytes add up to the decompressed size of a text file; of a table to the
-    bytes of its text column, since nothing else of it is read. Raises DataError that names the
-    file and the line or row.
+    The groups' input bytes add up to the decompressed size of a text file. Of a table only the
+    text column is read, so they add up to its bytes. Raises DataError that names the file and the
+    line or row.
     """
     kind, compression = _ending_of(path)
     if kind in TABLE_ENDINGS:
-        yield from _table_records(path, column, Utf8Checker(str(path), "row", replace_broken))
+        yield from _read_table(path, column, InputChecker(str(path), "row", replace_broken))
         return
-    checker = Utf8Checker(str(path), "line", replace_broken)
-    with opened(path, compression) as (stream, raw):
+    checker = InputChecker(str(path), "line", replace_broken)
+    with open_text(path, compression) as (stream, raw):
         if kind in PLAIN_ENDINGS:
-            from electra_cli.preparing.plain_text import plain_records  # loads numpy
-
-            yield from plain_records(stream, raw, checker)
+            yield from read_plain_documents(stream, raw, checker, limits)
             return
-        texts = _json_texts if kind == ".jsonl" else _csv_texts
-        for text in texts(stream, path, column, checker):
-            yield checker.record([text.strip().encode()], raw.tell())
-        yield checker.record([], raw.tell())
+        read_texts = _read_json_texts if kind == ".jsonl" else _read_csv_texts
+        for text in read_texts(stream, path, column, checker, limits.max_record_bytes):
+            yield checker.make_group([text.strip().encode()], raw.tell())
+        yield checker.make_group([], raw.tell())
 
 
-def check_file(path: Path, column: str, replace_broken: bool) -> None:
+def check_file(path: Path, column: str, replace_broken: bool, limits: Limits) -> None:
     """Raise DataError where the file is empty or its beginning shows that it cannot be read."""
     kind, compression = _ending_of(path)
     if kind not in TABLE_ENDINGS:
-        with opened(path, compression) as (stream, _):
+        with open_text(path, compression) as (stream, _):
             if not stream.peek(1):
                 raise DataError(f"{path} is empty", hint="leave it out, or name another file")
     if kind not in PLAIN_ENDINGS:  # whose first document may be as long as the file
-        next(read_records(path, column, replace_broken), None)
+        next(read_documents(path, column, replace_broken, limits), None)
 
 
 def no_column(where: str, column: str, columns: Iterable[str]) -> DataError:
-    """The column is not there; the hint lists those that are."""
+    """The DataError for a missing column; its hint lists those there are."""
     names = ", ".join(columns) or "none at all"
     return DataError(f"{where}: no column {column}", hint=f"--column takes one of: {names}")
 
 
 def not_text(where: str, column: str, kind: str) -> DataError:
-    """The column is there, but holds something else."""
+    """The DataError for a column of another type."""
     return DataError(
-        f"{where}: column {column} holds {kind}, not text", hint="--column takes another one"
+        f"{where}: column {column} holds {kind}, not text",
+        hint="choose a column of text with --column",
     )
 
 
-def _json_texts(
-    stream: io.BufferedReader, path: Path, column: str, checker: Utf8Checker
+def _read_json_texts(
+    stream: io.BufferedReader, path: Path, column: str, checker: InputChecker, max_line_bytes: int
 ) -> Iterator[str]:
-    """One object a line; null is an empty document."""
-    for number, line in whole_lines_of(stream, path):
+    """One object per line; null is an empty document."""
+    for number, line in read_lines(stream, path, max_line_bytes):
         where = f"{path}, line {number}"
         source = checker.check(line, number).decode().removeprefix(BOM)
         if not source or source.isspace():
@@ -93,9 +95,9 @@ def _json_texts(
         try:
             row = json.loads(source)
         except (ValueError, RecursionError) as error:
-            raise DataError(f"{where}: no JSON ({error})", hint=JSON_HINT) from None
+            raise DataError(f"{where}: invalid JSON ({error})", hint=JSON_HINT) from None
         if not isinstance(row, dict):
-            raise DataError(f"{where}: JSON, but no object", hint=JSON_HINT)
+            raise DataError(f"{where}: valid JSON, but not an object", hint=JSON_HINT)
         if column not in row:
             raise no_column(where, column, row)
         text = row[column]
@@ -104,13 +106,13 @@ def _json_texts(
         yield checker.repair(text or "", number)
 
 
-def _csv_texts(
-    stream: io.BufferedReader, path: Path, column: str, checker: Utf8Checker
+def _read_csv_texts(
+    stream: io.BufferedReader, path: Path, column: str, checker: InputChecker, max_field_bytes: int
 ) -> Iterator[str]:
-    """A header, then one document a row; quoted fields may hold line ends."""
-    # The limit is the whole process's; nothing else in it reads CSV.
-    csv.field_size_limit(MAX_RECORD_BYTES)
-    numbered = whole_lines_of(stream, path)
+    """A header, then one document per row; quoted fields may hold line ends."""
+    # The limit holds for the whole process; `electra prepare` reads no other CSV.
+    csv.field_size_limit(max_field_bytes)
+    numbered = read_lines(stream, path, max_field_bytes)
     lines = (checker.check(line, number).decode() for number, line in numbered)
     rows = csv.reader(lines, strict=True)
     try:
@@ -129,21 +131,21 @@ def _csv_texts(
                 yield row[index]
     except csv.Error as error:
         raise DataError(
-            f"{path}, line {rows.line_num}: no CSV ({error})",
-            hint='fields stand between commas; one with quotes in it is written "so ""quoted"""',
+            f"{path}, line {rows.line_num}: invalid CSV ({error})",
+            hint='commas separate fields; one that contains quotes is written "so ""quoted"""',
         ) from None
 
 
-def _table_records(path: Path, column: str, checker: Utf8Checker) -> Iterator[Record]:
-    """One document a row; null is an empty document."""
+def _read_table(path: Path, column: str, checker: InputChecker) -> Iterator[DocumentGroup]:
+    """One document per row; null is an empty document."""
     import pyarrow as pa
 
     number = 0
-    batches = _parquet_batches if _ending_of(path)[0] == ".parquet" else _arrow_batches
+    read_batches = _read_parquet if _ending_of(path)[0] == ".parquet" else _read_arrow
     try:
         size = path.stat().st_size
-        for texts, done_fraction in batches(path, column):
-            checked = _as_bytes(texts)
+        for texts, done_fraction in read_batches(path, column):
+            checked = _as_checked_bytes(texts)
             for start in range(0, len(checked), TABLE_ROWS):
                 rows = checked.slice(start, TABLE_ROWS)
                 if pa.types.is_dictionary(rows.type):
@@ -152,23 +154,23 @@ def _table_records(path: Path, column: str, checker: Utf8Checker) -> Iterator[Re
                 for value in rows.cast(pa.large_binary()).to_pylist():
                     number += 1
                     documents.append(strip_text(checker.check(value or b"", number)))
-                yield checker.record(documents, round(size * done_fraction))
-        yield checker.record([], size)
-    # UnicodeDecodeError: the name of a column.
+                yield checker.make_group(documents, round(size * done_fraction))
+        yield checker.make_group([], size)
+    # UnicodeDecodeError is raised for the name of a column.
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise unreadable(path, error) from None
 
 
-def _as_bytes(texts: "pa.Array") -> "pa.Array":
-    """The same rows as bytes, each inside the file and not yet decoded.
+def _as_checked_bytes(texts: "pa.Array") -> "pa.Array":
+    """The same rows as bytes, not decoded, after a check that each lies inside the file.
 
-    Arrow believes what a file says of itself: unchecked, a damaged one ends the process. As bytes,
-    since it does not promise that strings are valid UTF-8 either.
+    Arrow trusts the offsets in a file: unchecked, a damaged file ends the process. The rows become
+    bytes because Arrow does not check that strings are valid UTF-8 either.
     """
     import pyarrow as pa
 
     if pa.types.is_dictionary(texts.type):
-        rows = pa.DictionaryArray.from_arrays(texts.indices, _as_bytes(texts.dictionary))
+        rows = pa.DictionaryArray.from_arrays(texts.indices, _as_checked_bytes(texts.dictionary))
     else:
         kinds = {pa.string(): pa.binary(), pa.large_string(): pa.large_binary()}
         rows = texts.view(kinds.get(texts.type, pa.binary_view()))
@@ -176,8 +178,8 @@ def _as_bytes(texts: "pa.Array") -> "pa.Array":
     return rows
 
 
-def _parquet_batches(path: Path, column: str) -> Iterator[tuple["pa.Array", float]]:
-    """(texts, share of the file that is done with them)."""
+def _read_parquet(path: Path, column: str) -> Iterator[tuple["pa.Array", float]]:
+    """(texts, share of the file that was read with them)."""
     import pyarrow.parquet as pq
 
     # Without pre_buffer a column is read page by page, not a whole row group at once.
@@ -191,8 +193,11 @@ def _parquet_batches(path: Path, column: str) -> Iterator[tuple["pa.Array", floa
             yield batch.column(0), done / file.metadata.num_rows
 
 
-def _arrow_batches(path: Path, column: str) -> Iterator[tuple["pa.Array", float]]:
-    """Both kinds of Arrow files: with an index at the end, and streams, as `datasets` has them."""
+def _read_arrow(path: Path, column: str) -> Iterator[tuple["pa.Array", float]]:
+    """(texts, share of the file read). Arrow files have an index at the end, or are streams.
+
+    `datasets` writes streams.
+    """
     import pyarrow as pa
 
     with pa.memory_map(str(path)) as mapped:
@@ -212,9 +217,9 @@ def _arrow_batches(path: Path, column: str) -> Iterator[tuple["pa.Array", float]
 
 
 def _check_end(mapped: "pa.MemoryMappedFile", mark: bytes) -> None:
-    """Raise OSError unless a stream ends with its mark, and the file with the stream.
+    """Raise OSError unless the stream ends with its mark, at the end of the file.
 
-    Arrow takes a file that was cut between two batches, or two files in one, for a whole one.
+    Arrow itself accepts a file that was cut between two batches, and two files in one.
     """
     end = mapped.tell()
     mapped.seek(max(0, end - len(mark)))
@@ -238,5 +243,5 @@ def _check_column(path: Path, schema: "pa.Schema", column: str) -> None:
 
 def _ending_of(path: Path) -> tuple[str, str]:
     ending = ending_of(path)
-    assert ending is not None, path  # find_files took usable files only
+    assert ending is not None, path  # find_files returns usable files only
     return ending

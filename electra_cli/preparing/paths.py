@@ -1,6 +1,6 @@
 """Which files the arguments of `electra prepare` mean, by their names alone.
 
-Opens nothing: what is inside is readers.py's work.
+Opens nothing: what is inside a file is formats.py's work.
 """
 
 import difflib
@@ -32,7 +32,7 @@ def ending_of(path: Path) -> tuple[str, str] | None:
 
 
 def stem_of(path: Path) -> str:
-    """The name of a file or folder without its endings: corpus/wiki.txt.xz -> wiki."""
+    """The name of a file or folder without its endings: corpus/wiki.txt.xz gives wiki."""
     ending = ending_of(path)
     return path.name[: -len("".join(ending))] if ending else path.resolve().name
 
@@ -52,9 +52,10 @@ def looks_like_path(source: str) -> bool:
 
 
 def name_of(sources: Sequence[str], files: Sequence[Path]) -> str:
-    """What to call the text of these sources: a file or folder by its name, several by theirs.
+    """What to call the text of these sources.
 
-    Files that lie in one folder are called after it, others after the first.
+    One file or folder gives its own name, several files of one folder the folder's name, others
+    the first file's name and how many there are beside it.
     """
     first = Path(sources[0]).expanduser()
     if len(sources) == 1 and first.exists():
@@ -67,20 +68,20 @@ def name_of(sources: Sequence[str], files: Sequence[Path]) -> str:
 
 
 def find_files(sources: Sequence[str]) -> tuple[list[Path], list[Path]]:
-    """(files of all sources in order, files that were passed over in folders and globs).
+    """(files of all sources in order, paths that were skipped in folders and globs).
 
-    Those of a folder or glob are sorted; each file comes once. Raises DataError for a source
-    without a usable file, OSError for a folder that cannot be read.
+    The files of a folder or glob are sorted, and no file is listed twice. Raises DataError for a
+    source without a usable file, OSError for a folder that cannot be read.
     """
     once: dict[Path, Path] = {}
-    passed_over: dict[Path, None] = {}
+    skipped: dict[Path, None] = {}
     for source in sources:
-        for path in _files_of(source, passed_over):
+        for path in _files_of(source, skipped):
             once.setdefault(path.resolve(), path)
-    return list(once.values()), list(passed_over)
+    return list(once.values()), list(skipped)
 
 
-def _files_of(source: str, passed_over: dict[Path, None]) -> list[Path]:
+def _files_of(source: str, skipped: dict[Path, None]) -> list[Path]:
     path = Path(source).expanduser()
     if path.is_file():
         if ending_of(path) is None:
@@ -93,16 +94,17 @@ def _files_of(source: str, passed_over: dict[Path, None]) -> list[Path]:
         matches = sorted(anchor.glob(str(path.relative_to(anchor))))
     else:
         raise _no_such_file(path)
-    files = [file for match in matches for file in _usable_below(match, passed_over)]
+    files = [file for match in matches for file in _usable_below(match, skipped)]
     if not files:
         raise DataError(f"no usable file in {source}", hint=f"usable are {USABLE}, not empty")
     return files
 
 
-def _usable_below(path: Path, passed_over: dict[Path, None]) -> Iterator[Path]:
-    """A file itself, or all below a folder; empty and other files are passed over.
+def _usable_below(path: Path, skipped: dict[Path, None]) -> Iterator[Path]:
+    """The file itself, or all files below a folder.
 
-    What is hidden is not looked at, and no link to a folder is followed.
+    Empty files, links to folders and other types go into `skipped`. Hidden files and folders are
+    ignored.
     """
 
     def fail(error: OSError) -> None:
@@ -111,15 +113,15 @@ def _usable_below(path: Path, passed_over: dict[Path, None]) -> Iterator[Path]:
     if path.is_dir():
         for folder, folders, names in os.walk(path, onerror=fail):
             links = sorted(name for name in folders if Path(folder, name).is_symlink())
-            passed_over.update(dict.fromkeys(Path(folder, name) for name in links))
+            skipped.update(dict.fromkeys(Path(folder, name) for name in links))
             folders[:] = sorted(name for name in folders if not name.startswith("."))
             for name in sorted(names):
-                yield from _usable_below(Path(folder, name), passed_over)
+                yield from _usable_below(Path(folder, name), skipped)
     elif not path.name.startswith("."):
         if ending_of(path) and _has_content(path):
             yield path
         else:
-            passed_over[path] = None
+            skipped[path] = None
 
 
 def _has_content(path: Path) -> bool:
@@ -138,7 +140,7 @@ def _no_such_file(path: Path) -> DataError:
 
 
 def closest_path(path: Path) -> Path | None:
-    """What is there with nearly the same name."""
+    """The file or folder beside it whose name is most similar; None without a similar one."""
     if not path.parent.is_dir():
         return None
     names = sorted(entry.name for entry in path.parent.iterdir())

@@ -1,19 +1,19 @@
 """Turn docstrings, comments and README files into paragraphs of plain English.
 
 Pure: text in, paragraphs out. Which files are read, and what repeats among them, is builtin.py's
-work. A paragraph is one line, free of markup; code, tables, signatures and headings are left out.
-In doubt a paragraph is dropped: there is more prose than a trial needs, and noise costs more.
+work. A paragraph is one line without markup; code, tables, signatures and headings are left out.
+In doubt a paragraph is dropped: a trial run needs less prose than there is, and noise harms it.
 """
 
 import re
 from collections.abc import Iterator
 
 MIN_WORDS = 6
-MIN_WORDS_WITHOUT_END = 8  # without a full stop it is a heading or a fragment more often
+MIN_WORDS_WITHOUT_END = 8  # shorter text without a full stop is often a heading
 MIN_PLAIN_FRACTION = 0.88  # letters and spaces among all characters
 MIN_WORD_FRACTION = 0.72  # words as in a dictionary among all tokens
-MIN_FUNCTION_WORD_FRACTION = 0.2  # "the", "of", "is": English has 0.3 to 0.5, lists of names near 0
-WRAPPED_LENGTH = 40  # a line of so many characters was probably broken by an editor
+MIN_FUNCTION_WORD_FRACTION = 0.2  # "the", "of", "is": 0.3 to 0.5 in English, near 0 in lists
+WRAPPED_LENGTH = 40  # a line of at least so many characters was probably wrapped by an editor
 
 FUNCTION_WORDS = frozenset(
     """a about above after all also an and any are as at be because been before being between both
@@ -25,7 +25,7 @@ FUNCTION_WORDS = frozenset(
     without would yet you your""".split()
 )
 
-# The content of these directives is prose; that of all others is code, mathematics or an image.
+# The content of these directives is prose; others hold code, mathematics or images.
 PROSE_DIRECTIVES = frozenset(
     """admonition attention caution danger deprecated hint important note rubric seealso sidebar tip
     topic versionadded versionchanged warning""".split()
@@ -72,12 +72,12 @@ _CODE = re.compile(
 
 def paragraphs(text: str) -> Iterator[str]:
     """The prose of a docstring, a comment or a README, in order; each paragraph one line."""
-    walk = _Walk()
+    cutter = _BlockCutter()
     for line in text.expandtabs().splitlines():
-        walk.feed(line)
-    walk.end_block()
-    for block in walk.blocks:
-        if block.count(" ") < MIN_WORDS - 1:  # markup apart, it will not grow
+        cutter.add_line(line)
+    cutter.end_block()
+    for block in cutter.blocks:
+        if block.count(" ") < MIN_WORDS - 1:  # removing markup adds no words
             continue
         paragraph = _without_markup(block)
         if reads_like_prose(paragraph):
@@ -85,7 +85,7 @@ def paragraphs(text: str) -> Iterator[str]:
 
 
 def reads_like_prose(paragraph: str) -> bool:
-    """Whether it is a sentence or more of English, not a heading, a signature or code."""
+    """Whether it is at least a sentence of English, not a heading, a signature or code."""
     tokens = paragraph.split()
     if len(tokens) < MIN_WORDS or not _START.match(paragraph) or _CODE.search(paragraph):
         return False
@@ -110,20 +110,20 @@ def _without_markup(paragraph: str) -> str:
     return " ".join(paragraph.split())
 
 
-class _Walk:
-    """One pass over the lines of a text; `blocks` are the candidates for paragraphs."""
+class _BlockCutter:
+    """Cuts the lines of a text into blocks, which are candidates for paragraphs."""
 
     def __init__(self) -> None:
         self.blocks: list[str] = []
         self._block: list[str] = []
         self._indent = 0  # of the block's lines
-        self._is_item = False  # a list item or a field: its further lines are deeper
-        self._fence = ""  # what closes the fenced code that we are in
-        self._hidden_below: int | None = None  # deeper lines are a literal block or a directive's
+        self._is_item = False  # a list item or a field, whose next lines are indented more
+        self._fence = ""  # the mark that closes the present fenced code
+        self._hidden_below: int | None = None  # lines indented more are code or a directive
         self._hidden_until_blank = False  # inside a doctest or a table
 
-    def feed(self, line: str) -> None:
-        """Take the next line."""
+    def add_line(self, line: str) -> None:
+        """Add the next line of the text."""
         stripped = line.strip()
         indent = len(line) - len(line.lstrip())
         if self._fence:
@@ -136,7 +136,7 @@ class _Walk:
             self._add(stripped, indent)
 
     def end_block(self) -> None:
-        """What follows is another paragraph."""
+        """End the present block: the next line begins another paragraph."""
         if self._block:
             self.blocks.append(" ".join(self._block))
         self._block = []
@@ -147,7 +147,7 @@ class _Walk:
         return self._hidden_until_blank or self._hidden_below is not None
 
     def _hides(self, stripped: str, indent: int) -> bool:
-        """Whether this line is no prose itself; notes which of the lines below it hides."""
+        """Whether this line is not prose; also sets which of the lines below are hidden."""
         if stripped.startswith((">>>", "In [")):
             self._hidden_until_blank = True
         elif stripped.startswith(("```", "~~~")):
@@ -191,7 +191,7 @@ class _Walk:
             self.end_block()
 
     def _goes_on(self, indent: int, stripped: str) -> bool:
-        """Whether a line is the next one of the present block."""
+        """Whether a line continues the present block."""
         if self._is_item:
             return indent > self._indent
         last = self._block[-1]

@@ -1,7 +1,7 @@
-"""Text input, safely: decompress, cut into lines, check the UTF-8, and account for every byte.
+"""Text input, safely: decompress, cut into lines, check the UTF-8, and count every byte.
 
-For the formats in readers.py. Text stays bytes, which is what files hold and the encoder takes.
-Memory is bounded by the limits below, not by the size of a file or of a line.
+For the formats in formats.py. Text stays bytes, which is what files hold and the encoder takes.
+Memory is bounded by `Limits`, not by the size of a file or of a line.
 """
 
 import codecs
@@ -13,6 +13,7 @@ import struct
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple, cast
 
@@ -21,33 +22,44 @@ from electra_cli.errors import DataError
 if TYPE_CHECKING:
     from typing_extensions import Buffer  # of the standard library from Python 3.12 on
 
-MAX_DOCUMENT_BYTES = 16 << 20  # a longer one is cut in several
-MAX_RECORD_BYTES = 256 << 20  # a longer JSON line or CSV field is a mistake: its end is missing
-HEAD_BYTES = 64 << 10  # looked at to tell text from a binary file
-MAX_STRANGE_FRACTION = 0.3  # Latin-1 text has less of it, machine code and UTF-16 have more
+HEAD_BYTES = 64 << 10  # of a file, which show whether it is text or binary
+MAX_STRANGE_FRACTION = 0.3  # Latin-1 text has fewer such characters, machine code and UTF-16 more
 CUT_WINDOW_BYTES = 64 << 10  # how far back a cut looks for white space
 
 _BROKEN = re.compile("[\0\ud800-\udfff]")  # what UTF-8 cannot hold, and what no tokenizer expects
-# May stand in white space, but not for bytes.strip: U+001C to U+001F, and whatever is beyond ASCII.
+# Bytes of white space that bytes.strip leaves: U+001C to U+001F, and of characters beyond ASCII.
 _MAYBE_SPACE = bytes((*range(0x1C, 0x20), *range(0x80, 0x100)))
 _STRANGE = re.compile("[\0-\x08\x0e-\x1a\x1c-\x1f\x7f\ufffd]")
 
 
-class Record(NamedTuple):
-    """A part of a file: some documents, and the separators among and around them."""
+@dataclass(frozen=True)
+class Limits:
+    """What bounds the memory that reading takes."""
+
+    chunk_bytes: int = 1 << 20  # of plain text, searched for blank lines at a time
+    max_document_bytes: int = 16 << 20  # a longer document is cut into several
+    max_record_bytes: int = 256 << 20  # a longer JSON line or CSV field lacks its end: an error
+
+
+DEFAULT_LIMITS = Limits()
+
+
+class DocumentGroup(NamedTuple):
+    """Some documents of a file, and what was read for them."""
 
     texts: list[bytes]  # stripped, UTF-8
-    input_bytes: int = 0  # decompressed, with the separators
-    disk_position: int = 0  # bytes of the file on disk that have been taken so far
-    broken_lines: int = 0  # lines or rows in which something had to be replaced
+    input_bytes: int = 0  # decompressed, with the separators among and around the documents
+    disk_position: int = 0  # bytes of the file on disk that were read so far
+    broken_lines: int = 0  # lines or rows in which something was replaced
     replacement_bytes: int = 0  # by which that made the text longer
-    is_cut: bool = False  # its document goes on in the next record
+    is_cut: bool = False  # the last document goes on in the next group
 
 
-class Utf8Checker:
-    """Bytes to valid UTF-8 without NUL; what is broken is an error or replaced.
+class InputChecker:
+    """Checks the UTF-8 of a file or dataset, and counts what it checked.
 
-    Adds up what was taken since the last record, so that the readers need not.
+    Broken text is an error, or is replaced by U+FFFD. NUL counts as broken. The counts go into
+    the next group that `make_group` makes.
     """
 
     def __init__(self, name: str, unit: str, replace_broken: bool) -> None:
@@ -60,75 +72,77 @@ class Utf8Checker:
         self._replacement_bytes = 0
 
     def check(self, raw: bytes, number: int) -> bytes:
-        """The text of lines or a row, the first with this number.
+        """The text of lines or a row, the first of them with this number.
 
-        Raises DataError that names the broken one, unless broken parts are to be replaced.
+        Raises DataError that names the broken one, unless broken text is to be replaced.
         """
         self._input_bytes += len(raw)
         if b"\0" in raw or not _is_utf8(raw):
-            return self._mended(raw, number)
+            return self._replace_broken_bytes(raw, number)
         return raw
 
     def repair(self, text: str, number: int) -> str:
-        """Text without NUL and lone surrogates, which escapes in JSON can spell, too."""
+        """Text without NUL and lone surrogates, which JSON can also spell as escapes."""
         if text.isascii() and "\0" not in text:
             return text
         if found := _BROKEN.search(text):
-            self._note_broken(number, f"character U+{ord(found[0]):04X}")
+            self._count_broken(number, f"character U+{ord(found[0]):04X}")
         return _BROKEN.sub("\ufffd", text)
 
-    def record(self, texts: list[bytes], disk_position: int, is_cut: bool = False) -> Record:
-        """A record of everything taken since the one before."""
-        taken = (self._input_bytes, disk_position, self._broken_lines, self._replacement_bytes)
+    def make_group(
+        self, texts: list[bytes], disk_position: int, is_cut: bool = False
+    ) -> DocumentGroup:
+        """These documents, with the counts of all that was checked since the last group."""
+        counts = (self._input_bytes, disk_position, self._broken_lines, self._replacement_bytes)
         self._input_bytes = self._broken_lines = self._replacement_bytes = 0
-        return Record(texts, *taken, is_cut)
+        return DocumentGroup(texts, *counts, is_cut)
 
-    def _mended(self, raw: bytes, number: int) -> bytes:
+    def _replace_broken_bytes(self, raw: bytes, number: int) -> bytes:
         lines = []
         for at, line in enumerate(io.BytesIO(raw), start=number):
             try:
                 text = line.decode("utf-8")
             except UnicodeDecodeError as error:
-                self._note_broken(at, f"byte 0x{line[error.start]:02x}")
+                self._count_broken(at, f"byte 0x{line[error.start]:02x}")
                 text = line.decode("utf-8", errors="replace")
             lines.append(self.repair(text, at).encode())
             self._replacement_bytes += len(lines[-1]) - len(line)
         return b"".join(lines)
 
-    def _note_broken(self, number: int, what: str) -> None:
+    def _count_broken(self, number: int, what: str) -> None:
+        """Count a line once. Raises DataError unless broken text is to be replaced."""
         if not self._replace_broken:
             raise DataError(
                 f"{self._name}, {self._unit} {number}: broken UTF-8 ({what})",
                 hint="convert the file (iconv -f latin1 -t utf-8), or add --replace-broken: "
-                "U+FFFD takes its place, counted",
+                "broken text becomes U+FFFD and is counted",
             )
-        self._broken_lines += number != self._last_broken
+        if number != self._last_broken:
+            self._broken_lines += 1
         self._last_broken = number
 
 
 @contextmanager
-def opened(path: Path, compression: str) -> Iterator[tuple[io.BufferedReader, io.FileIO]]:
-    """(decompressed stream, file on disk), once the head has shown that it is text.
+def open_text(path: Path, compression: str) -> Iterator[tuple[io.BufferedReader, io.FileIO]]:
+    """(decompressed stream, file on disk), once the file's head has shown that it is text.
 
-    Raises DataError for a binary, unreadable or damaged file; for the last one while reading.
+    Raises DataError for a binary or unreadable file; for a damaged one, also while it is read.
     """
     try:
         with path.open("rb", buffering=0) as raw:
-            stream: io.BufferedReader = io.BufferedReader(
-                _decompressed(raw, compression), HEAD_BYTES
-            )
+            stream: io.BufferedReader = io.BufferedReader(_decompress(raw, compression), HEAD_BYTES)
             _check_head(path, stream.peek(HEAD_BYTES)[:HEAD_BYTES])
             yield stream, raw
     except (EOFError, OSError, zlib.error, lzma.LZMAError) as error:
         raise unreadable(path, error) from None
 
 
-def whole_lines_of(stream: BinaryIO, path: Path) -> Iterator[tuple[int, bytes]]:
-    """(number, line with its end). Raises DataError for a line that no memory should hold."""
-    for number, line in enumerate(iter(lambda: stream.readline(MAX_RECORD_BYTES), b""), start=1):
-        if len(line) == MAX_RECORD_BYTES:
+def read_lines(stream: BinaryIO, path: Path, max_bytes: int) -> Iterator[tuple[int, bytes]]:
+    """(number, line with its end). Raises DataError for a line of `max_bytes` or more."""
+    for number, line in enumerate(iter(lambda: stream.readline(max_bytes), b""), start=1):
+        if len(line) == max_bytes:
             raise DataError(
-                f"{path}, line {number}: longer than {MAX_RECORD_BYTES >> 20} MB",
+                f"{path}, line {number}: longer than {max_bytes >> 20} MB",
                 hint="give every document a line of its own",
             )
         yield number, line
@@ -147,7 +161,7 @@ def cut_position(data: bytes | bytearray, limit: int) -> int:
         found = max(data.rfind(mark, start, limit + 1) for mark in marks)
         if found >= 0:
             return min(found + 1, limit)
-    # Bytes 10xxxxxx go on with a character; three of them at most, if it is UTF-8 at all.
+    # Bytes 10xxxxxx continue a character; in UTF-8 three of them at most.
     back = next((back for back in range(4) if data[limit - back] & 0xC0 != 0x80), 0)
     return max(limit - back, 0)
 
@@ -165,7 +179,7 @@ def _is_utf8(raw: bytes) -> bool:
         return True
     import pyarrow as pa
 
-    # Arrow takes a sixth of the time of bytes.decode, which makes a text of what it finds.
+    # Arrow takes a sixth of the time of bytes.decode, which also builds a str.
     offsets = pa.py_buffer(struct.pack("=ii", 0, len(raw)))
     text = pa.Array.from_buffers(pa.string(), 1, [None, offsets, pa.py_buffer(raw)])
     try:
@@ -176,8 +190,8 @@ def _is_utf8(raw: bytes) -> bool:
 
 
 def unreadable(path: Path, error: Exception) -> DataError:
-    """The user's side of an exception that came up while reading a file."""
-    # Only the operating system's errors have a number; the others are about the content.
+    """The DataError for an exception that was raised while a file was read."""
+    # Errors of the operating system have a number; the others are about the content.
     if isinstance(error, OSError) and error.errno is not None:
         return DataError(
             f"{path} cannot be read: {error.strerror}",
@@ -185,12 +199,12 @@ def unreadable(path: Path, error: Exception) -> DataError:
         )
     return DataError(
         f"{path} is damaged, or not what its ending says: {error}",
-        hint="copy or download it again, or name it after what it is",
+        hint="copy or download it again, or rename it if its ending is wrong",
     )
 
 
 class _XzReader(io.RawIOBase):
-    """lzma.LZMAFile, but a damaged stream after a good one is an error, not passed over."""
+    """lzma.LZMAFile, but a damaged stream after a good one is an error; LZMAFile skips it."""
 
     def __init__(self, raw: io.FileIO) -> None:
         self._raw = raw
@@ -218,7 +232,7 @@ class _XzReader(io.RawIOBase):
                 return len(data)
 
 
-def _decompressed(raw: io.FileIO, compression: str) -> io.RawIOBase:
+def _decompress(raw: io.FileIO, compression: str) -> io.RawIOBase:
     # All of these have readinto(), which is all that BufferedReader needs.
     if compression == ".gz":
         return cast(io.RawIOBase, gzip.GzipFile(fileobj=raw))

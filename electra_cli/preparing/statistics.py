@@ -6,12 +6,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from electra_cli.data.report import Report
+from electra_cli.data.report import PreparationReport
 from electra_cli.preparing.sources import SourceCounts
 
 
 class Tally(BaseModel):
-    """What became of the documents so far; saved with the progress of a preparation."""
+    """How many documents were kept and dropped so far; saved in progress.json."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -26,7 +26,7 @@ class Tally(BaseModel):
 class TokenCounts:
     """How often each id and each document length occurs; added shard by shard.
 
-    So no corpus is too large for it: what is held does not grow with the number of documents.
+    Its memory does not grow with the number of documents.
     """
 
     def __init__(self, vocab_size: int) -> None:
@@ -34,13 +34,13 @@ class TokenCounts:
         self.lengths: Counter[int] = Counter()
 
     def add(self, id_counts: NDArray[np.int64], lengths: NDArray[np.int64]) -> None:
-        """id_counts [V] and the length of each document of one shard."""
+        """Add one shard: id_counts [V], and the tokens of each of its documents [D]."""
         self.ids += id_counts
         values, counts = np.unique(lengths, return_counts=True)
         self.lengths.update(dict(zip(values.tolist(), counts.tolist(), strict=True)))
 
     def length_at(self, fraction: float) -> int:
-        """The length that this share of the documents do not exceed."""
+        """The smallest length that this fraction of the documents does not exceed."""
         reached = 0
         wanted = fraction * self.lengths.total()
         for length in sorted(self.lengths):
@@ -56,12 +56,12 @@ def build_report(
     tokens: TokenCounts,
     unknown_id: int | None,
     begins_word: NDArray[np.bool_],
-) -> Report:
-    """`tokens` of both splits; begins_word [V]."""
+) -> PreparationReport:
+    """`tokens` counts both splits; begins_word [V]."""
     num_tokens = int(tokens.ids.sum())
     num_unknown = 0 if unknown_id is None else int(tokens.ids[unknown_id])
     num_words = int(tokens.ids[begins_word].sum())
-    return Report(
+    return PreparationReport(
         files=source.files,
         bytes_read=source.bytes_read,
         separator_bytes=source.separator_bytes,
@@ -80,7 +80,7 @@ def build_report(
 
 
 def unigram_entropy(id_counts: NDArray[np.int64]) -> float:
-    """Nats a token of the distribution `id_counts` [V]: the loss of a model without context."""
+    """id_counts [V] -> nats per token: the loss of a model that sees no context."""
     seen = id_counts[id_counts > 0]
     fractions = seen / seen.sum()
     return float(-(fractions * np.log(fractions)).sum())

@@ -1,21 +1,22 @@
-"""What `electra prepare` says at its end: the account of the text, examples, and warnings."""
+"""What `electra prepare` shows at its end: counts of the text, examples, and warnings."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 from electra_cli import console
+from electra_cli.data.manifest import ShardManifest, ShardRecord
 from electra_cli.data.report import MAX_UNKNOWN_FRACTION
-from electra_cli.data.shards import ShardManifest, ShardRecord, map_shards
+from electra_cli.data.shards import map_shards
 from electra_cli.data.tokenizer import Tokenizer
 
 EXAMPLE_TOKENS = 24
-NAMED_FILES = 3  # of those that were passed over
+MAX_NAMED_PATHS = 3  # of the skipped ones
 
 
 def show_report(
-    directory: Path, manifest: ShardManifest, tokenizer: Tokenizer, passed_over: Sequence[Path]
+    directory: Path, manifest: ShardManifest, tokenizer: Tokenizer, skipped: Sequence[Path]
 ) -> None:
-    """Talk of it: what was kept and dropped, what tokens look like, what to look into."""
+    """Show what was kept and dropped, what the tokens look like, and what may be wrong."""
     report = manifest.report
     rows = [
         ("train", manifest.num_documents, None, manifest.num_tokens),
@@ -32,47 +33,51 @@ def show_report(
         ("", "documents", "bytes", "tokens"),
         [(name, *("" if n is None else f"{n:,}" for n in numbers)) for name, *numbers in rows],
     )
-    if passed_over:
-        named = ", ".join(map(str, passed_over[:NAMED_FILES]))
+    if skipped:
+        named = ", ".join(map(str, skipped[:MAX_NAMED_PATHS]))
+        more = ", ..." if len(skipped) > MAX_NAMED_PATHS else ""
         console.talk(
-            f"passed over {len(passed_over):,} beside them that are empty, links to folders or of "
-            f"another kind: {named}{', ...' if len(passed_over) > NAMED_FILES else ''}"
+            f"skipped {len(skipped):,} paths (empty, links to folders, unsupported type): "
+            f"{named}{more}"
         )
     console.talk(
-        f"a document has {report.median_length:,} tokens (median), {report.p95_length:,} (95%), "
+        f"tokens per document: {report.median_length:,} (median), {report.p95_length:,} (95%), "
         f"{report.longest:,} (longest)"
     )
     if report.split_documents:
         console.talk(f"{report.split_documents:,} documents were too long and split into several")
     console.talk(
-        f"vocabulary {manifest.vocab_size:,}, {report.tokens_per_word:.2f} tokens a word, "
+        f"vocabulary {manifest.vocab_size:,}, {report.tokens_per_word:.2f} tokens per word, "
         f"{report.unknown_fraction:.3%} [UNK], unigram entropy {manifest.unigram_entropy:.3f} nats"
     )
-    asked = manifest.settings.vocab_size
-    if asked is not None and manifest.vocab_size < asked:
-        console.talk(f"{asked:,} were asked for, but no other pieces occur often enough to learn")
+    requested = manifest.settings.vocab_size
+    if requested is not None and manifest.vocab_size < requested:
+        console.talk(
+            f"only {manifest.vocab_size:,} of the {requested:,} requested word pieces occur often "
+            "enough"
+        )
     if report.broken_lines:
         console.talk(
             f"{report.broken_lines:,} lines of broken text were read with replacement characters, "
             f"which made them {report.replacement_bytes:,} bytes longer"
         )
     _show_examples(directory, manifest, tokenizer)
-    _warn(manifest)
+    _show_warnings(manifest)
 
 
 def _show_examples(directory: Path, manifest: ShardManifest, tokenizer: Tokenizer) -> None:
-    """The beginnings of three documents spread over the corpus, as the model sees them."""
+    """Show the first tokens of three documents, spread over the corpus."""
     console.talk("what the model will see:")
     shards = [shard for shard in manifest.shards if shard.split == "train"]
     last = manifest.num_documents - 1
     for document in sorted({0, last // 2, last}):
-        console.talk(f"  {' '.join(_beginning(directory, shards, document, tokenizer))}")
+        console.talk(f"  {' '.join(_first_tokens(directory, shards, document, tokenizer))}")
 
 
-def _beginning(
+def _first_tokens(
     directory: Path, shards: list[ShardRecord], document: int, tokenizer: Tokenizer
 ) -> list[str]:
-    """The first tokens of a document; opens its shard alone."""
+    """The first tokens of a document; opens only its shard."""
     for shard in shards:
         if document < shard.num_documents:
             break
@@ -84,20 +89,20 @@ def _beginning(
     return tokens
 
 
-def _warn(manifest: ShardManifest) -> None:
-    """What stops nothing, but would spoil the training."""
+def _show_warnings(manifest: ShardManifest) -> None:
+    """Warn of what does not stop prepare, but would harm training."""
     report = manifest.report
     if report.unknown_fraction > MAX_UNKNOWN_FRACTION:
         console.warn(
             f"{report.unknown_fraction:.1%} of the tokens are [UNK]: the vocabulary does not fit",
-            hint='choose another folder and a larger --vocab-size ("words" of over 100 characters '
-            "are [UNK] with any)"
+            hint="choose another folder and a larger --vocab-size (any vocabulary gives [UNK] for "
+            '"words" of over 100 characters)'
             if manifest.settings.tokenizer is None
             else "leave out --tokenizer, so that one is learned from this text",
         )
     if manifest.settings.validation_fraction and not manifest.num_validation_documents:
         console.warn(
-            f"none of {report.kept_documents:,} documents fell into the held-out part, so training "
-            "will have nothing to evaluate on",
+            f"none of {report.kept_documents:,} documents is held out, so training will have "
+            "nothing to evaluate on",
             hint="choose another folder and a larger --validation-fraction",
         )

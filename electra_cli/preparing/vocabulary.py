@@ -1,6 +1,6 @@
 """Learn a BERT vocabulary from texts.
 
-Which documents are read is not this module's work.
+Which documents are read is pipeline.py's work.
 """
 
 from collections import Counter
@@ -8,20 +8,17 @@ from collections.abc import Iterable, Sequence
 from itertools import chain
 
 import numpy as np
-from tokenizers import Regex
-from tokenizers import Tokenizer as Engine
-from tokenizers.models import WordPiece
+from tokenizers import AddedToken, BertWordPieceTokenizer, Regex
 from tokenizers.pre_tokenizers import Sequence as PreTokenizers
 from tokenizers.pre_tokenizers import Split
-from tokenizers.trainers import WordPieceTrainer
 
-from electra_cli.data.bert_tokenizer import SPECIAL_TOKENS, BertTokenizer, bert_settings
+from electra_cli.data.bert_tokenizer import SPECIAL_TOKENS, BertTokenizer
 from electra_cli.data.tokenizer import Tokenizer
 from electra_cli.preparing.chunks import CHUNK_CHARS, cut_text, group_texts
 
 MAX_WORD_CHARS = 100  # BERT's: a longer "word" is one [UNK]
 MIN_FREQUENCY = 2  # a piece seen once says nothing about the language
-# A character earns a piece of its own by one occurrence in (this many times the vocabulary)
+# A character gets a piece of its own if it occurs once in (this many times the vocabulary)
 # characters: all of ASCII and Chinese at 30,522 pieces, no stray symbols at 1,024.
 RARE_CHARACTER_FACTOR = 100
 
@@ -29,9 +26,9 @@ _NUM_CODE_POINTS = 0x110000
 
 
 def sample_texts(documents: Iterable[str], max_chars: int) -> list[str]:
-    """Pieces of the documents, evenly spread over all of them, `max_chars` or less together.
+    """Pieces spread evenly over the documents, with at most `max_chars` characters together.
 
-    Every n-th piece is taken; where that becomes too much, n doubles.
+    Takes every n-th piece; when they become too many, n doubles.
     """
     kept: list[str] = []
     size, every = 0, 1
@@ -53,13 +50,18 @@ def train_tokenizer(texts: Sequence[str], vocab_size: int, cased: bool) -> Token
     The same texts give the same vocabulary, whatever the number of threads. The special tokens
     have ids 0 to 4, characters follow, then longer pieces by the order in which they were merged.
     """
-    settings = bert_settings(cased)
-    blank = BertTokenizer({}, settings).backend_tokenizer
-    alphabet, continuing = _choose_alphabet(texts, blank, vocab_size)
-    # WordPieceTrainer numbers "##x" in the order of a randomly seeded hash table and breaks ties
+    learner = BertWordPieceTokenizer(lowercase=not cased)
+    alphabet, continuing = _choose_alphabet(texts, learner, vocab_size)
+    # The trainer numbers "##x" in the order of a randomly seeded hash table and breaks ties
     # between merges by these numbers. Naming every one-character piece beforehand fixes them.
-    named = [*SPECIAL_TOKENS, *alphabet, *(f"##{character}" for character in continuing)]
-    trainer = WordPieceTrainer(
+    named: list[str | AddedToken] = [*SPECIAL_TOKENS, *alphabet]
+    named += [f"##{character}" for character in continuing]
+    # A longer word is [UNK] to the tokenizer, so it teaches nothing; and learning takes minutes
+    # where all the text is one "word", such as a genome.
+    too_long = Split(Regex(rf"^.{{{MAX_WORD_CHARS + 1},}}$"), behavior="removed")
+    learner.pre_tokenizer = PreTokenizers([learner.pre_tokenizer, too_long])
+    learner.train_from_iterator(
+        iter(texts),
         vocab_size=vocab_size,
         min_frequency=MIN_FREQUENCY,
         special_tokens=named,
@@ -67,26 +69,19 @@ def train_tokenizer(texts: Sequence[str], vocab_size: int, cased: bool) -> Token
         limit_alphabet=len(alphabet),
         show_progress=False,
     )
-    learner = Engine(WordPiece(unk_token="[UNK]"))
-    learner.normalizer = blank.normalizer
-    # What no tokenizer will cut into pieces teaches none, and takes minutes where all the text is
-    # one "word", such as a genome.
-    too_long = Split(Regex(rf"^.{{{MAX_WORD_CHARS + 1},}}$"), behavior="removed")
-    learner.pre_tokenizer = PreTokenizers([blank.pre_tokenizer, too_long])
-    learner.train_from_iterator(texts, trainer)
-    return BertTokenizer(learner.get_vocab(), settings)
+    return BertTokenizer(learner.get_vocab(), cased)
 
 
 def _choose_alphabet(
-    texts: Iterable[str], engine: Engine, vocab_size: int
+    texts: Iterable[str], engine: BertWordPieceTokenizer, vocab_size: int
 ) -> tuple[list[str], list[str]]:
     """The characters worth a piece, and those of them worth a "##" piece too; both sorted.
 
-    Counts the characters of the raw text and asks the engine once for each distinct one what
-    becomes of it, which is hundreds of times faster than normalising everything.
+    Counts the characters of the raw text, and normalises each distinct one once. That is hundreds
+    of times faster than normalising the whole text.
     """
     raw_count = np.zeros(_NUM_CODE_POINTS, dtype=np.int64)
-    joins = np.zeros(_NUM_CODE_POINTS, dtype=np.bool_)  # stays in one word with its neighbours
+    joins = np.zeros(_NUM_CODE_POINTS, dtype=np.bool_)  # is in one word with its neighbours
     known = np.zeros(_NUM_CODE_POINTS, dtype=np.bool_)
     continues = np.zeros(_NUM_CODE_POINTS, dtype=np.bool_)  # seen after the start of a word
     becomes: dict[int, str] = {}

@@ -84,7 +84,7 @@ def select_precision(requested: str, device: torch.device) -> Precision:
         if device.type == "cuda":
             return "bf16" if has_bf16 else "fp16"
         # bf16 without matrix units runs about 150 times slower than float32 on a CPU.
-        has_units = device.type == "cpu" and torch.cpu._is_amx_tile_supported()
+        has_units = device.type == "cpu" and torch.cpu.get_capabilities().get("amx_tile", False)
         return "bf16" if has_units else "fp32"
     if (requested == "bf16" and not has_bf16) or (requested == "fp16" and device.type == "cpu"):
         raise RunError(

@@ -7,9 +7,9 @@ from torch import nn
 
 from electra_cli.config import OptimConfig
 
-# The authors' Adam corrects no bias (optimization.py:119-133). torch's does, by 1 - beta**step;
-# with a step count this high both corrections are exactly one in double precision, and float32
-# still counts it exactly.
+# The authors' Adam has no bias correction (optimization.py:119-133). torch's divides by
+# 1 - beta**step. With a step count this high that is exactly 1 in double precision for every beta
+# up to 0.99996, and float32 still counts exactly.
 _STEP_WITHOUT_CORRECTION = 1_000_000.0
 
 
@@ -25,9 +25,23 @@ def learning_rate_at(step: int, optim: OptimConfig, num_steps: int) -> float:
     return optim.learning_rate * warmup * (1.0 - step / num_steps)
 
 
-def is_decayed(name: str) -> bool:
-    """Whether weight decay applies: to all but biases and LayerNorm; embeddings are decayed."""
-    return not name.endswith("bias") and "LayerNorm" not in name
+def decayed_parameters(model: nn.Module) -> set[nn.Parameter]:
+    """All but biases and the weights of normalisation modules; embeddings are decayed."""
+    undecayed = {
+        parameter
+        for module in model.modules()
+        for name, parameter in module.named_parameters(recurse=False)
+        if name.endswith("bias") or _normalises(module)
+    }
+    return set(model.parameters()) - undecayed
+
+
+def _normalises(module: nn.Module) -> bool:
+    """Whether its class, or one that it inherits from, has a name that ends with "Norm".
+
+    So do nn.LayerNorm, nn.RMSNorm, and transformers' own, which share no base class.
+    """
+    return any(each.__name__.endswith("Norm") for each in type(module).mro())
 
 
 def build_optimizer(model: nn.Module, optim: OptimConfig) -> torch.optim.AdamW:
@@ -35,10 +49,11 @@ def build_optimizer(model: nn.Module, optim: OptimConfig) -> torch.optim.AdamW:
 
     Its weight decay is `learning_rate * weight_decay * w`, beside the Adam update, as theirs.
     """
-    named = dict(model.named_parameters())  # named_parameters leaves repeated tensors out
+    parameters = list(model.parameters())  # a shared tensor stands in it once
+    decayed = decayed_parameters(model)
     groups: list[dict[str, Any]] = [
-        {"params": [p for n, p in named.items() if is_decayed(n)]},
-        {"params": [p for n, p in named.items() if not is_decayed(n)], "weight_decay": 0.0},
+        {"params": [p for p in parameters if p in decayed]},
+        {"params": [p for p in parameters if p not in decayed], "weight_decay": 0.0},
     ]
     optimizer = torch.optim.AdamW(
         groups,
@@ -48,7 +63,7 @@ def build_optimizer(model: nn.Module, optim: OptimConfig) -> torch.optim.AdamW:
         weight_decay=optim.weight_decay,
         fused=True,
     )
-    for parameter in named.values():
+    for parameter in parameters:
         optimizer.state[parameter] = {
             "step": torch.tensor(_STEP_WITHOUT_CORRECTION, device=parameter.device),
             "exp_avg": torch.zeros_like(parameter),

@@ -12,6 +12,7 @@ from electra_cli.errors import NonFiniteError
 from electra_cli.metrics import Metrics, StepMetrics
 from electra_cli.model.objectives.objective import Objective, Ranking, StepCounts
 from electra_cli.model.objectives.sums import Sums
+from electra_cli.model.torch_private import set_update_skipped
 from electra_cli.training.device import (
     Compute,
     get_random_state,
@@ -92,10 +93,7 @@ class Trainer:
             self._scaler.step(self._optimizer)
             self._scaler.update()
         else:
-            # Fused AdamW leaves weights and moments alone where found_inf is 1.
-            self._optimizer.found_inf = (  # type: ignore[attr-defined]
-                self._nonfinite_step > 0
-            ).float()
+            set_update_skipped(self._optimizer, self._nonfinite_step > 0)
             self._optimizer.step()
 
         lengths = batch.cu_seqlens.diff().long()

@@ -217,7 +217,7 @@ def test_a_script_in_a_folder_of_text_is_passed_over(tmp_path):
     (folder / "texts.py").write_text(CODE.format(marker=str(marker)))
     done = run_electra(tmp_path, "prepare", "texts", "--vocab-size", 150)
     assert done.returncode == 0, done.stderr
-    assert "passed over 1" in done.stderr
+    assert "skipped 1" in done.stderr
     assert "texts/texts.py" in done.stderr
     assert not marker.exists()
 

@@ -10,27 +10,22 @@ import sys
 import threading
 import time
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
-from command_line import run_electra
-from nanotoken import Tokenizer as FastEngine
+from command_line import electra_command, electra_environment, run_electra
 from tokenizers import Tokenizer, models
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from electra_cli.commands import prepare as command
 from electra_cli.commands.prepare import PrepareOptions, run
-from electra_cli.data.shards import (
-    PROGRESS_NAME,
-    TokenShards,
-    load_manifest,
-    open_shards,
-    verify_shards,
-)
+from electra_cli.data.manifest import PROGRESS_NAME, load_manifest
+from electra_cli.data.shards import TokenShards, open_shards, verify_shards
 from electra_cli.data.tokenizer import fingerprint, load_tokenizer
 from electra_cli.errors import ConfigError, DataError
-from electra_cli.preparing import encoder
+from electra_cli.preparing import encoder, pipeline
 from electra_cli.preparing.duplicates import hash_texts
 
 
@@ -72,6 +67,11 @@ def texts_of(folder: Path, split) -> list[str]:
         " ".join(tokenizer.convert_ids_to_tokens(shards.read(start, stop).tolist()))
         for start, stop in itertools.pairwise(shards.offsets.tolist())
     ]
+
+
+def ids_of(folder: Path) -> list[int]:
+    shards = split_of(folder, "train")
+    return shards.gather(np.array([0]), np.array([shards.num_tokens])).tolist()
 
 
 def tree(folder: Path) -> dict[str, bytes]:
@@ -136,7 +136,7 @@ def test_the_manifest_says_what_is_there(corpus: Path, tmp_path: Path):
     assert manifest.vocab_size == len(tokenizer.get_vocab()) == 300
     assert manifest.num_documents + manifest.num_validation_documents == 400
     assert manifest.source_name == "corpus"
-    tokens = np.concatenate([shards._tokens[0] for shards in [split_of(folder, "train")]])
+    tokens = ids_of(folder)
     fractions = np.unique(tokens, return_counts=True)[1] / len(tokens)
     assert manifest.unigram_entropy == pytest.approx(-(fractions * np.log(fractions)).sum())
     assert 3 < manifest.unigram_entropy < np.log(300)
@@ -368,14 +368,14 @@ def test_killed_at_any_moment_it_goes_on_to_the_same_bytes(tmp_path: Path):
 
 
 def test_a_run_that_goes_on_does_not_tokenize_again(corpus: Path, tmp_path: Path, monkeypatch):
-    encode = command.TextEncoder.encode
+    encode = encoder.TextEncoder.encode
     calls = itertools.count()
 
     def count(self, texts):
         next(calls)
         return encode(self, texts)
 
-    monkeypatch.setattr(command.TextEncoder, "encode", count)
+    monkeypatch.setattr(encoder.TextEncoder, "encode", count)
     reference = prepare(corpus, tmp_path / "reference", shard_tokens=5_000)
     uninterrupted = next(calls)
     calls = itertools.count()
@@ -385,7 +385,7 @@ def test_a_run_that_goes_on_does_not_tokenize_again(corpus: Path, tmp_path: Path
             raise KeyboardInterrupt
         return encode(self, texts)
 
-    monkeypatch.setattr(command.TextEncoder, "encode", stop_in_the_middle)
+    monkeypatch.setattr(encoder.TextEncoder, "encode", stop_in_the_middle)
     with pytest.raises(KeyboardInterrupt):
         prepare(corpus, tmp_path / "out", shard_tokens=5_000)
     written = list((tmp_path / "out").glob("train-*.arrow"))
@@ -479,16 +479,11 @@ def test_memory_stays_bounded(tmp_path: Path):
 class WrongEngine:
     """The fast engine, but for one word."""
 
-    def __init__(self, right: FastEngine) -> None:
-        self._right = right
+    def __init__(self, tokenizer_json: str) -> None:
+        self._right = encoder.open_fast_engine(tokenizer_json)
 
-    def encode_batch(self, texts: list[str], **options: object):
-        return self._right.encode_batch([f"wrong {text}" for text in texts], **options)
-
-
-def ids_of(folder: Path) -> list[int]:
-    shards = split_of(folder, "train")
-    return shards.gather(np.array([0]), np.array([shards.num_tokens])).tolist()
+    def encode_batch(self, texts: list[bytes], **options: bool):
+        return self._right.encode_batch([b"wrong " + text for text in texts], **options)
 
 
 def test_a_fast_engine_that_differs_is_replaced_with_a_warning(
@@ -496,14 +491,9 @@ def test_a_fast_engine_that_differs_is_replaced_with_a_warning(
 ):
     right = ids_of(prepare(corpus, tmp_path / "right", validation_fraction=0))
     assert "fast engine" not in capsys.readouterr().err
-    read = FastEngine.from_json
-
-    class Misled:
-        @staticmethod
-        def from_json(content: str) -> WrongEngine:
-            return WrongEngine(read(content))
-
-    monkeypatch.setattr(encoder, "FastEngine", Misled)
+    monkeypatch.setattr(
+        pipeline, "TextEncoder", partial(encoder.TextEncoder, open_engine=WrongEngine)
+    )
     folder = prepare(corpus, tmp_path / "out", validation_fraction=0)
     assert "fast engine's ids differ" in capsys.readouterr().err
     assert ids_of(folder) == right
@@ -517,3 +507,30 @@ def test_a_tokenizer_that_the_fast_engine_cannot_read_is_used_with_a_warning(
     PreTrainedTokenizerFast(tokenizer_object=engine, **special).save_pretrained(tmp_path / "bpe")
     prepare(corpus, tmp_path / "out", tokenizer=str(tmp_path / "bpe"), vocab_size=None)
     assert "the fast engine cannot read this tokenizer" in capsys.readouterr().err
+
+
+def test_without_the_fast_engine_prepare_says_so_and_writes_the_same_ids(corpus, tmp_path):
+    blocked = tmp_path / "blocked"
+    (blocked / "nanotoken").mkdir(parents=True)
+    (blocked / "nanotoken" / "__init__.py").write_text("raise ImportError('blocked by a test')")
+    environment = electra_environment()
+    paths = [str(blocked), *filter(None, [environment.get("PYTHONPATH")])]
+    done = subprocess.run(
+        electra_command("prepare", corpus, "--vocab-size", 300, "--out", "out"),
+        cwd=tmp_path,
+        env={**environment, "PYTHONPATH": os.pathsep.join(paths)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    said = [line for line in done.stderr.splitlines() if "fast engine" in line]
+    assert said == [
+        "warning: the fast engine is not installed; falling back to Hugging Face tokenizers "
+        "(about 20x slower)"
+    ]
+    assert "hint: pip install 'electra-cli[fast]'" in done.stderr
+    fast = run_electra(tmp_path, "prepare", corpus, "--vocab-size", 300, "--out", "fast")
+    assert fast.returncode == 0, fast.stderr
+    assert "fast engine" not in fast.stderr
+    assert tree(tmp_path / "out") == tree(tmp_path / "fast")

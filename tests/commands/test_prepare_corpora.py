@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
 from electra_cli.commands.prepare import PrepareOptions, run
-from electra_cli.data.shards import ShardManifest, load_manifest, open_shards, verify_shards
+from electra_cli.data.manifest import ShardManifest, load_manifest
+from electra_cli.data.shards import open_shards, verify_shards
 from electra_cli.errors import DataError
 from electra_cli.preparing.rounds import MIN_DOCUMENT_TOKENS
 

@@ -121,6 +121,18 @@ def test_every_content_token_is_masked_with_equal_chance_unknown_ones_too():
     assert abs(rates[0].mean() - rates[1].mean()) < 4 * deviation
 
 
+def test_every_epoch_and_every_seed_has_an_order_of_its_own():
+    # One window per document and no short ones, so that all epochs have the same windows.
+    data = CONFIG.data.model_copy(update={"short_window_fraction": 0.0})
+    tokens = MemoryTokens(random_documents(100, 20, VOCAB_SIZE, 0))
+    orders = []
+    for seed, epoch in [(0, 0), (0, 1), (1, 0)]:
+        order = WindowReader(tokens, TOKEN_ROLES, data, 0.15, seed).order(epoch, 0, 100)
+        assert sorted(order.tolist()) == list(range(100))
+        orders.append(tuple(order.tolist()))
+    assert len(set(orders)) == 3
+
+
 def test_splitting_a_batch_and_reading_it_in_parts_give_the_same_windows():
     reader = make_reader()
     parts = list(reader.read(0, 0, 8).split(3))

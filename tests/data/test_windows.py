@@ -1,12 +1,10 @@
 import itertools
 
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from electra_cli.config import DataConfig
-from electra_cli.data import windows
 from electra_cli.data.counter_random import Purpose, uniform
 from electra_cli.data.windows import (
     SHORTEST_TAIL,
@@ -71,13 +69,13 @@ def slow_starts(offsets: np.ndarray, config: DataConfig, seed: int, epoch: int) 
     st.sampled_from([1, 1_000, 100_000]),
     st.integers(1, 500),
 )
-def test_windows_are_those_of_slow_obvious_code(lengths, longest, short, tokens_of_a_turn, walked):
+def test_windows_are_those_of_slow_obvious_code(
+    lengths, longest, short, min_pass_tokens, walked_tokens
+):
     offsets = np.cumsum([3, *lengths])  # as of documents in the middle of a split
     config = data_config(longest, short_window_fraction=short)
-    with pytest.MonkeyPatch.context() as patch:  # both ways to cut, however few the documents
-        patch.setattr(windows, "_TOKENS_OF_A_TURN", tokens_of_a_turn)
-        patch.setattr(windows, "_WALKED_TOKENS", walked)
-        starts = cut_windows(offsets, config, 5, 2)
+    # Both ways to cut, however few the documents.
+    starts = cut_windows(offsets, config, 5, 2, min_pass_tokens, walked_tokens)
     assert starts.tolist() == slow_starts(offsets, config, 5, 2)
 
 
@@ -85,9 +83,7 @@ def test_windows_are_those_of_slow_obvious_code(lengths, longest, short, tokens_
 def test_the_table_holds_the_windows_that_were_cut(lengths, longest, block_tokens):
     offsets = np.cumsum([0, *lengths])
     config = data_config(longest)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(windows, "_BLOCK_TOKENS", block_tokens)
-        table = WindowTable(offsets, config, 5, 2)
+    table = WindowTable(offsets, config, 5, 2, block_tokens)
     cut = cut_windows(offsets, config, 5, 2)
     assert len(table) == len(cut) - 1
     chosen = np.random.default_rng(0).permutation(len(table))

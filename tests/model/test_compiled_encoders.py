@@ -36,7 +36,7 @@ def loss_and_gradient(model: Objective, batch: Batch) -> tuple[float, torch.Tens
 @pytest.mark.slow
 def test_two_networks_are_two_graphs_each_whatever_the_lengths(cpu_kernels, monkeypatch):
     """One for training, one for evaluation; beyond 8 torch would quietly stop compiling."""
-    monkeypatch.setattr(attention, "can_run_flash_attention", lambda *kind: True)
+    monkeypatch.setattr(attention, "choose_kernel", lambda *_: "flash")
     compile_as_is = partialmethod(nn.Module.compile, backend="aot_eager")
     monkeypatch.setattr(nn.Module, "compile", compile_as_is)
     no_dropout = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}

@@ -2,14 +2,12 @@ import pytest
 import torch
 from torch.nn import functional
 
-from electra_cli.model import masked_lm
 from electra_cli.model.copy_loss import copy_loss
 
 
 @pytest.mark.parametrize("rows_per_chunk", [1, 4, 100])
-def test_it_equals_the_mixture_written_out(monkeypatch, rows_per_chunk):
+def test_it_equals_the_mixture_written_out(rows_per_chunk):
     tokens, size, vocab = 11, 6, 30
-    monkeypatch.setattr(masked_lm, "CPU_CHUNK_ELEMENTS", rows_per_chunk * vocab)
     draw = torch.Generator().manual_seed(0)
     hidden = torch.randn(tokens, size, generator=draw).requires_grad_()
     weight = torch.randn(vocab, size, generator=draw).requires_grad_()
@@ -19,7 +17,7 @@ def test_it_equals_the_mixture_written_out(monkeypatch, rows_per_chunk):
     target_ids = torch.where(torch.arange(tokens) % 3 == 0, (input_ids + 1) % vocab, input_ids)
     inputs = (hidden, weight, bias, copy_logits)
 
-    loss, is_correct = copy_loss(*inputs, input_ids, target_ids)
+    loss, is_correct = copy_loss(*inputs, input_ids, target_ids, rows_per_chunk)
     found = torch.autograd.grad(loss, inputs)
 
     gate = copy_logits.sigmoid()[:, None]
@@ -31,6 +29,24 @@ def test_it_equals_the_mixture_written_out(monkeypatch, rows_per_chunk):
     assert 0 < is_correct.sum() < tokens
     for gradient, wanted in zip(found, torch.autograd.grad(expected, inputs), strict=True):
         torch.testing.assert_close(gradient, wanted, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(("rows_per_chunk", "heights"), [(4, [4, 4, 3]), (None, [11])])
+def test_no_more_rows_than_a_chunk_have_logits_at_a_time(monkeypatch, rows_per_chunk, heights):
+    found = []
+    linear = functional.linear
+
+    def counted(rows: torch.Tensor, *rest: torch.Tensor) -> torch.Tensor:
+        found.append(len(rows))
+        return linear(rows, *rest)
+
+    monkeypatch.setattr(functional, "linear", counted)
+    ids = torch.zeros(11, dtype=torch.int64)
+    copy_loss(
+        torch.zeros(11, 2), torch.zeros(3, 2), torch.zeros(3), torch.zeros(11), ids, ids,
+        rows_per_chunk,
+    )  # fmt: skip
+    assert found == heights
 
 
 def test_a_gate_that_is_sure_gives_finite_losses():

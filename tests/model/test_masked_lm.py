@@ -2,8 +2,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from electra_cli.model import masked_lm as module
-from electra_cli.model.masked_lm import masked_lm
+from electra_cli.model.masked_lm import masked_lm, rows_of_chunk
 
 
 def make_inputs(slots: int, size: int, vocab: int, seed: int = 0) -> list[torch.Tensor]:
@@ -17,10 +16,9 @@ def make_inputs(slots: int, size: int, vocab: int, seed: int = 0) -> list[torch.
 
 
 @pytest.mark.parametrize("rows_per_chunk", [1, 7, 1000])
-def test_loss_and_gradients_equal_cross_entropy(monkeypatch, rows_per_chunk):
+def test_loss_and_gradients_equal_cross_entropy(rows_per_chunk):
     hidden, weight, bias, target, noise = make_inputs(23, 8, 50)
-    monkeypatch.setattr(module, "CPU_CHUNK_ELEMENTS", rows_per_chunk * 50)
-    output = masked_lm(hidden, weight, bias, target, noise)
+    output = masked_lm(hidden, weight, bias, target, noise, rows_per_chunk=rows_per_chunk)
     (output.loss_sum * 0.7).backward()
     found = [tensor.grad.clone() for tensor in (hidden, weight, bias)]
     for tensor in (hidden, weight, bias):
@@ -128,6 +126,17 @@ def test_without_noise_nothing_is_sampled():
     assert torch.equal(without.losses, with_samples.losses)
 
 
+def test_no_slots_have_no_loss_and_a_gradient_of_zero(monkeypatch):
+    hidden, weight, bias, target, noise = make_inputs(0, 4, 9)
+    monkeypatch.setattr(torch, "empty_like", lambda x: torch.full_like(x, float("nan")))
+    output = masked_lm(hidden, weight, bias, target, noise)
+    assert [len(each) for each in output[1:]] == [0, 0, 0]
+    assert (output.sampled_ids.dtype, output.is_correct.dtype) == (torch.int64, torch.bool)
+    output.loss_sum.backward()
+    assert output.loss_sum.item() == 0
+    assert not weight.grad.any() and not bias.grad.any()
+
+
 def test_large_logits_neither_overflow_nor_underflow():
     bias = torch.tensor([1e4, 0.0, -1e4])
     output = masked_lm(
@@ -135,3 +144,27 @@ def test_large_logits_neither_overflow_nor_underflow():
     )
     assert output.losses.tolist() == [0.0, 2e4]
     assert output.sampled_ids.tolist() == [0, 0]
+
+
+@pytest.mark.parametrize(("rows_per_chunk", "heights"), [(7, [7, 7, 7, 2]), (None, [23])])
+def test_no_more_rows_than_a_chunk_have_logits_at_a_time(monkeypatch, rows_per_chunk, heights):
+    hidden, weight, bias, target, noise = make_inputs(23, 8, 50)
+    found = []
+    addmm = torch.addmm
+
+    def counted(bias: torch.Tensor, rows: torch.Tensor, *rest: torch.Tensor) -> torch.Tensor:
+        found.append(len(rows))
+        return addmm(bias, rows, *rest)
+
+    monkeypatch.setattr(torch, "addmm", counted)
+    masked_lm(hidden, weight, bias, target, noise, rows_per_chunk=rows_per_chunk)
+    assert found == heights
+
+
+def test_a_chunk_is_as_large_as_the_device_does_well_with():
+    def weight(vocab: int, device: str) -> torch.Tensor:
+        return torch.empty(vocab, 1, device=device)
+
+    assert rows_of_chunk(weight(2**15, "cpu")) == 2**7
+    assert rows_of_chunk(weight(2**15, "meta")) == 2**11
+    assert rows_of_chunk(weight(2**23, "cpu")) == 1

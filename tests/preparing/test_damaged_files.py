@@ -117,7 +117,7 @@ def test_a_stream_whose_writer_was_killed_between_two_batches_is_refused(tmp_pat
 
 
 @pytest.mark.parametrize("name", ["a.parquet", "stream.arrow", "file.arrow", "a.txt.xz"])
-def test_what_follows_the_end_is_not_passed_over(tmp_path, name):
+def test_what_follows_the_end_is_an_error(tmp_path, name):
     path = tmp_path / name
     path.write_bytes(CONTENTS[name] + b"something")
     assert refused(path)

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import tracemalloc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,9 +18,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from electra_cli.errors import DataError
-from electra_cli.preparing import plain_text
-from electra_cli.preparing import raw_text as text_input
-from electra_cli.preparing.raw_text import Utf8Checker, cut_position, strip_text
+from electra_cli.preparing.raw_text import (
+    DEFAULT_LIMITS,
+    InputChecker,
+    Limits,
+    cut_position,
+    strip_text,
+)
 from electra_cli.preparing.sources import Source, SourceOptions, open_source
 
 DOCUMENTS = ["One line.", "Two lines,\nthe second with é and 水.", 'With "quotes", commas\tand 🙂.']
@@ -79,8 +83,8 @@ TEXT_KINDS = {".txt": plain, ".md": plain, ".jsonl": json_lines, ".csv": comma_s
 TABLE_KINDS = [(".parquet", parquet), (".arrow", arrow_stream), (".arrow", arrow_file)]
 
 
-def source_of(*paths: object, **options: object) -> Source:
-    return open_source(SourceOptions(tuple(map(str, paths)), **options))
+def source_of(*paths: object, limits: Limits = DEFAULT_LIMITS, **options: object) -> Source:
+    return open_source(SourceOptions(tuple(map(str, paths)), **options), limits)
 
 
 def documents_of(source: Source) -> list[str]:
@@ -221,14 +225,12 @@ def slow_documents(text: str) -> list[str]:
 def test_documents_are_found_wherever_reading_stops(tmp_path_factory, parts, chunk_bytes):
     text = "".join(parts)
     path = write(tmp_path_factory.mktemp("text") / "a.txt", text)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(plain_text, "_CHUNK_BYTES", chunk_bytes)
-        source = source_of(path)
-        if not slow_documents(text):
-            with pytest.raises(DataError, match="no document"):
-                documents_of(source)
-            return
-        assert documents_of(source) == slow_documents(text)
+    source = source_of(path, limits=Limits(chunk_bytes=chunk_bytes))
+    if not slow_documents(text):
+        with pytest.raises(DataError, match="no document"):
+            documents_of(source)
+        return
+    assert documents_of(source) == slow_documents(text)
     assert source.counts.empty_documents == source.counts.split_documents == 0
     assert source.counts.bytes_read == path.stat().st_size
     assert_all_bytes_are_accounted_for(source)
@@ -254,10 +256,10 @@ def test_folders_are_read_in_the_order_of_their_names(tmp_path):
     assert documents_of(source) == expected
     assert source.counts.files == source.counts.documents == len(expected)
     assert source.name == "corpus"
-    assert [path.name for path in source.passed_over] == ["table.pdf", "empty.txt"]
+    assert [path.name for path in source.skipped] == ["table.pdf", "empty.txt"]
 
 
-def test_links_to_folders_and_broken_ones_are_passed_over_by_name(tmp_path):
+def test_links_to_folders_and_broken_ones_are_skipped_and_named(tmp_path):
     write(tmp_path / "corpus/a.txt", "One.")
     write(tmp_path / "elsewhere/b.txt", "Two.")
     (tmp_path / "corpus/linked").symlink_to(tmp_path / "elsewhere")
@@ -265,7 +267,7 @@ def test_links_to_folders_and_broken_ones_are_passed_over_by_name(tmp_path):
     (tmp_path / "corpus/broken.txt").symlink_to(tmp_path / "nowhere.txt")
     source = source_of(tmp_path / "corpus")
     assert documents_of(source) == ["One."]
-    assert [path.name for path in source.passed_over] == ["linked", "loop", "broken.txt"]
+    assert [path.name for path in source.skipped] == ["linked", "loop", "broken.txt"]
 
 
 def test_several_files_are_named_after_their_folder_or_the_first(tmp_path):
@@ -304,7 +306,7 @@ def test_a_name_that_no_disk_can_hold_is_named(tmp_path):
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_a_folder_that_cannot_be_read_is_an_error_and_not_passed_over(tmp_path):
+def test_a_folder_that_cannot_be_read_is_an_error_and_not_skipped(tmp_path):
     write(tmp_path / "corpus/a.txt", "One.")
     write(tmp_path / "corpus/secret/b.txt", "Two.")
     (tmp_path / "corpus/secret").chmod(0)
@@ -359,16 +361,16 @@ def test_empty_documents_are_dropped_and_counted(tmp_path):
 
 def test_a_bad_json_line_names_file_and_line(tmp_path):
     path = write(tmp_path / "a.jsonl", json_lines(["One."]) + b'\n{"text": oops}\n')
-    assert f"{path}, line 3: no JSON" in problem_of(path)[0]
+    assert f"{path}, line 3: invalid JSON" in problem_of(path)[0]
     path = write(tmp_path / "b.jsonl", '["One."]')
-    assert f"{path}, line 1: JSON, but no object" in problem_of(path)[0]
+    assert f"{path}, line 1: valid JSON, but not an object" in problem_of(path)[0]
     path = write(tmp_path / "c.jsonl", "[" * 100_000)
-    assert "no JSON" in problem_of(path)[0]
+    assert "invalid JSON" in problem_of(path)[0]
 
 
 def test_bad_csv_names_file_and_line(tmp_path):
     path = write(tmp_path / "a.csv", 'id,text\n1,"open\n')
-    assert f"{path}, line 2: no CSV" in problem_of(path)[0]
+    assert f"{path}, line 2: invalid CSV" in problem_of(path)[0]
     path = write(tmp_path / "b.csv", "id,text\n1,One.\n\n2\n")
     assert f"{path}, line 4: no field 2 (text)" in problem_of(path)[0]
 
@@ -389,13 +391,13 @@ def test_broken_text_is_an_error_that_names_the_line(tmp_path):
 
 
 @pytest.mark.parametrize("chunk_bytes", [1, 30, 1_000, 1 << 20])
-def test_lines_are_numbered_alike_wherever_reading_stops(tmp_path, monkeypatch, chunk_bytes):
-    monkeypatch.setattr(plain_text, "_CHUNK_BYTES", chunk_bytes)
+def test_lines_are_numbered_alike_wherever_reading_stops(tmp_path, chunk_bytes):
+    limits = Limits(chunk_bytes=chunk_bytes)
     lines = [b"\n" if number % 7 == 6 else b"An even line.\r\n" for number in range(500)]
     lines[300] = lines[303] = lines[310] = b"caf\xe9\n"
     path = write(tmp_path / "a.txt", b"".join(lines))
-    assert f"{path}, line 301: broken UTF-8" in problem_of(path)[0]
-    source = source_of(path, replace_broken=True)
+    assert f"{path}, line 301: broken UTF-8" in problem_of(path, limits=limits)[0]
+    source = source_of(path, limits=limits, replace_broken=True)
     assert sum(text.count("caf\ufffd") for text in documents_of(source)) == 3
     assert source.counts.broken_lines == 3
 
@@ -409,9 +411,9 @@ def test_what_python_decodes_and_strips_is_what_passes_and_is_left(raw, text):
         expected = "\0"
     if "\0" in expected:
         with pytest.raises(DataError, match="broken UTF-8"):
-            Utf8Checker("a.txt", "line", replace_broken=False).check(mixed, 1)
+            InputChecker("a.txt", "line", replace_broken=False).check(mixed, 1)
     else:
-        assert Utf8Checker("a.txt", "line", replace_broken=False).check(mixed, 1) == mixed
+        assert InputChecker("a.txt", "line", replace_broken=False).check(mixed, 1) == mixed
         assert strip_text(mixed) == expected.strip().encode()
 
 
@@ -452,20 +454,13 @@ def test_max_bytes_stops_at_a_word(tmp_path):
     assert_all_bytes_are_accounted_for(source)
 
 
-@pytest.fixture
-def documents_of_100_bytes(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    for module in ("text_input", "plain_text", "sources"):
-        monkeypatch.setattr(f"electra_cli.data.{module}.MAX_DOCUMENT_BYTES", 100)
-    yield
-
-
-@pytest.mark.usefixtures("documents_of_100_bytes")
 @pytest.mark.parametrize("kind", TEXT_KINDS)
 def test_long_documents_are_cut_at_line_ends_or_words_and_counted(tmp_path, kind):
     long_lines = "\n".join(f"This is line {number} of the book." for number in range(20))
     long_words = " ".join(f"word{number}" for number in range(60))
     content = TEXT_KINDS[kind](["Short.", long_lines, "Short, too.", long_words])
-    source = source_of(write(tmp_path / f"a{kind}", content))
+    limits = Limits(max_document_bytes=100)
+    source = source_of(write(tmp_path / f"a{kind}", content), limits=limits)
     documents = documents_of(source)
     assert " ".join(documents).split() == f"Short. {long_lines} Short, too. {long_words}".split()
     assert all(len(document) <= 100 for document in documents)
@@ -487,15 +482,13 @@ def test_cuts_keep_characters_whole(text, limit):
     assert "".join(parts) == text
 
 
-def test_a_line_that_never_ends_needs_little_memory(tmp_path, monkeypatch):
-    for module in ("text_input", "plain_text", "sources"):
-        monkeypatch.setattr(f"electra_cli.data.{module}.MAX_DOCUMENT_BYTES", 1 << 20)
+def test_a_line_that_never_ends_needs_little_memory(tmp_path):
     path = tmp_path / "line.txt.gz"
     block = b"a few words that go on and on " * 4096
     with gzip.open(path, "wb", compresslevel=1) as out:
         for _ in range(30 * 2**20 // len(block)):
             out.write(block)
-    source = source_of(path)
+    source = source_of(path, limits=Limits(max_document_bytes=1 << 20))
     tracemalloc.start()
     try:
         count = sum(1 for _ in source.documents())
@@ -508,10 +501,10 @@ def test_a_line_that_never_ends_needs_little_memory(tmp_path, monkeypatch):
     assert_all_bytes_are_accounted_for(source)
 
 
-def test_a_record_without_an_end_is_an_error(tmp_path, monkeypatch):
-    monkeypatch.setattr(text_input, "MAX_RECORD_BYTES", 1000)
+def test_a_record_without_an_end_is_an_error(tmp_path):
+    limits = Limits(max_record_bytes=1000)
     path = write(tmp_path / "a.jsonl", json_lines(["One.", "word " * 300]))
-    assert "line 2: longer than" in problem_of(path)[0]
+    assert "line 2: longer than" in problem_of(path, limits=limits)[0]
 
 
 def test_a_missing_file_is_named_with_what_is_there_instead(tmp_path, monkeypatch):
@@ -636,7 +629,7 @@ def test_a_dataset_is_checked_at_once(hub):
     assert problem == "dataset owner/name: Bad split: trian. Available splits: ['train']"
     assert "--split" in hint
     hub.error = ConnectionError("gone")
-    assert problem_of("owner/name")[0] == "dataset owner/name broke off: gone"
+    assert problem_of("owner/name")[0] == "reading dataset owner/name failed: gone"
 
 
 def test_an_unknown_dataset_is_told_from_an_unreachable_hub(tmp_path, monkeypatch):

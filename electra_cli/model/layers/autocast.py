@@ -1,10 +1,10 @@
-"""What autocast does for torch's own products, for those inside of our operations."""
+"""The precision that torch.autocast chooses, for operations of our own."""
 
 import torch
 from torch import Tensor
 
 
-def product_dtype(x: Tensor) -> torch.dtype:
-    """What a product with x runs in: autocast's precision where that is on."""
+def autocast_dtype(x: Tensor) -> torch.dtype:
+    """The dtype of matrix products with x: autocast's where it is on, else that of x."""
     kind = x.device.type
     return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype

@@ -1,4 +1,4 @@
-"""Dropout whose masks cost little on a CPU."""
+"""Dropout with masks that are fast to draw on a CPU."""
 
 from typing import Any
 
@@ -7,17 +7,17 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-# 16 random bits decide on an element: a rate of 0.1 becomes 6554 / 65536, off by 6e-6, and what is
-# kept is scaled by the rounded rate, so expectations are exact.
+# 16 random bits decide whether an element is dropped, so a rate of 0.1 becomes 6554 / 65536, which
+# differs by 6e-6. What is kept is scaled by the rounded rate, so expectations are exact.
 _LEVELS = 2**16
 
 
 def keep_mask(like: Tensor, rate: float) -> tuple[Tensor, float]:
-    """(uint8 mask of like's shape, 1 where an element stays; the scale that makes up for the rest).
+    """(uint8 mask of like's shape, 1 where an element is kept; the scale of kept elements).
 
     A CPU draws random numbers one by one, so bernoulli_ takes as long as a product with the layer's
-    weights. Here each 64 bits of torch's generator decide on four elements. uint8, since torch
-    multiplies by bool several times slower.
+    weights. Here 64 bits of torch's generator decide on four elements. The mask is uint8, because
+    torch multiplies by bool several times slower.
     """
     if like.device.type != "cpu":
         keep = torch.empty_like(like, dtype=torch.uint8).bernoulli_(1 - rate)
@@ -45,10 +45,10 @@ class _Drop(torch.autograd.Function):
 
 
 class Dropout(nn.Dropout):
-    """nn.Dropout, several times as fast on a CPU; other devices run torch's own kernel."""
+    """nn.Dropout, several times faster on a CPU; other devices run torch's own kernel."""
 
     def forward(self, input: Tensor) -> Tensor:
-        """input of any shape -> the same shape."""
+        """Input of any shape -> the same shape."""
         if input.device.type != "cpu" or not self.training or self.p == 0:
             return functional.dropout(input, self.p, self.training)
         dropped: Tensor = _Drop.apply(input, self.p)  # type: ignore[no-untyped-call]
@@ -56,7 +56,7 @@ class Dropout(nn.Dropout):
 
 
 def replace_dropout(module: nn.Module) -> None:
-    """Put Dropout in the place of every nn.Dropout of `module`."""
+    """Replace every nn.Dropout inside `module` with a Dropout of the same rate."""
     for parent in list(module.modules()):
         for name, child in parent.named_children():
             if type(child) is nn.Dropout:

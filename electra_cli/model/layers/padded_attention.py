@@ -1,13 +1,13 @@
-"""Attention of packed sequences in padded groups, where no kernel works on packs.
+"""Attention over packed sequences on a CPU, padded in groups of similar length.
 
-Sequences of similar length are padded to the longest of their group, so little is padded, and a
-group is small enough for its scores to stay in a CPU's cache. The products and the softmax are
-torch's own; attention is float32, whatever the precision of the products around it.
+Sequences are padded to the longest of their group, so little is padded, and a group is so small
+that its scores stay in the CPU's cache. Attention is float32, whatever the precision of the
+products around it.
 """
 
-# Shapes: T tokens of a pack, A heads, D head size, b sequences of a group, l the longest of them.
+# Shapes: T tokens of a packed batch, A heads, D head size, b sequences of a group, l the longest.
+# A row is the query, key or value of one token and one head, [D]; places are rows in padded groups.
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,58 +17,59 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from electra_cli.batch import Batch
-from electra_cli.model.layers.autocast import product_dtype
+from electra_cli.model.layers.autocast import autocast_dtype
 from electra_cli.model.layers.dropout import keep_mask
-from electra_cli.model.layers.scratch import workspace
+from electra_cli.model.layers.scratch import scratch_buffer
+from electra_cli.model.torch_private import softmax_backward
 
-# Scores of a group: 2 MB. Half of it took 4% longer for a step of small with full windows, twice
-# and four times as much 2%; with smaller groups less is padded, but products are shorter.
-_GROUP_SCORES = 2**19
+# The layers whose outputs are queries, keys and values.
+Parts = tuple[nn.Linear, nn.Linear, nn.Linear]
+
+# Scores of a group: 2 MB. A step of `small` with full windows took 4% longer with half as many, 2%
+# longer with two or four times as many. With smaller groups less is padded, but the matrix products
+# are smaller.
+GROUP_SCORES = 2**19
 
 
 @dataclass(frozen=True)
 class _Group:
-    joined_rows: (
-        Tensor  # [3, b, A, l] int64: each place's row among [T * 3 * A] queries, keys, values
-    )
-    rows: Tensor  # [1, b, A, l] int64: the same among [T * A]; some other row at padding
+    # Which row stands at each place; at padding it is any other row.
+    joined_rows: Tensor  # [3, b, A, l] int64, among [T * 3 * A] queries, keys and values
+    rows: Tensor  # [1, b, A, l] int64, among [T * A] outputs
     is_real: Tensor | None  # [b, 1, l] float32: 1 at tokens, 0 at padding; None without padding
 
 
 @dataclass(frozen=True)
-class PaddedLayout:
-    """Where the heads of each token stand in padded groups."""
+class GroupedLayout:
+    """Which rows stand in which group, and where."""
 
     groups: tuple[_Group, ...]
-    # The place of each row in the groups' places, one after another.
+    # The place of each row, counted through all groups.
     joined_inverse: Tensor  # [T * 3 * A] int64
     inverse: Tensor  # [T * A] int64
 
     @classmethod
-    def of(cls, batch: Batch, heads: int) -> "PaddedLayout":
-        """A CPU sorts by length; other devices make one group, from sizes that the host knows."""
-        device = batch.cu_seqlens.device
+    def of(cls, batch: Batch, heads: int, group_scores: int = GROUP_SCORES) -> "GroupedLayout":
+        """Groups of sequences of similar length.
+
+        Each has at most group_scores scores [b, A, l, l], or is one sequence.
+        """
         lengths = batch.cu_seqlens.diff()
         order = torch.argsort(lengths, descending=True, stable=True)
-        if device.type == "cpu":
-            sizes = _group_sizes(lengths[order].tolist(), heads)
-        else:
-            is_even = batch.num_tokens == batch.num_sequences * batch.max_length
-            sizes = [(batch.num_sequences, batch.max_length, is_even)]
         tokens: list[Tensor] = []
         is_real: list[Tensor | None] = []
         first = 0
-        for count, longest, is_even in sizes:
+        for count, longest, is_even in _group_sizes(lengths[order].tolist(), heads, group_scores):
             members = order[first : first + count]
             first += count
-            column = torch.arange(longest, device=device)
+            column = torch.arange(longest)
             places = batch.cu_seqlens[members, None].long() + column
             if is_even:
                 is_real.append(None)
             else:
                 real = column < lengths[members, None]
                 is_real.append(real.float()[:, None])
-                places = places.where(real, batch.num_tokens)  # padding is one more token
+                places = places.where(real, batch.num_tokens)  # as if padding were one more token
             tokens.append(places)
         joined_rows, joined_inverse = _rows(tokens, batch.num_tokens, 3, heads)
         rows, inverse = _rows(tokens, batch.num_tokens, 1, heads)
@@ -81,21 +82,21 @@ def _rows(
 ) -> tuple[list[Tensor], Tensor]:
     """Tokens [b, l] of groups -> (rows [parts, b, A, l] of each, inverse [T * parts * A])."""
     width = parts * heads
-    head = torch.arange(width, device=tokens[0].device).view(parts, 1, heads, 1)
+    head = torch.arange(width).view(parts, 1, heads, 1)
     rows = [group[:, None] * width + head for group in tokens]
     written = torch.cat([group.flatten() for group in rows])
     inverse = written.new_empty((num_tokens + 1) * width)
-    inverse[written] = torch.arange(len(written), device=written.device)
+    inverse[written] = torch.arange(len(written))
     return [group.clamp(max=num_tokens * width - 1) for group in rows], inverse[:-width]
 
 
-def _group_sizes(lengths: list[int], heads: int) -> list[tuple[int, int, bool]]:
+def _group_sizes(lengths: list[int], heads: int, group_scores: int) -> list[tuple[int, int, bool]]:
     """Descending lengths -> (sequences, the longest, whether all are as long) of each group."""
     sizes = []
     first = 0
     while first < len(lengths):
         longest = lengths[first]
-        room = max(1, _GROUP_SCORES // (heads * longest**2))
+        room = max(1, group_scores // (heads * longest**2))
         stop = min(len(lengths), first + room)
         sizes.append((stop - first, longest, lengths[stop - 1] == longest))
         first = stop
@@ -104,17 +105,17 @@ def _group_sizes(lengths: list[int], heads: int) -> list[tuple[int, int, bool]]:
 
 def padded_attention(
     x: Tensor,
-    parts: Sequence[nn.Linear],
-    layout: PaddedLayout,
+    parts: Parts,
+    layout: GroupedLayout,
     heads: int,
     scale: float,
     dropout: float,
 ) -> Tensor:
-    """Tokens [T, H] and what makes their queries, keys and values -> [T, A, D].
+    """Tokens x [T, H], and the layers for their queries, keys and values -> [T, A, D].
 
     Each sequence sees itself alone.
     """
-    dtype = product_dtype(x)
+    dtype = autocast_dtype(x)
     weights = [part.weight.to(dtype) for part in parts]
     biases = [part.bias.to(dtype) for part in parts]
     with torch.autocast(x.device.type, enabled=False):
@@ -125,12 +126,12 @@ def padded_attention(
 
 
 class _PaddedAttention(torch.autograd.Function):
-    """Queries, keys and values come from one product, and are kept as they stand in the groups."""
+    """One matrix product makes queries, keys and values; they are kept in the order of groups."""
 
     @staticmethod
     def forward(
         ctx: Any,
-        layout: PaddedLayout,
+        layout: GroupedLayout,
         heads: int,
         scale: float,
         dropout: float,
@@ -138,7 +139,7 @@ class _PaddedAttention(torch.autograd.Function):
         *parameters: Tensor,
     ) -> Tensor:
         weight, bias = torch.cat(parameters[:3]), torch.cat(parameters[3:])
-        joined = workspace("attention_joined", (len(x), len(weight)), x)
+        joined = scratch_buffer("attention_joined", (len(x), len(weight)), x)
         torch.addmm(bias, x, weight.t(), out=joined)
         rows = joined.float().view(len(x) * 3 * heads, -1)
         mixed, outs = _empty_rows("attention_mixed", rows, [group.rows for group in layout.groups])
@@ -165,7 +166,7 @@ class _PaddedAttention(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         layout = ctx.layout
-        # Under checkpointing they can be had once.
+        # Under checkpointing, saved tensors can be read only once.
         x, *kept_tensors = ctx.saved_tensors
         weights, saved = kept_tensors[:3], iter(kept_tensors[3:])
         size = grad.shape[2]
@@ -183,12 +184,10 @@ class _PaddedAttention(torch.autograd.Function):
             grad_kept = _multiply(g, v.transpose(1, 2), ctx.kept_scale)
             if keep is not None:
                 grad_kept *= keep
-            grad_scores = torch.ops.aten._softmax_backward_data(
-                grad_kept, probabilities, 2, torch.float32
-            )
+            grad_scores = softmax_backward(grad_kept, probabilities)
             _multiply(grad_scores, k, ctx.scale, grad_q)
             _multiply(grad_scores.transpose(1, 2), q, ctx.scale, grad_k)
-        grad_rows = workspace("attention_joined", (len(layout.joined_inverse), size), total)
+        grad_rows = scratch_buffer("attention_joined", (len(layout.joined_inverse), size), total)
         torch.index_select(total, 0, layout.joined_inverse, out=grad_rows)
         grad_joined = grad_rows.view(len(x), -1).to(x.dtype)
         grad_weight, grad_bias = grad_joined.t() @ x, grad_joined.sum(0)
@@ -201,7 +200,7 @@ class _PaddedAttention(torch.autograd.Function):
 
 
 def _multiply(left: Tensor, right: Tensor, scale: float, out: Tensor | None = None) -> Tensor:
-    """scale * left @ right, matrix by matrix; the scale costs nothing."""
+    """scale * left @ right, matrix by matrix; the product itself applies the scale."""
     unread = left.new_empty(1, 1, 1) if out is None else out
     return torch.baddbmm(unread, left, right, beta=0, alpha=scale, out=out)
 
@@ -214,12 +213,13 @@ def _gather(x: Tensor, rows: Tensor) -> tuple[Tensor, ...]:
 def _empty_rows(
     name: str, like: Tensor, groups: list[Tensor]
 ) -> tuple[Tensor, list[tuple[Tensor, ...]]]:
-    """Groups of rows [parts, b, A, l] -> (places [all of them, D], views of each part of a group).
+    """Rows [parts, b, A, l] of each group -> (places [all of them, D], views of them).
 
-    A view is [b * A, l, D]; like [..., D]; the places are the workspace of that name.
+    One view [b * A, l, D] per part of each group; like [..., D]. The places lie in the scratch
+    buffer of that name.
     """
     counts = [rows.numel() for rows in groups]
-    places = workspace(name, (sum(counts), like.shape[-1]), like)
+    places = scratch_buffer(name, (sum(counts), like.shape[-1]), like)
     split = torch.split(places, counts)
     return places, [_parts(part, rows) for part, rows in zip(split, groups, strict=True)]
 

@@ -67,7 +67,7 @@ def test_packed_equals_hugging_face_padded(which, equal_lengths):
         from electra_cli.data.batches import join_batches
 
         batch = join_batches(windows[:4])
-        assert all(group.is_real is None for group in PackedLayout(batch, 4).padded.groups)
+        assert all(group.is_real is None for group in PackedLayout(batch).grouped(4).groups)
     model = make_model()
     packed = getattr(model, which)
     config = copy.deepcopy(packed.config)
@@ -82,7 +82,7 @@ def test_packed_equals_hugging_face_padded(which, equal_lengths):
         input_ids=batch.input_ids[None],
         token_type_ids=batch.token_type_ids[None],
         position_ids=batch.position_ids[None],
-        layout=PackedLayout(batch, packed.config.num_attention_heads),
+        layout=PackedLayout(batch),
     ).logits[0]
     assert (found - expected).abs().max() <= 1e-5
     weights = torch.randn(expected.shape, generator=torch.Generator().manual_seed(0))

@@ -1,0 +1,86 @@
+"""The functions of torch that this program uses though torch does not document them.
+
+Each wrapper names its public alternative and why that is not used. A new version of torch may
+change them: tests/model/test_torch_private.py compares each with its alternative.
+"""
+
+# Shapes: T tokens of a packed batch, B sequences, A heads, D head size.
+
+from typing import cast
+
+import torch
+from torch import Tensor
+
+
+def flash_attention_forward(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    cu_seqlens: Tensor,
+    max_length: int,
+    dropout: float,
+    scale: float | None,
+    window: int | None,
+) -> Tensor:
+    """Packed query [T, A, D], key, value [T, heads that divide A, D] -> [T, A, D]; differentiable.
+
+    A token sees those of its sequence that are at most `window` places away; None: all of them.
+    Public: torch.nn.attention.varlen.varlen_attn, which sets dropout to 0. torch's own attention
+    for nested tensors calls this operator in the same way (torch/nested/_internal/sdpa.py).
+    """
+    mixed = torch.ops.aten._flash_attention_forward(
+        query,
+        key,
+        value,
+        cu_seqlens,
+        cu_seqlens,
+        max_length,
+        max_length,
+        dropout,
+        False,  # is_causal
+        False,  # return_debug_mask
+        scale=scale,
+        window_size_left=window,
+        window_size_right=window,
+    )[0]
+    return cast(Tensor, mixed)
+
+
+def softmax_backward(grad: Tensor, probabilities: Tensor) -> Tensor:
+    """Gradient of softmax's output over the last dimension, and that output -> of its input.
+
+    Public: (grad - (grad * probabilities).sum(-1, keepdim=True)) * probabilities, which reads and
+    writes every element three times instead of once.
+    """
+    last = probabilities.ndim - 1
+    grad_input = torch.ops.aten._softmax_backward_data(
+        grad, probabilities, last, probabilities.dtype
+    )
+    return cast(Tensor, grad_input)
+
+
+def gelu_into(out: Tensor, hidden: Tensor) -> Tensor:
+    """gelu(hidden), written into `out`, which is returned.
+
+    Public: functional.gelu, which makes a new tensor.
+    """
+    return cast(Tensor, torch.ops.aten.gelu.out(hidden, out=out))
+
+
+def gelu_backward_into(out: Tensor, grad: Tensor, hidden: Tensor) -> Tensor:
+    """Gradient of gelu's output, and its input -> gradient of its input, written into `out`.
+
+    `out` may be `grad`. Public: autograd through functional.gelu, which computes the output again
+    and makes new tensors for both.
+    """
+    return cast(Tensor, torch.ops.aten.gelu_backward.grad_input(grad, hidden, grad_input=out))
+
+
+def set_update_skipped(optimizer: torch.optim.AdamW, is_skipped: Tensor) -> None:
+    """Let following steps of a fused optimizer change nothing where `is_skipped` [] bool is true.
+
+    The tensor is read on its device, so the host does not wait for it. Public:
+    torch.amp.GradScaler.step, which sets the same attribute, but decides by itself: from
+    gradients, not from the loss, and anew at each step.
+    """
+    optimizer.found_inf = is_skipped.float()  # type: ignore[attr-defined]
