@@ -4,33 +4,22 @@ import json
 import math
 import re
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
-import torch
-from conftest import VOCAB_SIZE, tiny_config
 
-from electra_cli.config import ObjectiveName
 from electra_cli.disk import step_folder
-from electra_cli.metrics import UNIGRAM_ENTROPY, Metrics, StepMetrics, log_row
-from electra_cli.model.objectives.objective import Ranking
-from electra_cli.model.objectives.registry import build_objective
+from electra_cli.metrics import UNIGRAM_ENTROPY, StepMetrics, log_row
+from electra_cli.model.objectives.registry import metric_names
 from electra_cli.plotting.run_log import RunLog
 from electra_cli.run_directory import RunDirectory
 
 
 def log_columns() -> tuple[str, ...]:
-    """Every column that some objective's log has."""
-    zeros = dict.fromkeys(StepMetrics.__dataclass_fields__, 0)
-    nothing = Ranking(torch.empty(0), torch.empty(0).bool(), torch.empty(0).bool())
-    columns: Metrics = {}
-    for name in get_args(ObjectiveName):
-        config = tiny_config(objective={"name": name})
-        model = build_objective(config.model, config.objective, VOCAB_SIZE, pad_id=0)
-        own = model.metrics({"tokens": 0, "masked": 0})
-        held_out = {**own, **model.ranking_metrics(nothing), UNIGRAM_ENTROPY: None}
-        columns |= log_row(StepMetrics(**{**zeros, "objective": own}), held_out)
-    return tuple(columns)
+    """Every column of a log."""
+    step, held_out = metric_names()
+    nothing = StepMetrics(0, 0, 0, 0, 0, dict.fromkeys(step), 0, 0, 0)
+    return tuple(log_row(nothing, dict.fromkeys((*held_out, UNIGRAM_ENTROPY))))
 
 
 LOG_COLUMNS = log_columns()

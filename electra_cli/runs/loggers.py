@@ -5,7 +5,8 @@ A further logger is a class with these methods, and its line in build_loggers.
 
 from typing import Protocol
 
-from electra_cli.metrics import Metrics
+from electra_cli.metrics import UNIGRAM_ENTROPY, Metrics, StepMetrics, log_row
+from electra_cli.model.objectives.registry import metric_names
 from electra_cli.run_directory import RunDirectory
 from electra_cli.runs.write_errors import explain_write_errors
 
@@ -21,15 +22,23 @@ class RunLogger(Protocol):
 
 
 class CsvLogger:
-    """training_log.csv, which plot and tune read, and a resume checks."""
+    """training_log.csv, which plot reads and a resume checks.
+
+    Every log has the columns of all objectives, so that scripts read the logs of any runs alike;
+    a cell is empty where the objective or the row has no such number.
+    """
 
     def __init__(self, run: RunDirectory) -> None:
         self._run = run
+        step, held_out = metric_names()
+        nothing = StepMetrics(0, 0, 0, 0, 0, dict.fromkeys(step), 0, 0, 0)
+        columns = log_row(nothing, dict.fromkeys((*held_out, UNIGRAM_ENTROPY)))
+        self._empty_row: Metrics = dict.fromkeys(columns)
 
     def append_row(self, row: Metrics) -> None:
         """Raises DiskFullError where there is no room; no half row is left."""
         with explain_write_errors(self._run.log):
-            self._run.append_row(row)
+            self._run.append_row({**self._empty_row, **row})
 
     def rewind(self, step: int) -> None:
         """Cut the file back."""

@@ -290,7 +290,7 @@ def test_a_loss_that_is_not_finite_stops_with_the_last_good_checkpoint(tmp_path,
     newest = manager.load_newest()
     manager.close()
     assert f"of step {newest.step + 1} is not finite" in done.stderr
-    assert all(tensor.isfinite().all() for tensor in newest.state.tensors["model"].values())
+    assert all(tensor.isfinite().all() for tensor in newest.checkpoint.tensors["model"].values())
     assert event_texts(root, "stopped")[0].startswith(
         f"the loss or gradient of step {newest.step + 1}"
     )

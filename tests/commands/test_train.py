@@ -37,7 +37,7 @@ def test_a_run_leaves_what_the_readme_says(finished, prepared):
 OWN_COLUMNS = (
     "loss", "mlm_loss", "mlm_masked_loss", "mlm_accuracy", "sampled_accuracy",
     "replaced_fraction", "rtd_loss", "rtd_constant_loss", "rtd_accuracy", "rtd_precision",
-    "rtd_recall",
+    "rtd_recall", "word_loss", "word_accuracy",
 )  # fmt: skip
 COLUMNS = (
     "step", "epoch", "tokens_seen", "train_flops", *OWN_COLUMNS, "learning_rate", "grad_norm",

@@ -2,7 +2,7 @@
 
 # Shapes: T tokens of a packed batch, J judged tokens.
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import ClassVar
 
 from torch import Tensor
@@ -37,6 +37,8 @@ class ElectraObjective(Objective):
     main_network = "discriminator"
     predicts_words = False
     reads_all_tokens = True
+    metric_groups = (mlm_metrics, corruption_metrics, rtd_metrics)
+    main_loss = "rtd_loss"
     uses: ClassVar[dict[str, str]] = {
         "discriminator": """\
 A text encoder for fine-tuning, and a detector of replaced tokens:
@@ -98,13 +100,8 @@ logits = model(**tokenizer("A sentence.", return_tensors="pt")).logits  # > 0: l
         logits: Tensor = self.discriminator.discriminator_predictions(hidden)
         return logits.float()
 
-    def metrics(self, sums: Mapping[str, float]) -> Metrics:
-        """See Objective.metrics."""
-        mlm, rtd = mlm_metrics(sums), rtd_metrics(sums)
-        loss = self._weighted_loss(mlm["mlm_loss"], rtd["rtd_loss"])
-        return {"loss": loss, **mlm, **corruption_metrics(sums), **rtd}
-
-    def ranking_metrics(self, ranking: Ranking) -> Metrics:
+    @classmethod
+    def ranking_metrics(cls, ranking: Ranking) -> Metrics:
         """The area under the ROC curve, over all tokens and without [CLS] and [SEP].
 
         Those are never replaced: free true negatives that raise rtd_auc the more, the shorter the

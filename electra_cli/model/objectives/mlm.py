@@ -1,13 +1,12 @@
 """`mlm`: a masked language model of the discriminator's size, the baseline."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import ClassVar
 
 from transformers import ElectraConfig, ElectraForMaskedLM
 
 from electra_cli.batch import Batch
 from electra_cli.config import ModelConfig
-from electra_cli.metrics import Metrics
 from electra_cli.model.objectives.corruption import MASKED_LM_USE, predict_masked
 from electra_cli.model.objectives.objective import NetworkLoss, Objective, StepCounts
 from electra_cli.model.objectives.sums import mlm_metrics
@@ -19,6 +18,8 @@ class MaskedLMObjective(Objective):
     main_network = "masked_lm"
     predicts_words = True
     reads_all_tokens = False
+    metric_groups = (mlm_metrics,)
+    main_loss = None
     uses: ClassVar[dict[str, str]] = {"masked_lm": MASKED_LM_USE}
 
     def _build_networks(
@@ -31,11 +32,6 @@ class MaskedLMObjective(Objective):
         output, sums = predict_masked(self.masked_lm, batch, self.objective)
         loss = self.objective.generator_loss_weight / step.num_masked * output.loss_sum
         yield NetworkLoss(loss, sums)
-
-    def metrics(self, sums: Mapping[str, float]) -> Metrics:
-        """See Objective.metrics."""
-        mlm = mlm_metrics(sums)
-        return {"loss": self._weighted_loss(mlm["mlm_loss"], None), **mlm}
 
 
 OBJECTIVE = MaskedLMObjective

@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from typing import ClassVar, NamedTuple
 
+import torch
 from torch import Tensor, nn
 from transformers import ElectraConfig
 
@@ -28,7 +29,7 @@ from electra_cli.model.networks import (
     build_electra_configs,
     draw_weights,
 )
-from electra_cli.model.objectives.sums import Sums
+from electra_cli.model.objectives.sums import MetricGroup, Sums
 
 
 class StepCounts(NamedTuple):
@@ -75,6 +76,8 @@ class Objective(nn.Module, ABC):
     main_network: ClassVar[str]  # the attribute of the network that users take away
     predicts_words: ClassVar[bool]  # whether that network has logits over the vocabulary
     reads_all_tokens: ClassVar[bool]  # whether its loss is over all tokens, or the masked slots
+    metric_groups: ClassVar[tuple[MetricGroup, ...]]
+    main_loss: ClassVar[str | None]  # the metric that is the main network's loss beside mlm_loss
     # Of the model cards, by network: what it is good for. {directory} is the exported folder.
     uses: ClassVar[Mapping[str, str]]
 
@@ -105,16 +108,29 @@ class Objective(nn.Module, ABC):
         the losses of its micro-batches add up.
         """
 
-    @abstractmethod
     def metrics(self, sums: Mapping[str, float]) -> Metrics:
         """Means of the sums of `losses` over some steps, which also hold `tokens` and `masked`.
 
-        `loss` is among them: what was minimised.
+        `loss` is what was minimised.
         """
+        own = {name: value for group in self.metric_groups for name, value in group(sums).items()}
+        main_loss = own[self.main_loss] if self.main_loss else None
+        weights = self.objective
+        loss = weights.generator_loss_weight * (own["mlm_loss"] or 0.0)
+        return {"loss": loss + weights.discriminator_loss_weight * (main_loss or 0.0), **own}
 
-    def ranking_metrics(self, ranking: Ranking) -> Metrics:
+    @classmethod
+    def ranking_metrics(cls, ranking: Ranking) -> Metrics:
         """Metrics that need every held-out judgement, not only sums."""
         return {}
+
+    @classmethod
+    def metric_names(cls) -> tuple[list[str], list[str]]:
+        """All metrics: (of training steps, of held-out text)."""
+        own = ["loss", *(name for group in cls.metric_groups for name in group({}))]
+        nothing = torch.empty(0)
+        ranking = Ranking(nothing, nothing.bool(), nothing.bool())
+        return own, [*own, *cls.ranking_metrics(ranking)]
 
     @classmethod
     def training_flops(
@@ -130,13 +146,6 @@ class Objective(nn.Module, ABC):
     def _head_products(cls, model: ModelConfig, vocab_size: int) -> int:
         """Multiply-adds of the main network's head for each token that it reads."""
         return word_head(model, vocab_size) if cls.predicts_words else judging_head(model)
-
-    def _weighted_loss(self, mlm_loss: float | None, main_loss: float | None) -> float:
-        """What was minimised, from both networks' means."""
-        weights = self.objective
-        return weights.generator_loss_weight * (
-            mlm_loss or 0.0
-        ) + weights.discriminator_loss_weight * (main_loss or 0.0)
 
     @classmethod
     def authors_flops(cls, config: PretrainConfig, vocab_size: int) -> float | None:

@@ -6,7 +6,7 @@ restores every word.
 
 # Shapes: T tokens of a packed batch, N masked slots, H hidden size, W words to restore.
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import ClassVar
 
 from torch import Tensor
@@ -14,7 +14,6 @@ from transformers import ElectraConfig, ElectraForMaskedLM
 
 from electra_cli.batch import Batch
 from electra_cli.config import ModelConfig
-from electra_cli.metrics import Metrics
 from electra_cli.model.networks import (
     build_generator,
     encode,
@@ -42,6 +41,8 @@ class ReplaceMLMObjective(Objective):
     main_network = "masked_lm"
     predicts_words = True
     reads_all_tokens = False
+    metric_groups = (mlm_metrics, corruption_metrics, word_metrics)
+    main_loss = "word_loss"
     uses: ClassVar[dict[str, str]] = {"masked_lm": MASKED_LM_USE, "generator": GENERATOR_USE}
 
     def _build_networks(
@@ -74,12 +75,6 @@ class ReplaceMLMObjective(Objective):
         targets = batch.input_ids[batch.masked_positions]
         output = predict_words(self.masked_lm, hidden[batch.masked_positions], targets)
         return output.loss_sum, output.is_correct
-
-    def metrics(self, sums: Mapping[str, float]) -> Metrics:
-        """See Objective.metrics."""
-        mlm, words = mlm_metrics(sums), word_metrics(sums)
-        loss = self._weighted_loss(mlm["mlm_loss"], words["word_loss"])
-        return {"loss": loss, **mlm, **corruption_metrics(sums), **words}
 
 
 OBJECTIVE = ReplaceMLMObjective

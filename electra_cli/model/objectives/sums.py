@@ -7,7 +7,7 @@ numbers, once the sums of many steps have come to the host.
 # Shapes: T tokens of a packed batch.
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
@@ -15,6 +15,7 @@ from torch import Tensor
 from electra_cli.metrics import Metrics
 
 Sums = dict[str, Tensor]  # [] each
+MetricGroup = Callable[[Mapping[str, float]], Metrics]
 
 
 def count(number: int, device: torch.device) -> Tensor:
