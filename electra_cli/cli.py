@@ -317,7 +317,9 @@ def plot(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN_DIR...", help="Folders of runs.")],
     out: Annotated[
         Path | None,
-        typer.Option(help="Page to write.  [default: RUN_DIR/loss_curve.html; of several: here]"),
+        typer.Option(
+            help="Page to write.  [default: RUN_DIR/loss_curve.html; for several runs here]"
+        ),
     ] = None,
     png: Annotated[Path | None, typer.Option(help="Also write a PNG.")] = None,
     watch: Annotated[
@@ -327,7 +329,7 @@ def plot(
         bool, typer.Option("--open/--no-open", help="Open the page in the browser.")
     ] = False,
 ) -> None:
-    """Draw the loss curves of one run or of several in one interactive page.
+    """Draw the loss curves of one or several runs as an interactive page.
 
     Examples:
 

@@ -13,6 +13,7 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from electra_cli.batch import Batch
+from electra_cli.disk import replace_folder
 from electra_cli.model.layers.attention import PackedLayout
 from electra_cli.model.networks import Network
 
@@ -44,18 +45,14 @@ def export_network(
     is_discriminator = isinstance(network, ElectraForPreTraining)
     auto_class = AutoModelForPreTraining if is_discriminator else AutoModelForMaskedLM
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    partial = directory.with_name(f".{directory.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    network.save_pretrained(partial)
-    for name in TOKENIZER_FILES:
-        if (tokenizer / name).is_file() and not (tokenizer / name).is_symlink():
-            shutil.copy(tokenizer / name, partial)
-    (partial / "README.md").write_text(card, encoding="utf-8")
-    loaded = auto_class.from_pretrained(partial, trust_remote_code=False)
-    _compare(network, loaded, sample)
-    if directory.exists():  # an earlier export of this same run
-        shutil.rmtree(directory)
-    partial.rename(directory)
+    with replace_folder(directory) as partial:
+        network.save_pretrained(partial)
+        for name in TOKENIZER_FILES:
+            if (tokenizer / name).is_file() and not (tokenizer / name).is_symlink():
+                shutil.copy(tokenizer / name, partial)
+        (partial / "README.md").write_text(card, encoding="utf-8")
+        loaded = auto_class.from_pretrained(partial, trust_remote_code=False)
+        _compare(network, loaded, sample)
 
 
 @torch.no_grad()

@@ -16,7 +16,7 @@ from electra_cli.data.manifest import (
     load_manifest,
 )
 from electra_cli.data.tokenizer import Tokenizer, save_tokenizer
-from electra_cli.disk import is_full, sync_to_disk
+from electra_cli.disk import is_full, replace_folder
 from electra_cli.errors import DataError
 from electra_cli.locks import hold
 from electra_cli.preparing.state import PreparationState, load_state, save_state
@@ -59,14 +59,8 @@ def begin_folder(directory: Path, state: PreparationState, tokenizer: Tokenizer)
     Returns the tokenizer as it is opened from the folder.
     """
     save_state(directory, state)
-    # As disk.replace_file, which writes one file: here a folder of files appears at once.
-    partial = directory / f"{TOKENIZER_NAME}.partial"
-    saved = save_tokenizer(tokenizer, partial)
-    for path in (*partial.iterdir(), partial):
-        sync_to_disk(path)
-    partial.rename(directory / TOKENIZER_NAME)
-    sync_to_disk(directory)
-    return saved
+    with replace_folder(directory / TOKENIZER_NAME) as partial:
+        return save_tokenizer(tokenizer, partial)
 
 
 @contextmanager

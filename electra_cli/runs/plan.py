@@ -121,14 +121,6 @@ def show_plan(config: PretrainConfig, size: RunSize, compute: Compute) -> None:
                 "device",
                 f"{compute.device}, {compute.precision}, products at {rate / 1e9:,.0f} GFLOP/s",
             ),
-            ("time", f"about {format_duration(seconds)}"),
+            ("time", f"about {console.format_duration(seconds)}"),
         ],
     )
-
-
-def format_duration(seconds: float) -> str:
-    """A duration as people say it: 45 s, 12 min, 7.5 h, 31 days, 4 years."""
-    for size, unit, digits in ((86_400 * 365, "years", 1), (86_400, "days", 1), (3_600, "h", 1)):
-        if seconds >= 2 * size:
-            return f"{seconds / size:,.{digits}f} {unit}"
-    return f"{seconds / 60:.0f} min" if seconds >= 120 else f"{seconds:.0f} s"

@@ -2,7 +2,6 @@
 
 from electra_cli import console
 from electra_cli.metrics import UNIGRAM_ENTROPY, Metrics, StepMetrics
-from electra_cli.runs.plan import format_duration
 
 _RTD_METRICS = ("loss", "constant_loss", "auc", "content_auc", "precision", "recall")
 
@@ -22,7 +21,7 @@ class TrainingProgress:
         left = ""
         if self._seconds_per_step is not None:
             seconds = (self._num_steps - step) * self._seconds_per_step
-            left = f" · {format_duration(seconds)} left"
+            left = f" · {console.format_duration(seconds)} left"
         self._line.update(step, f"{step:,}/{self._num_steps:,}{left}{self._figures}")
 
     def show_row(self, metrics: StepMetrics, held_out: Metrics | None) -> None:

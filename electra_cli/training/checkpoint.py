@@ -6,7 +6,6 @@ the SHA-256 of each. Nothing in it is ever unpickled.
 
 import hashlib
 import json
-import re
 import shutil
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -19,7 +18,16 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from electra_cli.disk import as_os_error, drop_from_cache, is_full, sha256_of, sync_to_disk
+from electra_cli.disk import (
+    as_os_error,
+    drop_from_cache,
+    is_full,
+    replace_folder,
+    sha256_of,
+    step_folder,
+    steps_of_folders,
+    sync_to_disk,
+)
 from electra_cli.errors import DiskFullError, RunError
 from electra_cli.training.run_state import SUMS_OF_FORMAT_2, RunState, state_of_format_2
 from electra_cli.training.trainer import Tensors
@@ -29,7 +37,6 @@ FORMAT_VERSION = 3
 _READ_VERSIONS = (2, FORMAT_VERSION)
 MANIFEST_NAME = "manifest.json"
 VALUES_NAME = "state.json"
-_NAME = re.compile(r"step-(\d{8,})")
 
 
 @dataclass(frozen=True)
@@ -65,14 +72,11 @@ class CheckpointManager:
 
     def steps(self) -> list[int]:
         """Steps of all whole checkpoints, ascending; none of them is verified here."""
-        if not self._directory.is_dir():
-            return []
-        matches = (_NAME.fullmatch(path.name) for path in self._directory.iterdir())
-        return sorted(int(match[1]) for match in matches if match)
+        return steps_of_folders(self._directory)
 
     def path_of(self, step: int) -> Path:
         """The folder of that step's checkpoint."""
-        return self._directory / f"step-{step:08d}"
+        return step_folder(self._directory, step)
 
     def save(self, step: int, checkpoint: Checkpoint, after: Sequence[Path] = ()) -> None:
         """Copy the tensors to the host and begin to write all; training may go on at once.
@@ -110,26 +114,16 @@ class CheckpointManager:
     def _write(self, step: int, tensors: Tensors, values: str, after: Sequence[Path]) -> None:
         """Write beside, flush, read back, rename, and only then remove what is old."""
         path = self.path_of(step)
-        partial = path.with_name(f".{path.name}.partial")
         try:
             for left_over in self._directory.glob(".step-*"):  # by a killed save
                 shutil.rmtree(left_over)
-            partial.mkdir(parents=True)
-            _write_files(partial, step, tensors, values)
-            for file in after:
-                sync_to_disk(file)
-            replaced = path.with_name(f".{path.name}.replaced")
-            if path.exists():  # a damaged one, skipped by a resume
-                path.rename(replaced)
-            partial.rename(path)
-            sync_to_disk(self._directory)
+            with replace_folder(path) as partial:  # an old one was damaged, and passed over
+                _write_files(partial, step, tensors, values)
+                for file in after:
+                    sync_to_disk(file)
             self._damaged.discard(step)
-            shutil.rmtree(replaced, ignore_errors=True)
             self._prune()
         except OSError as error:
-            shutil.rmtree(
-                partial, ignore_errors=True
-            )  # half a checkpoint is useless, and takes room
             reason = error.strerror or str(error)
             kept = [known for known in self.steps() if known not in self._damaged]
             raise (DiskFullError if is_full(error) else RunError)(

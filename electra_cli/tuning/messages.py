@@ -6,8 +6,9 @@ from pathlib import Path
 from optuna.trial import FrozenTrial, TrialState
 
 from electra_cli import console
+from electra_cli.console import format_duration, format_value
 from electra_cli.errors import RunError
-from electra_cli.runs.plan import format_duration, measure_run
+from electra_cli.runs.plan import measure_run
 from electra_cli.tuning.report import (
     BEST_NAME,
     PAGE_NAME,
@@ -17,7 +18,7 @@ from electra_cli.tuning.report import (
     title_of,
 )
 from electra_cli.tuning.search import Search
-from electra_cli.tuning.space import format_value, value_of
+from electra_cli.tuning.space import value_of
 from electra_cli.tuning.storage import GRACE_SECONDS, IS_PRESET, without_password
 from electra_cli.tuning.study import FAILURE_REASON, counted_trials, num_finished, preset_trial
 

@@ -11,10 +11,11 @@ import optuna
 from optuna import visualization
 from optuna.trial import FrozenTrial, TrialState
 
+from electra_cli.console import format_value
 from electra_cli.disk import replace_file
 from electra_cli.presets import save_preset
 from electra_cli.tuning.search import Search
-from electra_cli.tuning.space import WARMUP_FRACTION, apply_values, format_value, value_of
+from electra_cli.tuning.space import WARMUP_FRACTION, apply_values, value_of
 from electra_cli.tuning.storage import IS_PRESET, RETRY_OF
 from electra_cli.tuning.study import (
     FAILURE_REASON,

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from electra_cli.config import PretrainConfig, reason_not_searched
+from electra_cli.console import format_value
 from electra_cli.errors import ConfigError
 from electra_cli.presets import with_options
 
@@ -223,8 +224,3 @@ def _validated(name: str, value: Any, preset: PretrainConfig) -> Any:
             hint=f"{name}: the share of a trial's steps that warm up",
         )
     return value_of(with_options(preset, {name: value}, f"tune: {name}"), name)
-
-
-def format_value(value: object) -> str:
-    """A setting or a score, as tables and messages show it."""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
