@@ -55,6 +55,7 @@ def build(name: str) -> Contestants:
     return {name: os.getpid}
 
 
+@pytest.mark.slow
 def test_contestants_have_processes_of_their_own():
     with in_process(build, "one") as run_one, in_process(build, "another") as run_another:
         first, second = run_one("one"), run_another("another")
