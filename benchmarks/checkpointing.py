@@ -17,10 +17,10 @@ import time
 from itertools import pairwise
 from pathlib import Path
 
-from electra_cli.commands.train import train_loop
 from electra_cli.data.prepared import open_data
 from electra_cli.presets import load_preset
 from electra_cli.run_directory import RunDirectory
+from electra_cli.runs.loop import train_loop
 from electra_cli.runs.session import open_checkpoints, open_session, select_arithmetic
 from electra_cli.stopping import stop_request
 from electra_cli.training.checkpoint import CheckpointManager

@@ -14,12 +14,12 @@ import tempfile
 from pathlib import Path
 
 from electra_cli import console
-from electra_cli.commands.train import train_loop
 from electra_cli.data.prepared import open_data
 from electra_cli.disk import sha256_of
 from electra_cli.model.objectives.electra import ElectraPretrainer
 from electra_cli.presets import load_config, with_options
 from electra_cli.run_directory import RunDirectory
+from electra_cli.runs.loop import train_loop
 from electra_cli.runs.session import open_session, select_arithmetic
 from electra_cli.tuning.yardstick import YardstickScore, load_yardstick, score_discriminator
 

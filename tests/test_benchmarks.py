@@ -1,6 +1,8 @@
-"""What the benchmarks hold against us is what it says it is."""
+"""The baselines compute what ours does, and every benchmark can start."""
 
+import importlib
 import os
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,6 +16,12 @@ from electra_cli.model.cost.flops import training_flops
 from electra_cli.model.objectives.corruption import corrupt
 
 SHAPE = Shape("tiny", 5, 32)
+FILES = sorted((Path(__file__).parents[1] / "benchmarks").glob("*.py"))
+
+
+@pytest.mark.parametrize("name", [path.stem for path in FILES if path.stem != "__main__"])
+def test_everything_that_a_benchmark_imports_exists(name):
+    importlib.import_module(f"benchmarks.{name}")
 
 
 @pytest.mark.parametrize("mixed", [False, True])
