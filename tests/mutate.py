@@ -558,7 +558,12 @@ def main() -> None:
         files += sorted(path.rglob("*.py")) if path.is_dir() else [path]
     changes = [change for path in files for change in changes_of(path)]
     changes = [change for change in changes if is_chosen(change, chosen.share)]
-    results = read_results(chosen.results)
+    records = read_results(chosen.results)
+    results = {
+        change.key: records[change.key]
+        for change in changes
+        if change.key in records and records[change.key]["digest"] == change.digest
+    }
     if chosen.list:
         print("\n".join(map(str, changes)))
     if chosen.list or chosen.report:
@@ -566,10 +571,8 @@ def main() -> None:
         return
 
     def is_due(change: Change) -> bool:
-        known = results.get(change.key)
-        if known is None or known["digest"] != change.digest:
-            return True
-        return chosen.retry and known["outcome"] == "survived"
+        outcome = results.get(change.key, {}).get("outcome")
+        return outcome is None or (chosen.retry and outcome == "survived")
 
     also = tuple(chosen.also)
     jobs = [(change, stages_of(change.path, also)) for change in changes if is_due(change)]
