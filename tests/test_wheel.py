@@ -1,6 +1,7 @@
 """The wheel works where nothing of the repository is: presets and requirements are inside."""
 
 import ast
+import os
 import subprocess
 import sys
 import tomllib
@@ -50,8 +51,14 @@ def test_torch_is_bounded_by_the_constraints_of_the_tests_alone():
 
 
 def run(*command: object, cwd: Path) -> str:
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     done = subprocess.run(
-        list(map(str, command)), cwd=cwd, capture_output=True, text=True, check=False
+        list(map(str, command)),
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout + done.stderr
