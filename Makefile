@@ -1,15 +1,19 @@
-# make demo: everything once, from text to a trained encoder.   make test: all tests.
+# make demo: everything once, from text to a trained encoder.
+# make test: all tests.   make test-fast: those without the mark "slow".
 # make check: format, lint, types, layers.   make bench: speed, as ratios (benchmarks/README.md).
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/installed
 DEMO := demo
 
-.PHONY: demo test check bench format
+# One test process per core. Single tests are handed out, so that no process queues slow ones.
+PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxschedchunk 1
 
-$(INSTALLED): pyproject.toml
+.PHONY: demo test test-fast check bench format
+
+$(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --editable '.[dev]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
 demo: $(INSTALLED)
@@ -27,7 +31,10 @@ demo: $(INSTALLED)
 	echo "  electra train --preset small --data data/mine --dry-run"
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest --numprocesses 2 --maxschedchunk 1
+	$(PYTEST)
+
+test-fast: $(INSTALLED)
+	$(PYTEST) -m "not slow"
 
 check: $(INSTALLED)
 	$(BIN)/ruff format --check .

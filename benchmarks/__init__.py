@@ -1,4 +1,4 @@
-"""Speed and memory, as ratios of things measured side by side: see README.md beside this file."""
+"""Speed and memory, as ratios of measurements taken in turns: see README.md beside this file."""
 
 from electra_cli.cli import limit_spinning
 

@@ -1,6 +1,6 @@
-"""The training steps that ours is held against, as their users write them.
+"""The training steps that ours is compared with, as their users write them.
 
-Both pad, have logits for every token, and update with torch's AdamW as it comes.
+Both pad, compute logits for every token, and use torch's AdamW with its default settings.
 """
 
 from typing import NamedTuple
@@ -76,7 +76,7 @@ class PlainStep:
         )
 
     def losses(self, batch: PaddedBatch, corrupted_ids: Tensor | None = None) -> Losses:
-        """corrupted_ids [B, L], where given, stand for the generator's samples."""
+        """corrupted_ids [B, L], where given, replace the generator's samples."""
         inputs = {"token_type_ids": batch.token_type_ids, "attention_mask": batch.attention_mask}
         predicted = self.generator(input_ids=batch.masked_ids, labels=batch.labels, **inputs)
         if corrupted_ids is None:
@@ -97,7 +97,7 @@ class PlainStep:
 
 
 class _Logits(nn.Module):
-    """What the package takes for a network: ids in, logits out."""
+    """The interface that the package expects of a network: ids in, logits out."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -109,7 +109,7 @@ class _Logits(nn.Module):
 
 
 class ElectraPytorchStep(PlainStep):
-    """The package electra-pytorch (0.1.2) around the same two models; it masks by itself."""
+    """The package electra-pytorch (0.1.2) around the same two models; it masks tokens itself."""
 
     def __init__(self, config: PretrainConfig) -> None:
         from electra_pytorch import Electra

@@ -22,14 +22,14 @@ FIRST_WORD_ID = 999
 
 @dataclass(frozen=True)
 class Shape:
-    """What a step works on."""
+    """The preset, number of windows and window length of a step."""
 
     preset: str
     num_sequences: int
     max_length: int
 
     def lengths(self, mixed: bool) -> list[int]:
-        """Full windows; or uniform from five sixteenths of that on, 40 to 128 for 128."""
+        """Full windows; or uniform from five sixteenths of the full length, such as 40 to 128."""
         if not mixed:
             return [self.max_length] * self.num_sequences
         draw = np.random.default_rng(0)
@@ -52,11 +52,11 @@ class Shape:
 
 
 class _Documents:
-    """One document a window: the tokens of a split, in memory."""
+    """One document per window: the tokens of a split, in memory."""
 
     def __init__(self, lengths: list[int]) -> None:
         self.offsets = np.cumsum([0, *lengths])
-        # Words as rare as those of text: Zipf's law.
+        # Word frequencies as in text: Zipf's law.
         ranks = np.random.default_rng(0).zipf(1.2, size=self.offsets[-1])
         self._tokens = np.minimum(FIRST_WORD_ID - 1 + ranks, VOCAB_SIZE - 1).astype(np.int64)
 

@@ -1,12 +1,11 @@
-"""What checkpointing costs: the training loop with a checkpoint every 30 s, and without, by turns.
+"""What checkpoints cost: the training loop with a checkpoint every 30 s and without, in turns.
 
     python -m benchmarks.checkpointing [--preset small] [--seconds 30] [--pairs 4]
 
-The loop is `electra train`'s own. Each time it saves, this script lets the save happen or leaves it
-out, by turns, so that both kinds of interval meet the same machine; every interval has the same
-number of steps. On a quiet machine the loss of time is the ratio of their durations. Where others
-want the cores that ratio is mostly noise; what a checkpoint holds the training for, and the CPU
-time of the thread that writes it, depend on them less.
+The loop is `electra train`'s own. Each second save is left out, so that intervals with and without
+one take turns on the same machine; all intervals have the same number of steps. On a quiet machine
+the ratio of their durations is the loss of time. On a busy machine that ratio is mostly noise. The
+time for which a checkpoint stops training, and the CPU time of writing it, vary less.
 """
 
 import argparse
@@ -18,10 +17,10 @@ import time
 from itertools import pairwise
 from pathlib import Path
 
-from electra_cli.commands.train import train
 from electra_cli.data.prepared import open_data
 from electra_cli.presets import load_preset
 from electra_cli.run_directory import RunDirectory
+from electra_cli.runs.loop import train
 from electra_cli.runs.session import open_checkpoints, open_session
 from electra_cli.stopping import stop_request
 from electra_cli.training.checkpoint import CheckpointManager
@@ -29,7 +28,7 @@ from electra_cli.training.device import select_compute
 
 
 class TakingTurns(CheckpointManager):
-    """Leaves out every second save; knows when each was asked for and what it took."""
+    """Leaves out every second save, and records when each was requested and how long it took."""
 
     def __init__(self, directory: Path, keep: int) -> None:
         super().__init__(directory, keep)
@@ -107,7 +106,7 @@ def measure(arguments: argparse.Namespace, data_folder: Path, run: RunDirectory)
         with_saves = statistics.fmean(each[kind] for each in saving)
         without = statistics.fmean(each[kind] for each in plain)
         print(
-            f"{name}: {with_saves:.2f} s an interval with a checkpoint, {without:.2f} s without: "
+            f"{name}: {with_saves:.2f} s per interval with a checkpoint, {without:.2f} s without: "
             f"{with_saves / without - 1:+.2%}"
         )
         print(
@@ -118,11 +117,11 @@ def measure(arguments: argparse.Namespace, data_folder: Path, run: RunDirectory)
     wall = statistics.fmean(each[0] for each in turns.written)
     cpu = statistics.fmean(each[1] for each in turns.written)
     print(
-        f"a checkpoint holds training for {held:.3f} s and is written in {wall:.2f} s in the "
+        f"a checkpoint stops training for {held:.3f} s and is written in {wall:.2f} s in the "
         f"background ({cpu:.2f} s of CPU)"
     )
     print(
-        f"of {arguments.seconds:g} s that is {held / arguments.seconds:.2%} where a core is free, "
+        f"that is {held / arguments.seconds:.2%} of {arguments.seconds:g} s where a core is free, "
         f"and {(held + cpu) / arguments.seconds:.2%} where none is"
     )
 

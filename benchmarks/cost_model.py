@@ -1,7 +1,7 @@
-"""What a training step costs on one H100, on paper: python -m benchmarks.cost_model [--write].
+"""What a training step costs on one H100, computed: python -m benchmarks.cost_model [--write].
 
 Nothing here was measured on a GPU. FLOPs, bytes and kernels follow from the sizes and from what
-the program runs (tests/test_scaling_doc.py walks it); how much of a peak is reached is assumed.
+the program runs (tests/test_scaling_doc.py counts it). Which share of a peak is reached is assumed.
 --write puts the tables into docs/scaling.md.
 """
 
@@ -46,27 +46,27 @@ HBM_FRACTION = 0.8
 LAUNCH_SECONDS = 5e-6
 PAGEABLE_BYTES_PER_SECOND = 6e9  # device to ordinary host memory, for a checkpoint
 
-# Bytes a token and layer of what is no product, in multiples of (H, I), under bf16 autocast:
+# Bytes per token and layer of all but matrix products, in multiples of (H, I), under bf16 autocast:
 # residuals and LayerNorm are float32, the rest bf16.
 # Forward: casts 12, dropouts 10, residual sums 20, LayerNorms 16; GELU 4 I. Backward: LayerNorms
 # 40, sums of gradients 24, casts 24, dropouts 10, bias gradients 10 + 2 I, those of queries, keys
 # and values put together 12; GELU again 4 I, its gradient 6 I.
 EAGER_BYTES = (178, 16)
-# Fused: dropout, sum, LayerNorm and cast are one pass each way: 24 forward, 44 backward; the
+# Compiled: dropout, sum, LayerNorm and cast are one pass each way: 24 forward, 44 backward; the
 # bias gradients 10 + 2 I, what puts gradients together 12 and GELU's 14 I stay.
 COMPILED_BYTES = (90, 16)
-# Autograd keeps, a token and layer: 6 bf16 and 2 float32 tensors H wide, 2 dropout masks, 1 bf16
+# Autograd keeps, per token and layer: 6 bf16 and 2 float32 tensors H wide, 2 dropout masks, 1 bf16
 # tensor I wide.
 KEPT_BYTES = (22, 2)
-EMBEDDING_BYTES = 130  # of E, a token and network: three look-ups, sums, LayerNorm, both ways
-# Of V, a slot, float32: logits written 4, softmax 8, maximum 4, cumulative sum 8, and the gradient
-# read for those of hidden states, weight and bias, 12. Gathering and searching read little.
+EMBEDDING_BYTES = 130  # of E, per token and network: three look-ups, sums, LayerNorm, both ways
+# Of V, per slot, float32: logits written 4, softmax 8, maximum 4, cumulative sum 8, and the
+# gradient read for those of hidden states, weight and bias, 12. Gathering reads little.
 LOGIT_BYTES = 36
-# Of V E, a micro-batch: three dense gradients of the word table are written 12, that of the logits
-# scaled 8, and they are added up, 12 each.
+# Of V E, per micro-batch: three dense gradients of the word table are written 12, that of the
+# logits scaled 8, and they are added up, 12 each.
 TABLE_BYTES = 56
-MICRO_BATCH_BYTES = 24  # a parameter: weight to bf16, gradient from bf16, gradient added up
-STEP_BYTES = 40  # a parameter: AdamW 28, clipping 12
+MICRO_BATCH_BYTES = 24  # per parameter: weight to bf16, gradient from bf16, gradient added up
+STEP_BYTES = 40  # per parameter: AdamW 28, clipping 12
 # Kernels: of a layer both ways, of the rest of a micro-batch, of a chunk of logits, of a step.
 EAGER_LAUNCHES, COMPILED_LAUNCHES = 62, 33
 OTHER_LAUNCHES, CHUNK_LAUNCHES, STEP_LAUNCHES = 200, 20, 60
@@ -276,7 +276,7 @@ def surroundings_row(preset: str) -> list[str]:
     config = load_preset(preset)
     step = cost(config, True)
     seconds = step.total_seconds
-    # Three int64 a token; two int64 and a float32 a masked slot (electra_cli/batch.py).
+    # Three int64 per token; two int64 and a float32 per masked slot (electra_cli/batch.py).
     batch_bytes = step.tokens * (24 + 20 * config.objective.mask_fraction)
     saved_bytes = 12 * step.parameters
     saving = saved_bytes / PAGEABLE_BYTES_PER_SECOND
@@ -306,18 +306,18 @@ def tables() -> str:
             runs.append(run_row(name, step, config.run.num_steps))
     parts = " | ".join(step.seconds)
     made = {
-        "A step.": table(
+        "Per step.": table(
             "preset | weights | tokens | micro-batches, windows | TFLOP | GB moved | compiled "
-            "| kernels | compiled | GB held | by the program's rule",
+            "| kernels | compiled | GB kept | by the program's estimate",
             map(size_row, PRESETS),
         ),
-        "Milliseconds of a step.": table(
-            f"preset | {parts} | device in all | launches | bound by", times
+        "Milliseconds per step.": table(
+            f"preset | {parts} | device in total | launches | bound by", times
         ),
-        "A run.": table("preset | tokens/s | of the peak | days", runs),
-        "Around it, compiled.": table(
-            "preset | host makes, tokens/s | copies, MB/s | of PCIe | checkpoint, GB "
-            "| copied in, s | of the time | all-reduce of 8 GPUs, ms | their step, ms",
+        "Per run.": table("preset | tokens/s | of the peak | days", runs),
+        "Input, checkpoints and several GPUs, compiled.": table(
+            "preset | batches from the host, tokens/s | copies, MB/s | of PCIe | checkpoint, GB "
+            "| copied in, s | of the time | all-reduce of 8 GPUs, ms | step of 8 GPUs, ms",
             map(surroundings_row, PRESETS),
         ),
     }

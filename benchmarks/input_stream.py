@@ -1,9 +1,9 @@
-"""How fast batches come, what they cost a step, and how a run over a billion tokens starts.
+"""How fast batches are made, their share of a step, and how a run over 1e9 tokens starts.
 
     python -m benchmarks.input_stream [--text FILE...] [--repetitions 5] [--tokens 1000000000]
 
 The stream is training's own: TrainingBatches, with its thread, over shards that `electra prepare`
-wrote; a step is the Trainer's. The long corpus takes 2 bytes a token of the disk for temporary
+wrote; a step is the Trainer's. The long corpus takes 2 bytes per token of disk space for temporary
 files.
 """
 
@@ -34,8 +34,8 @@ from electra_cli.training.device import select_compute
 from electra_cli.training.run_state import BatchesState
 
 VOCAB_SIZE = 512  # tiny's own; the stream does not depend on it, larger ones make steps slower
-STREAM_TOKENS = 4_000_000  # a turn
-STEPS = {"tiny": 60, "small": 2}  # a turn
+STREAM_TOKENS = 4_000_000  # per turn
+STEPS = {"tiny": 60, "small": 2}  # per turn
 SMALL_BATCH = 16
 START_REPETITIONS = 3
 MEDIAN_DOCUMENT_TOKENS = 400
@@ -89,7 +89,7 @@ def measure_stream(folder: Path, repetitions: int) -> None:
 
 
 def read_ahead(reader: WindowReader, config: PretrainConfig) -> None:
-    """Take STREAM_TOKENS from a stream that begins now; the windows are cut in the first turn."""
+    """Take STREAM_TOKENS from a new stream; the windows are cut in the first turn."""
     batches = TrainingBatches(reader, config.run.batch_size, BatchesState(), torch.device("cpu"))
     num_tokens = 0
     for batch in batches:
@@ -100,7 +100,7 @@ def read_ahead(reader: WindowReader, config: PretrainConfig) -> None:
 
 
 class Training:
-    """The same few steps of a preset, by where their batches come from."""
+    """The same few steps of a preset, with batches made before or from the stream."""
 
     def __init__(self, data: PreparedData, config: PretrainConfig, num_steps: int) -> None:
         self._config = config

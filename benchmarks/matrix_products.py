@@ -1,4 +1,4 @@
-"""The matrix products of a training step alone: the rate that the step itself may come near to."""
+"""The matrix products of a training step alone: an upper limit for the rate of the step."""
 
 from collections.abc import Callable
 from typing import Any

@@ -4,7 +4,7 @@
 
 Whole processes, from a .txt file to finished folders on the disk, with the same ready tokenizer.
 The same on a text of 1 GB, the documents of the first one several times, each time with a
-running number: where a process needs seconds to start, a small text shows little else.
+running number, because with a small text most of the time is the start of a process.
 """
 
 import argparse
@@ -69,8 +69,8 @@ def write_text(path: Path, documents: Iterable[bytes]) -> None:
 def measure(folder: Path, repetitions: int) -> None:
     tokenizer = load_tokenizer(folder / "given" / "tokenizer")
 
-    # A folder for each contestant, under its name. What the last one wrote is on the disk before
-    # the next one starts, and the text in memory, so that nobody pays for another's gigabytes.
+    # Each contestant has a folder, under its name. What the last one wrote is on the disk before
+    # the next one starts, and the text is in memory, so that no time is spent on another's output.
     def start_anew(name: str) -> None:
         shutil.rmtree(folder / name, ignore_errors=True)
         os.sync()

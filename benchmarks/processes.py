@@ -20,7 +20,7 @@ _TALK = "talk.txt"
 
 @dataclass(frozen=True)
 class Ended:
-    """What a process took."""
+    """Time and peak memory of a process."""
 
     seconds: float
     peak_bytes: int
@@ -44,9 +44,9 @@ Contestants = Mapping[str, Callable[[], Any]]
 def in_process(
     build: Callable[..., Contestants], *arguments: object
 ) -> Iterator[Callable[[str], Any]]:
-    """Call `build` in a new process; what is yielded runs there what was built under a name.
+    """Call `build` in a new process; yields a function that runs a contestant there, by its name.
 
-    So settings of a process, malloc's for one, are those of its own contestants alone.
+    So settings of a process, such as malloc's, apply to its own contestants only.
     """
     here, there = multiprocessing.Pipe()
     spawned = multiprocessing.get_context("spawn")
@@ -75,7 +75,7 @@ def electra(*arguments: object, cwd: Path) -> None:
 
 
 def run(*command: object, cwd: Path) -> None:
-    """Run a process to its end; what it says is shown only if it fails."""
+    """Run a process to its end; its output is shown only if it fails."""
     done = subprocess.run(list(map(str, command)), cwd=cwd, capture_output=True, check=False)
     if done.returncode != 0:
         sys.exit(f"{' '.join(map(str, command))}:\n{done.stderr.decode()}")

@@ -1,8 +1,8 @@
-"""How long a user waits for the first sign of each command: whole processes, from outside.
+"""How long a user waits for each command to show something: whole processes, from outside.
 
     python -m benchmarks.start_up [--text FILE...] [--repetitions 5]
 
-Every command meets warm caches: the first turn is not counted.
+The first turn does not count, so that caches are filled.
 """
 
 import argparse

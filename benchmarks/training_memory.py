@@ -2,9 +2,9 @@
 
     python -m benchmarks.training_memory
 
-For peaks a child process makes one contestant, runs three steps, and prints the largest resident
-size that the kernel saw. Activations are the tensors that torch's profiler saw made in a forward
-pass and still alive after it, gradients left out.
+For peaks, a child process makes one contestant, runs three steps, and prints the largest resident
+size that the kernel reports. Activations are the tensors that are made in a forward pass and still
+exist after it, by torch's profiler, without gradients.
 """
 
 import os

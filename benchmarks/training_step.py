@@ -1,9 +1,9 @@
-"""Our training step against others', and against its own matrix products.
+"""Our training step compared with others', and with its own matrix products.
 
     python -m benchmarks.training_step [--repetitions 5]
 
-Every contestant begins with the same weights, has the same text and a process of its own; before
-the clock starts, losses are compared. See benchmarks/README.md for what each line says.
+Every contestant has the same initial weights, the same text and its own process; before the clock
+starts, losses are compared. See benchmarks/README.md for what each line says.
 """
 
 import argparse
@@ -95,7 +95,7 @@ def build(name: str, shape: Shape, mixed: bool, dropout: float, weights: Path) -
 
 
 def save_checked_weights(shape: Shape, mixed: bool, dropout: float, path: Path) -> None:
-    """Those that all contestants begin with, and agree on the losses of."""
+    """Save the initial weights of all contestants, for which they must give the same losses."""
     config = shape.config(dropout)
     trainer = make_trainer(config)
     weights = weights_of(trainer)
@@ -107,7 +107,7 @@ def save_checked_weights(shape: Shape, mixed: bool, dropout: float, path: Path) 
 
 
 def weights_of(trainer: Trainer) -> dict[str, dict[str, Tensor]]:
-    """Of each network; make_trainer draws the same in every process."""
+    """The weights of each network; make_trainer draws the same in every process."""
     return {name: each.state_dict() for name, each in trainer.model.networks().items()}
 
 
@@ -140,7 +140,7 @@ def check_losses(
 
 @contextmanager
 def chosen_by(batch: PaddedBatch, corrupted_ids: Tensor) -> Iterator[None]:
-    """Let the package mask and sample what we did, which it draws anew otherwise."""
+    """Give the package our masks and samples, which it would draw itself."""
     from electra_pytorch import electra_pytorch as package
 
     is_masked = batch.labels != IGNORED

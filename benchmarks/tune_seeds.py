@@ -1,10 +1,10 @@
-"""Does a search beat its preset? Both trained again with seeds that the search has not seen.
+"""Is a search's best trial better than its preset? Both are trained again with new seeds.
 
     python -m benchmarks.tune_seeds tune/NAME [--seeds 3]
 
-A trial is one run of one seed, and the best of many is partly the luckiest. So the preset and the
-best trial are trained anew, each for its own number of steps (the same training FLOPs), with
-seeds 1, 2 ... after the search's own, and scored on the study's yardstick.
+A trial is one run with one seed, and the best of many is partly luck. So the preset and the best
+trial are trained again, each for its own number of steps (the same training FLOPs), with the next
+seeds after the search's own, and scored on the study's yardstick.
 """
 
 import argparse

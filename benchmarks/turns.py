@@ -1,4 +1,4 @@
-"""Things measured by turns in one run, so that all of them meet the same machine."""
+"""Contestants measured in turns in one run, so that a busy machine affects all of them."""
 
 import statistics
 import time
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Spread:
-    """A figure as it came out over the repetitions."""
+    """A measured value over the repetitions."""
 
     median: float
     lowest: float
@@ -24,12 +24,12 @@ class Spread:
 
 @dataclass(frozen=True)
 class Turns:
-    """Seconds of each contestant, one entry a repetition."""
+    """Seconds of each contestant, one entry per repetition."""
 
     seconds: Mapping[str, list[float]]
 
     def ratio(self, slow: str, fast: str, weight: float = 1.0) -> Spread:
-        """How many times as fast `fast` is, repetition by repetition, times `weight`."""
+        """How many times as fast `fast` is, for each repetition, times `weight`."""
         pairs = zip(self.seconds[slow], self.seconds[fast], strict=True)
         return Spread.of([weight * slower / faster for slower, faster in pairs])
 
@@ -61,5 +61,5 @@ def take_turns(
 
 
 def report(label: str, figure: object, bar: str = "") -> None:
-    """One line of the bench; `bar` is what it should reach."""
+    """Print one line of the benchmark; `bar` is the value that it should reach."""
     print(f"  {label:<58} {figure!s:<24} {bar}".rstrip(), flush=True)

@@ -10,7 +10,7 @@ import torch
 from transformers import AutoModelForMaskedLM, AutoModelForPreTraining, AutoTokenizer
 from transformers.utils import logging
 
-# A sentence as the demo's corpus has many: a tiny model can judge it.
+# The demo's corpus has many sentences like this one, so a tiny model can judge it.
 SENTENCE = "this function can be used to create a new instance of the class."
 WORD, FAKE = "instance", "the"
 

@@ -1,6 +1,8 @@
-"""What the benchmarks hold against us is what it says it is."""
+"""The baselines compute what ours does, and every benchmark can start."""
 
+import importlib
 import os
+from pathlib import Path
 
 import pytest
 import torch
@@ -15,6 +17,12 @@ from electra_cli.model.objectives.corruption import corrupt
 from electra_cli.model.objectives.registry import training_flops
 
 SHAPE = Shape("tiny", 5, 32)
+FILES = sorted((Path(__file__).parents[1] / "benchmarks").glob("*.py"))
+
+
+@pytest.mark.parametrize("name", [path.stem for path in FILES if path.stem != "__main__"])
+def test_everything_that_a_benchmark_imports_exists(name):
+    importlib.import_module(f"benchmarks.{name}")
 
 
 @pytest.mark.parametrize("mixed", [False, True])
@@ -56,6 +64,7 @@ def build(name: str) -> Contestants:
     return {name: os.getpid}
 
 
+@pytest.mark.slow
 def test_contestants_have_processes_of_their_own():
     with in_process(build, "one") as run_one, in_process(build, "another") as run_another:
         first, second = run_one("one"), run_another("another")

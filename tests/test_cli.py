@@ -1,5 +1,6 @@
 """The command line itself: help, versions, and what it must not load."""
 
+import re
 import subprocess
 import sys
 
@@ -16,10 +17,19 @@ def test_help_lists_every_command(tmp_path):
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_the_help_of_every_command_has_examples(tmp_path, name):
+def test_the_help_of_every_command_has_examples_with_options_that_exist(tmp_path, name):
     done = run_electra(tmp_path, name, "--help")
     assert done.returncode == 0
-    assert f"electra {name}" in done.stdout
+    usage, separator, rest = done.stdout.partition("Examples:")
+    assert separator
+    lines = [line.split() for line in rest.splitlines()]
+    examples = [words for words in lines if words[:2] == ["electra", name]]
+    assert len(examples) >= 2
+    assert any(len(words) > 2 for words in examples)
+    documented = set(re.findall(r"--[a-z-]+", usage + rest.partition("Options:")[2]))
+    used = {word for words in examples for word in words if word.startswith("--")}
+    assert used
+    assert used <= documented
 
 
 @pytest.mark.parametrize(

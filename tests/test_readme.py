@@ -1,6 +1,7 @@
-"""The README is true: its table of options is the program's, and its commands run."""
+"""The README and docs/ are true: options, links and names of files are right, and commands run."""
 
 import json
+import lzma
 import random
 import re
 import shlex
@@ -12,44 +13,72 @@ from command_line import TINY, WORDS, run_electra, write_corpus
 from electra_cli.config import option_table
 
 ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text()
+README, USING = ROOT / "README.md", ROOT / "docs" / "using.md"
+PAGES = [README, *sorted((ROOT / "docs").glob("*.md")), ROOT / "benchmarks" / "README.md"]
+SOURCE_FOLDERS = "electra_cli|tests|benchmarks|examples|presets|docs"
 
 
 def test_the_table_of_options_is_the_programs():
     # Made by: python -m electra_cli.config
     start, end = "<!-- options: made by python -m electra_cli.config -->", "<!-- end of options -->"
-    assert README.split(start)[1].split(end)[0].strip() == option_table()
+    page = (ROOT / "docs" / "options.md").read_text()
+    assert page.split(start)[1].split(end)[0].strip() == option_table()
 
 
-def test_the_files_it_names_exist():
-    names = re.findall(r"\]\(((?!http)[^)]+)\)|`((?:electra_cli|tests)/[\w/.]+)`", README)
-    paths = [ROOT / (linked or quoted) for linked, quoted in names]
-    assert len(paths) >= 5
-    assert [path for path in paths if not path.exists()] == []
+def anchors(page: Path) -> set[str]:
+    """Those that GitHub gives to the headings."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", each.lower()).replace(" ", "-") for each in headings}
 
 
-def commands() -> list[list[str]]:
-    blocks = re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    for link in re.findall(r"\]\(([^)]+)\)", page.read_text()):
+        if not link.startswith("https://"):
+            path, _, anchor = link.partition("#")
+            target = (page.parent / path) if path else page
+            assert target.exists(), link
+            assert not anchor or anchor in anchors(target), link
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_files_that_are_named_exist(page):
+    names = re.findall(rf"`((?:{SOURCE_FOLDERS})/[\w/.+-]+)`", page.read_text())
+    assert [name for name in names if not (ROOT / name).exists()] == []
+
+
+def test_every_page_can_be_reached_from_the_readme():
+    linked = {(ROOT / link).resolve() for link in re.findall(r"\]\(([^)#]+)", README.read_text())}
+    assert {page for page in PAGES if page != README} <= linked
+
+
+def commands(page: Path) -> list[list[str]]:
+    blocks = re.findall(r"```bash\n(.*?)```", page.read_text(), re.DOTALL)
     lines = [line for block in blocks for line in block.splitlines()]
     return [shlex.split(line, comments=True) for line in lines if line.startswith("electra ")]
 
 
 @pytest.mark.slow
-def test_its_commands_run_one_after_the_other(tmp_path):
+@pytest.mark.parametrize(
+    ("page", "expected"),
+    [
+        (README, ["prepare", "train", "resume", "plot"]),
+        (USING, ["prepare"] * 3 + ["train"] * 3 + ["resume"] * 2 + ["plot", "tune"]),
+    ],
+    ids=["README.md", "using.md"],
+)
+def test_commands_run_one_after_the_other(tmp_path, page, expected):
     (tmp_path / "books").mkdir()
-    import lzma
-
     for name in ("one", "two"):
-        corpus = write_corpus(tmp_path / f"{name}.txt", 400, seed=len(name))
+        corpus = write_corpus(tmp_path / "books" / f"{name}.txt", 400, seed=len(name))
         (tmp_path / "books" / f"{name}.txt.xz").write_bytes(lzma.compress(corpus.read_bytes()))
     draw = random.Random(5)
     articles = [{"body": " ".join(draw.choices(WORDS, k=60))} for _ in range(300)]
     lines = [json.dumps(article) for article in articles]
     (tmp_path / "articles.jsonl").write_text("\n".join(lines) + "\n")
 
-    found = commands()
-    assert [c[1] for c in found].count("prepare") == 3
-    assert {c[1] for c in found} == {"prepare", "train", "resume", "plot", "tune"}
+    found = commands(page)
+    assert [command[1] for command in found] == expected
     for command in found:
         arguments = command[1:]
         if arguments == ["prepare"]:

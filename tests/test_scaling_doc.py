@@ -3,15 +3,24 @@
 import pytest
 
 from benchmarks.cost_model import (
+    ATTENTION_FRACTION,
     BEGIN,
+    BF16_FLOPS,
     CHUNK_LAUNCHES,
+    COMPILED_BYTES,
     DOCUMENT,
     EAGER_BYTES,
     EAGER_LAUNCHES,
     END,
+    HBM_BYTES_PER_SECOND,
+    HBM_FRACTION,
     KEPT_BYTES,
+    LAUNCH_SECONDS,
     LOGIT_BYTES,
+    MEMORY_BYTES,
     PRESETS,
+    PRODUCT_FRACTION,
+    TF32_FLOPS,
     VOCABULARY,
     product_flops,
     tables,
@@ -26,6 +35,22 @@ ATTENTION = ("_flash_attention_forward", "_flash_attention_backward")
 def test_the_document_is_what_the_script_prints():
     written = DOCUMENT.read_text().partition(BEGIN)[2].partition(END)[0]
     assert written.strip() == tables()
+
+
+def test_the_assumptions_it_names_are_the_scripts():
+    prose = DOCUMENT.read_text().partition(END)[2]
+    for assumption in (
+        f"{BF16_FLOPS / 1e12:.0f} TFLOP/s bf16, {TF32_FLOPS / 1e12:.0f} TF32",
+        f"{HBM_BYTES_PER_SECOND / 1e12:.2f} TB/s; {MEMORY_BYTES / 1e9:.0f} GB",
+        f"linear layers | {PRODUCT_FRACTION:.0%} of the peak",
+        f"attention | {ATTENTION_FRACTION:.0%} of the peak",
+        f"memory | {HBM_FRACTION:.0%} of the bandwidth",
+        f"{LOGIT_BYTES} bytes per logit",
+        f"{LAUNCH_SECONDS * 1e6:.0f} µs each",
+        f"{EAGER_BYTES[0]} H + {EAGER_BYTES[1]} I bytes per token and layer",
+        f"compiled {COMPILED_BYTES[0]} H + {COMPILED_BYTES[1]} I",
+    ):
+        assert assumption in prose
 
 
 @pytest.mark.parametrize("preset", PRESETS)

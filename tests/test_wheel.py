@@ -1,17 +1,64 @@
 """The wheel works where nothing of the repository is: presets and requirements are inside."""
 
+import ast
+import os
 import subprocess
 import sys
+import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+def declared(*lists: list[str]) -> set[str]:
+    return {canonicalize_name(Requirement(each).name) for some in lists for each in some}
+
+
+def imported_modules() -> set[str]:
+    """Top-level modules that the package imports and neither it nor Python has."""
+    names = set()
+    for path in (ROOT / "electra_cli").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                names |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.level == 0:
+                names.add(str(node.module).partition(".")[0])
+    return names - sys.stdlib_module_names - {"electra_cli"}
+
+
+def test_everything_imported_is_declared():
+    modules, distributions = imported_modules(), packages_distributions()
+    assert {"torch", "yaml", "numpy"} <= modules
+    imported = {canonicalize_name(distributions[module][0]) for module in modules}
+    extras = [each for name, each in PROJECT["optional-dependencies"].items() if name != "dev"]
+    assert imported - declared(PROJECT["dependencies"], *extras) == set()
+
+
+def test_torch_is_bounded_by_the_constraints_of_the_tests_alone():
+    (torch,) = (each for each in PROJECT["dependencies"] if Requirement(each).name == "torch")
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    constraints = [Requirement(line) for line in lines if not line.startswith("#")]
+    (pinned,) = (str(each.specifier) for each in constraints if each.name == "torch")
+    assert pinned.startswith("==")
+    assert Requirement(torch).specifier.contains(pinned.removeprefix("=="))
+    assert Requirement(torch).specifier.contains("3.0")
 
 
 def run(*command: object, cwd: Path) -> str:
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     done = subprocess.run(
-        list(map(str, command)), cwd=cwd, capture_output=True, text=True, check=False
+        list(map(str, command)),
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout + done.stderr
@@ -23,7 +70,8 @@ def test_the_wheel_installs_into_an_empty_environment_and_plans_a_large_run(tmp_
     (wheel,) = tmp_path.glob("*.whl")
     run(sys.executable, "-m", "venv", tmp_path / "empty", cwd=tmp_path)
     binaries = tmp_path / "empty" / "bin"
-    run(binaries / "pip", "install", "--quiet", wheel, cwd=tmp_path)
+    constraints = ROOT / "constraints.txt"
+    run(binaries / "pip", "install", "--quiet", "--constraint", constraints, wheel, cwd=tmp_path)
     where = run(
         binaries / "python", "-c", "import electra_cli; print(electra_cli.__file__)", cwd=tmp_path
     )

@@ -72,6 +72,7 @@ def load(run: Path) -> Checkpoint:
     return manager.load(manager.steps()[-1])
 
 
+@pytest.mark.slow
 def test_a_pickle_in_place_of_any_file_of_a_checkpoint_never_runs(tmp_path, run_copy):
     marker = tmp_path / "ran"
     content = pickle.dumps(Malicious(marker))
@@ -235,6 +236,7 @@ def test_the_script_of_a_dataset_is_refused(tmp_path, monkeypatch):
     assert not any("trust_remote_code" in name for name in datasets.load_dataset.__annotations__)
 
 
+@pytest.mark.slow
 def test_a_data_manifest_never_names_a_file_outside_its_folder(tmp_path, prepared):
     copy = tmp_path / "data"
     shutil.copytree(prepared, copy)

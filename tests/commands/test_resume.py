@@ -17,6 +17,8 @@ from run_checks import (
 from electra_cli.presets import load_config
 from electra_cli.run_directory import RunDirectory
 
+pytestmark = pytest.mark.slow  # nearly every test starts commands that load torch
+
 
 def test_resume_of_no_run_is_explained(tmp_path):
     (tmp_path / "empty").mkdir()

@@ -85,6 +85,7 @@ def test_the_exported_models_open_with_the_auto_classes(finished):
     assert discriminator(**ids).logits.shape == ids.input_ids.shape
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
 def test_a_stopped_run_saves_exits_130_and_goes_on_bit_for_bit(
     tmp_path, prepared, finished, number
@@ -124,6 +125,7 @@ def test_a_killed_run_goes_on_from_its_last_checkpoint_bit_for_bit(tmp_path, pre
     assert_same_run(root, finished.root)
 
 
+@pytest.mark.slow
 def test_every_step_can_be_the_last_before_a_kill(tmp_path, prepared, finished):
     """A checkpoint a step: going on from each of them gives the same run."""
     options = [*TINY, "--set", "run.save_every=1", "--set", "run.keep_checkpoints=20"]
@@ -137,6 +139,7 @@ def test_every_step_can_be_the_last_before_a_kill(tmp_path, prepared, finished):
         assert_same_run(root, finished.root)
 
 
+@pytest.mark.slow
 def test_a_finished_run_can_be_finished_again(finished):
     before = read_rows(finished.root)
     again = run_electra(finished.root.parents[1], "resume", "runs/whole")
@@ -144,6 +147,7 @@ def test_a_finished_run_can_be_finished_again(finished):
     assert read_rows(finished.root) == before
 
 
+@pytest.mark.slow
 def test_options_reach_the_run(tmp_path, prepared):
     done = run_electra(
         tmp_path,
@@ -169,6 +173,7 @@ def test_options_reach_the_run(tmp_path, prepared):
     assert config.run.micro_batch_size == 4
 
 
+@pytest.mark.slow
 def test_a_dry_run_shows_the_plan_and_writes_nothing(tmp_path, prepared):
     done = run_electra(tmp_path, "train", "--data", prepared, "--preset", "small", "--dry-run")
     assert done.returncode == 0, done.stderr

@@ -7,6 +7,8 @@ import pytest
 from command_line import TINY, run_electra
 from run_checks import assert_refused, damage
 
+pytestmark = pytest.mark.slow  # nearly every test starts commands that load torch
+
 
 @pytest.mark.parametrize(
     ("options", "parts"),

@@ -139,6 +139,7 @@ def test_the_command_warns_once_and_notes_it_in_the_run(finished):
     assert finished.stderr.splitlines()[line + 1].startswith("  hint: it may still come")
 
 
+@pytest.mark.slow
 def test_the_command_warns_of_unknown_tokens_and_many_epochs(tmp_path, prepared):
     """Text in another script than the tokenizer's is [UNK] throughout."""
     corpus = tmp_path / "greek.txt"

@@ -202,6 +202,7 @@ def test_fp16_scales_its_gradients_and_goes_on_after_an_overflow():
     assert all(torch.isfinite(weight).all() for weight in after.values())
     # The scale starts at 65536; each overflow skips an update and halves it.
     assert scales[0] == 65536.0
+    assert min(scales) < scales[0]
     assert all(second in (first, first / 2) for first, second in pairwise(scales))
     assert min(scales) < scales[0]  # one did overflow
 
