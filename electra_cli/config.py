@@ -1,9 +1,9 @@
 """Every option of a pre-training run, once: name, type, default, bounds and help.
 
-The YAML key, `--set`, validation, the README's table (`python -m electra_cli.config`), the saved
-config and the search space all come from here. Defaults are the authors' base recipe, so that a
-preset lists only what differs from it (google-research/electra, configure_pretraining.py; paper,
-table 6).
+The YAML key, `--set`, validation, the table in docs/options.md (`python -m electra_cli.config`),
+the saved config and the search space all come from here. Defaults are the authors' base recipe, so
+that a preset lists only what differs from it (google-research/electra,
+configure_pretraining.py; paper, table 6).
 """
 
 import re
@@ -206,8 +206,8 @@ class ObjectiveConfig(Section):
     discriminator_loss_weight: float = Field(
         50.0,
         ge=0,
-        description="Weight of the RTD loss, or of the comparisons' word loss (there 1 where it "
-        "is not given: that loss is as large as the generator's).",
+        description="Weight of the RTD loss. For replace_mlm and all_tokens_mlm: weight of the "
+        "word loss, default 1.",
     )
     temperature: float = Field(
         1.0, gt=0, description="Temperature of the softmax that samples are drawn from."
@@ -281,7 +281,7 @@ class RunConfig(Section):
         description="Windows per forward pass, a divisor of batch_size; null takes the largest "
         "that fits in memory.",
     )
-    seed: Annotated[int, NotSearched("a lucky seed is no setting")] = Field(
+    seed: Annotated[int, NotSearched("a better seed is luck, not a better setting")] = Field(
         0, ge=0, le=MAX_SEED, description="Seed of weights, order, masks and samples."
     )
     precision: Annotated[Literal["auto", "fp32", "bf16", "fp16"], Changeable()] = Field(
@@ -407,7 +407,7 @@ def reason_not_searched(name: str) -> str | None:
 
 
 def option_table() -> str:
-    """The README's table of options, in Markdown."""
+    """The table of options in docs/options.md, in Markdown."""
     lines = ["| option | default | what it does |", "|---|---|---|"]
     for name, option in iter_options():
         default: Any = option.default

@@ -1,6 +1,6 @@
-"""Files and folders that appear whole or not at all, their checksums, and folders named by a step.
+"""Write files and folders atomically; checksums; folders named by a step.
 
-After a kill or a crash of the system a name holds what it held before or all that is new.
+After a kill or a crash of the system, a name holds either its old content or all of the new.
 """
 
 import errno
@@ -71,7 +71,7 @@ def drop_from_cache(path: Path) -> None:
 
 
 def replace_file(path: Path, write: Callable[[io.RawIOBase], object]) -> str:
-    """Let `write` fill a file beside `path`, flush it, then rename it to `path`.
+    """Let `write` fill a file next to `path`, flush it, then rename it to `path`.
 
     Where `write` raises, the old file stays. Returns the SHA-256 of the content, in hexadecimal.
     """
@@ -98,7 +98,7 @@ def write_bytes_atomically(path: Path, content: bytes) -> str:
 
 @contextmanager
 def replace_folder(path: Path) -> Iterator[Path]:
-    """Yield an empty folder beside `path` to fill; flush it and rename it to `path` at the end.
+    """Yield an empty folder next to `path` to fill; flush it and rename it to `path` at the end.
 
     A folder that is at `path` already is deleted once the new one has its name. Where the block
     raises, the old one stays. One process at a time: what a killed one left is deleted first.

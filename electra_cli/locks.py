@@ -1,7 +1,7 @@
 """One process at a time: locks on files, which the kernel frees when their owner ends, however.
 
-filelock locks; the files stay. Ours is what it has not: the name of who holds a lock, written into
-its file, and going on where a file system has no locks.
+filelock does the locking; the files stay. This module adds two things: it writes the owner's name
+into the lock file, and it continues on file systems without locks.
 """
 
 import errno
@@ -85,7 +85,7 @@ def try_to_hold(path: Path) -> Iterator[bool]:
 
 def _acquire(path: Path, waits: bool) -> AbstractContextManager[object] | None:
     """The lock, held; None where the file system has none. Raises Timeout if it is not free."""
-    # Without flock filelock would go by the file's existence, and a killed owner would hold it on.
+    # Without flock, filelock checks whether the file exists: a killed process would keep the lock.
     lock = FileLock(path, fallback_to_soft=False, on_acquired=_write_owner)
     try:
         return lock.acquire(blocking=waits)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
-# Metrics by name. Which there are is the objective's to say (model/objectives); `loss` always is.
+# Metrics by name. The objective decides which exist (model/objectives); `loss` always does.
 Metrics: TypeAlias = dict[str, float | None]
 
 VALIDATION_PREFIX = "validation_"

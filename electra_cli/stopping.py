@@ -33,7 +33,7 @@ class StopRequest:
         self._started = time.monotonic()  # not the wall clock, which can be set
 
     @property
-    def is_made(self) -> bool:
+    def is_requested(self) -> bool:
         """A signal came, or the time is up."""
         minutes = (time.monotonic() - self._started) / 60
         if self.reason is None and self._max_minutes is not None and minutes >= self._max_minutes:
@@ -45,9 +45,9 @@ class StopRequest:
         self.reason = self.reason or signal.Signals(number).name
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 
-    def raise_if_made(self) -> None:
+    def raise_if_requested(self) -> None:
         """Raise KeyboardInterrupt (exit code 130, see cli.main) if a stop was asked for."""
-        if self.is_made:
+        if self.is_requested:
             raise KeyboardInterrupt
 
 
@@ -75,7 +75,7 @@ def pause(seconds: float, stop: StopRequest) -> None:
     """Sleep; KeyboardInterrupt as soon as a stop is asked for."""
     until = time.monotonic() + seconds
     while True:
-        stop.raise_if_made()
+        stop.raise_if_requested()
         left = until - time.monotonic()
         if left <= 0:
             return
@@ -103,9 +103,9 @@ def wait_for(work: Callable[[], Result], stop: StopRequest) -> Result:
         except TimeoutError:
             if future.done():  # it ended just now, or the error is the work's own
                 return future.result()
-            if stop.is_made:
+            if stop.is_requested:
                 atexit.register(_exit_at_once, thread)
-            stop.raise_if_made()
+            stop.raise_if_requested()
 
 
 def _exit_at_once(thread: threading.Thread) -> None:

@@ -1,6 +1,6 @@
 """Change the program in one place at a time, and see whether a test notices (mutation testing).
 
-    python tests/mutate.py electra_cli/data                    every change in a room
+    python tests/mutate.py electra_cli/data                    every change in a folder
     python tests/mutate.py electra_cli --share 0.1 --jobs 2    a tenth of them, chosen by a hash
     python tests/mutate.py electra_cli/runs --also tests/commands/test_resume.py
     python tests/mutate.py electra_cli/data --retry            survivors again, with new tests

@@ -153,5 +153,5 @@ def test_what_may_change_on_resume_and_be_searched_stands_at_the_option():
     changeable = changeable_options()
     assert "run.micro_batch_size" in changeable
     assert "optim.learning_rate" not in changeable
-    assert reason_not_searched("run.seed") == "a lucky seed is no setting"
+    assert reason_not_searched("run.seed") == "a better seed is luck, not a better setting"
     assert reason_not_searched("optim.learning_rate") is None

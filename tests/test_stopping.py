@@ -47,14 +47,14 @@ def test_work_that_ended_meanwhile_is_no_reason_to_hurry():
 def test_a_signal_is_a_request_and_the_usual_handlers_come_back(number):
     before = [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)]
     with stop_request() as outer, stop_request() as inner:
-        assert not inner.is_made
+        assert not inner.is_requested
         os.kill(os.getpid(), number)
         if number != signal.SIGINT:
             os.kill(os.getpid(), number)  # schedulers may send it again: still only a request
-        assert outer.is_made
+        assert outer.is_requested
         assert inner.reason == number.name
         with pytest.raises(KeyboardInterrupt):
-            inner.raise_if_made()
+            inner.raise_if_requested()
         assert signal.getsignal(signal.SIGINT) is signal.SIG_DFL  # the next one ends at once
     after = [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)]
     assert after == before
@@ -63,7 +63,7 @@ def test_a_signal_is_a_request_and_the_usual_handlers_come_back(number):
 def test_the_time_that_is_up_counts_on_a_clock_that_nobody_sets(monkeypatch):
     monkeypatch.setattr(time, "time", lambda: 0.0)
     with stop_request(max_minutes=0.2 / 60) as stop:
-        assert not stop.is_made
+        assert not stop.is_requested
         time.sleep(0.25)
-        assert stop.is_made
+        assert stop.is_requested
         assert stop.reason.startswith("--max-minutes")

@@ -1,4 +1,4 @@
-"""`electra resume`: go on from a checkpoint, or repeat the way to it and compare."""
+"""`electra resume`: continue from a checkpoint, or repeat the steps before it and compare."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,14 +10,14 @@ from electra_cli.errors import RunError
 from electra_cli.locks import hold_run
 from electra_cli.presets import load_preset
 from electra_cli.run_directory import RunDirectory
-from electra_cli.runs.going_back import (
+from electra_cli.runs.loop import train_to_end
+from electra_cli.runs.micro_batch import fit_micro_batch
+from electra_cli.runs.rollback import (
     choose_checkpoint,
     go_back,
     refuse_changes,
     warn_about_damaged,
 )
-from electra_cli.runs.loop import train_to_end
-from electra_cli.runs.micro_batch import fit_micro_batch
 from electra_cli.runs.session import count_model_parameters, open_checkpoints, open_session
 from electra_cli.runs.verification import find_differences, repeat_steps
 from electra_cli.training.device import Compute, select_compute
@@ -33,7 +33,7 @@ class ResumeOptions:
 
 
 def resume(options: ResumeOptions) -> None:
-    """Go on from the newest good checkpoint of a run, or from that of a step."""
+    """Continue from the newest good checkpoint of a run, or from that of a step."""
     run, config, data, compute = _open_run(options)
     with hold_run(run):
         checkpoints = open_checkpoints(run, config)

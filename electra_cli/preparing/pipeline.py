@@ -57,7 +57,7 @@ def prepare_folder(
     else:
         chosen = _train_tokenizer(source, settings, stop) if given is None else given
         tokenizer = begin_folder(directory, state, chosen)
-        stop.raise_if_made()
+        stop.raise_if_requested()
     if state.tally.documents:
         console.talk(f"{directory}: going on after {state.tally.documents:,} documents")
     encoder = _open_encoder(source, tokenizer)
@@ -136,7 +136,7 @@ def _show_progress(
     with console.progress(description, source.total_bytes()) as line:
 
         def draw() -> None:
-            stop.raise_if_made()
+            stop.raise_if_requested()
             megabytes = source.counts.text_bytes / 1e6
             rate = megabytes / (time.monotonic() - start)
             line.update(

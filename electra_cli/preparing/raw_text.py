@@ -195,7 +195,7 @@ def unreadable(path: Path, error: Exception) -> DataError:
     if isinstance(error, OSError) and error.errno is not None:
         return DataError(
             f"{path} cannot be read: {error.strerror}",
-            hint="check that it is still there, and yours to read",
+            hint="check that it is still there, and that you may read it",
         )
     return DataError(
         f"{path} is damaged, or not what its ending says: {error}",

@@ -1,4 +1,4 @@
-"""Is the run healthy? Warnings in ELECTRA's own terms, each with what to do, each once per run.
+"""Is the run healthy? Warnings with what to do about them, each at most once per run.
 
 Each rule is a pure function of what the log holds; HealthMonitor remembers which warnings were
 issued, also over resumes. The figures that the limits come from are those of published runs.

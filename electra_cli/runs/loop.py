@@ -19,7 +19,7 @@ from electra_cli.stopping import StopRequest, stop_request
 
 
 def train_to_end(session: Session) -> None:
-    """Train, then write what a user takes away."""
+    """Train, then export the models and draw the curves."""
     run = session.run
     try:
         train(session)
@@ -32,7 +32,7 @@ def train_to_end(session: Session) -> None:
         session.close()
     with stop_request() as stop, explain_write_errors(run.root):
         encoder = export_models(session)
-        if stop.is_made:
+        if stop.is_requested:
             _end_early(session, stop, "trained to the end, but not all is exported")
         draw_curves(run)
     console.talk(f"the trained encoder: {encoder}")
@@ -68,7 +68,7 @@ def train(session: Session, more_loggers: Sequence[RunLogger] = ()) -> None:
                     if held_out is not None:
                         warn_about(session.run, step, monitor.check(metrics, held_out))
                 progress.show_step(step)
-                if stop.is_made and not is_last:
+                if stop.is_requested and not is_last:
                     records.save_now()
                     _end_early(session, stop, f"stopped and saved at step {step:,}")
                 if step % config.save_every == 0 or is_last:

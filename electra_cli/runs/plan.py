@@ -106,11 +106,11 @@ def show_plan(config: PretrainConfig, size: RunSize, compute: Compute) -> None:
                 objective_class(config.objective.name).main_network,
                 f"{size.main_parameters / 1e6:,.2f}M parameters",
             ),
-            ("generator beyond it", generator),
+            ("generator (not shared)", generator),
             ("steps", f"{run.num_steps:,}"),
             ("per step", f"{run.batch_size:,} windows, {size.tokens_per_step:,.0f} tokens"),
             ("per forward pass", f"{run.windows_per_pass:,} windows"),
-            ("tokens in all", f"{size.tokens_per_step * run.num_steps:,.0f}"),
+            ("total tokens", f"{size.tokens_per_step * run.num_steps:,.0f}"),
             ("epochs", epochs),
             ("training FLOPs", flops),
             (

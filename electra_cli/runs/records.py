@@ -39,7 +39,7 @@ class RunRecords:
     def save(self) -> None:
         """Begin a checkpoint of the trainer and of the place in the data."""
         with self._full_disk_allowed():
-            self._session.checkpoints.wait()  # an earlier one that failed costs this one nothing
+            self._session.checkpoints.wait()  # a failed earlier save must not prevent this one
         with self._full_disk_allowed():
             self._write_rows()
             self._begin_save()
@@ -74,11 +74,14 @@ class RunRecords:
         self._saved_step = None
 
     def _write_rows(self) -> None:
+        first, *others = self._loggers
         while self._waiting_rows:
-            for logger in self._loggers:
-                logger.append_row(self._waiting_rows[0])
+            row = self._waiting_rows[0]
+            first.append_row(row)  # or DiskFullError: the row waits
             self._num_rows += 1
             del self._waiting_rows[0]
+            for logger in others:
+                logger.append_row(row)
 
     def _begin_save(self) -> None:
         session = self._session

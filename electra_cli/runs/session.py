@@ -112,7 +112,7 @@ def count_model_parameters(config: PretrainConfig, vocab_size: int) -> tuple[int
 
 
 def create_run(root: Path, config: PretrainConfig, compute: Compute) -> RunDirectory:
-    """A new folder with its settings, whole or not at all; never one that has something in it."""
+    """Create a run folder with its settings, atomically; refuse one that is not empty."""
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
         raise RunError(
             f"{root} is there already",

@@ -1,4 +1,4 @@
-"""Back to the last good checkpoint, and past a batch whose loss was not finite."""
+"""Go back to the last good checkpoint and skip a batch whose loss was not finite."""
 
 from electra_cli import console
 from electra_cli.errors import DiskFullError, NonFiniteError

@@ -1,4 +1,4 @@
-"""The training batches of a run, and the place in them to go on from."""
+"""The training batches of a run, and the position to continue from."""
 
 from collections.abc import Iterable, Iterator
 
@@ -11,10 +11,10 @@ from electra_cli.training.run_state import BatchesState
 
 
 class TrainingBatches:
-    """The batches from a place on, read ahead in a thread; remembers the place after the last one.
+    """The batches from a position on, read ahead in a thread; knows the position after the last.
 
-    Batches have numbers, 1, 2 and so on over the whole run. Skipped ones are passed over, so the
-    batch of a step has the step's number plus how many were skipped before it.
+    Batches have numbers, 1, 2 and so on over the whole run. The batch of step n has number n plus
+    the number of batches skipped before it.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class TrainingBatches:
         return self._position.epochs
 
     def state(self) -> BatchesState:
-        """The place to go on from."""
+        """The position to continue from."""
         position = self._position
         return BatchesState(
             epoch=position.epoch,
@@ -62,7 +62,7 @@ class TrainingBatches:
         )
 
     def rewind(self, state: BatchesState, skipped: Iterable[int]) -> None:
-        """Go back to a place, and pass over these batches from now on."""
+        """Go back to a position and skip these batches from now on."""
         self.close()
         self._start(state.model_copy(update={"skipped": tuple(sorted(skipped))}))
 

@@ -12,7 +12,7 @@ _TIMES = {"elapsed_seconds", "seconds_since_row"}
 
 
 def repeat_steps(session: Session, last: int, expected: RunState) -> Checkpoint:
-    """Train to step `last` as the run did, without a trace in it; closes the session."""
+    """Train to step `last` as the run did, without writing to it; closes the session."""
     trainer, batches = session.trainer, session.batches
     # The run may have skipped batches later, within these very steps.
     batches.rewind(batches.state(), skipped=expected.batches.skipped)
@@ -23,7 +23,7 @@ def repeat_steps(session: Session, last: int, expected: RunState) -> Checkpoint:
                 trainer.train_step(batches)
                 if trainer.step % log_every == 0 or trainer.step == session.config.run.num_steps:
                     trainer.flush(batches.epochs)
-                stop.raise_if_made()
+                stop.raise_if_requested()
         state = {"trainer": trainer.state(), "batches": batches.state()}
         return Checkpoint(trainer.tensors(), expected.model_copy(update=state))
     finally:
@@ -35,7 +35,7 @@ def find_differences(found: Checkpoint, expected: Checkpoint) -> list[str]:
     differences = []
     for group, named in expected.tensors.items():
         for name, tensor in named.items():
-            if name not in found.tensors[group]:  # the generator of another kind of device
+            if name not in found.tensors[group]:  # random state of another kind of device
                 differences.append(f"{name} ({group}), which this device does not have")
                 continue
             repeated = found.tensors[group][name].cpu()

@@ -1,4 +1,4 @@
-"""The system's errors of writing into a run, as errors that a user can mend; and its events."""
+"""Turn write errors into errors that a user can fix; record events of a run."""
 
 import contextlib
 from collections.abc import Iterator

@@ -112,12 +112,12 @@ class CheckpointManager:
         self._thread.shutdown()
 
     def _write(self, step: int, tensors: Tensors, values: str, after: Sequence[Path]) -> None:
-        """Write beside, flush, read back, rename, and only then remove what is old."""
+        """Write to a temporary folder, flush, read back, rename, then remove old checkpoints."""
         path = self.path_of(step)
         try:
-            for left_over in self._directory.glob(".step-*"):  # by a killed save
+            for left_over in self._directory.glob(".step-*"):  # of a killed save
                 shutil.rmtree(left_over)
-            with replace_folder(path) as partial:  # an old one was damaged, and passed over
+            with replace_folder(path) as partial:  # an existing one was damaged
                 _write_files(partial, step, tensors, values)
                 for file in after:
                     sync_to_disk(file)
@@ -261,19 +261,20 @@ def _read_checkpoint(path: Path) -> Checkpoint:
             named = zip(SUMS_OF_FORMAT_2, sums, strict=True)
             tensors["sums"] = {name: value for name, value in named if value != 0}
         return Checkpoint(tensors, RunState.model_validate(values))
-    # Though its checksums hold.
+    # Its checksums are right, but electra did not write it.
     except (SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
         reason = " ".join(str(error).split())
         raise RunError(
             f"{path} holds something else than a checkpoint: {reason}",
-            hint="it was not written by electra: take another one with --step, or start anew",
+            hint="it was not written by electra: choose another with --step, or begin again with "
+            "--step 0",
         ) from None
 
 
 def find_damage(path: Path, step: int) -> str | None:
     """What is wrong with the files of a step's checkpoint, or None if every checksum holds.
 
-    Raises RunError for one of another format: that is whole, and must not be passed over.
+    Raises RunError for one of another format: it is complete, and must not be skipped.
     """
     try:
         manifest = json.loads((path / MANIFEST_NAME).read_text())

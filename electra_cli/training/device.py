@@ -95,10 +95,10 @@ def select_precision(requested: str, device: torch.device) -> Precision:
 
 
 def set_float32_products(compute: Compute) -> None:
-    """Let products that stay float32 beside half precision, those of the logits, run as TF32.
+    """Run float32 products (those of the logits) as TF32 when the others use half precision.
 
-    Their inputs come from bf16 or fp16 products; TF32 keeps 10 bits of a mantissa where bf16 has
-    7, and an H100 multiplies so 7 times faster. With fp32, all products are exact.
+    Their inputs come from bf16 or fp16 products; TF32 keeps 10 bits of the mantissa, bf16 only 7,
+    and an H100 multiplies TF32 7 times faster. With precision fp32, all products are exact.
     """
     if compute.device.type == "cuda":
         torch.backends.cuda.matmul.fp32_precision = "tf32" if compute.is_half else "ieee"
@@ -107,10 +107,9 @@ def set_float32_products(compute: Compute) -> None:
 def keep_freed_memory() -> None:
     """Let glibc's malloc keep what one training step frees for the next one.
 
-    It gives the top of its heap back when much of it is free, as happens again and again within a
-    step if the blocks lie so, and the kernel clears every page that is then asked for anew: of a
-    step of small on a CPU 50,000 to 230,000 page faults, 3 to 11% of its time. The peak stays.
-    Thresholds that the environment sets stay, too.
+    malloc returns freed memory to the system, sometimes often within one step. The kernel must then
+    clear each page again: 50,000 to 230,000 page faults, 3 to 11% of a step of small on a CPU. The
+    peak does not change. Thresholds that the environment sets are kept.
     """
     is_set = {"MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_"} & os.environ.keys()
     if is_set or not sys.platform.startswith("linux"):
@@ -133,7 +132,7 @@ def get_random_state(device: torch.device) -> dict[str, Tensor]:
 
 
 def set_random_state(state: dict[str, Tensor], device: torch.device) -> None:
-    """Go on drawing where get_random_state was called; another kind of device starts anew."""
+    """Continue the random sequence; another kind of device starts a new one."""
     torch.set_rng_state(state["cpu"])
     if device.type == "cuda" and "cuda" in state:
         torch.cuda.set_rng_state(state["cuda"], device)

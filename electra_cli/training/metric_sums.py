@@ -40,7 +40,7 @@ class MetricSums:
         return {**named, "tokens": self.num_tokens, "masked": self.num_masked}
 
     def reset(self) -> None:
-        """Begin to add up anew."""
+        """Start again from zero."""
         self.values.zero_()
         self.num_tokens = self.num_masked = 0
 

@@ -47,7 +47,7 @@ def _normalises(module: nn.Module) -> bool:
 def build_optimizer(model: nn.Module, optim: OptimConfig) -> torch.optim.AdamW:
     """AdamW as the authors wrote it; each shared tensor is updated once.
 
-    Its weight decay is `learning_rate * weight_decay * w`, beside the Adam update, as theirs.
+    Weight decay, `learning_rate * weight_decay * w`, is added to the Adam update, as in their code.
     """
     parameters = list(model.parameters())  # a shared tensor stands in it once
     decayed = decayed_parameters(model)

@@ -57,9 +57,9 @@ class Trainer:
         self._seconds_since_flush = 0.0
 
     def train_step(self, batches: Iterator[Batch]) -> None:
-        """Take the next batch and make one optimizer step over it; a GPU is not waited for.
+        """Take the next batch and make one optimizer step; does not wait for a GPU.
 
-        Raises NonFiniteError on a CPU at once; other devices tell when flush() looks.
+        On a CPU raises NonFiniteError at once; of other devices flush() raises it.
         """
         started = time.perf_counter()
         run, optim, device = self._config.run, self._config.optim, self._compute.device
@@ -69,12 +69,12 @@ class Trainer:
             group["lr"] = rate
         self._optimizer.zero_grad(set_to_none=True)
 
-        whole = StepCounts(batch.num_masked, batch.num_tokens)
+        counts = StepCounts(batch.num_masked, batch.num_tokens)
         is_finite = torch.ones((), dtype=torch.bool, device=device)
         for part in batch.split(run.windows_per_pass):
             sums: Sums = {}
             with self._compute.autocast():
-                for network in self.model.losses(part.to(device), whole):
+                for network in self.model.losses(part.to(device), counts):
                     self._backward(network.loss)
                     is_finite &= network.loss.detach().isfinite()
                     sums |= network.sums
@@ -123,13 +123,13 @@ class Trainer:
             f"the loss or gradient of step {bad_step} is not finite (training documents {named}); "
             "the weights are those before its update",
             hint="try a lower --learning-rate, more optim.num_warmup_steps, or --precision fp32; "
-            "then start again or resume from the last checkpoint (run.on_nonfinite: skip passes "
-            "over single batches)",
+            "then start again or resume from the last checkpoint (run.on_nonfinite: skip skips "
+            "single batches)",
             step=bad_step,
         )
 
     def flush(self, epoch: float) -> StepMetrics:
-        """Metrics of the steps since the last flush: the only device sync in training.
+        """Metrics of the steps since the last flush: the only device sync in ordinary steps.
 
         Raises NonFiniteError if one of them had a loss or gradient that is not finite.
         """
@@ -170,10 +170,10 @@ class Trainer:
             [torch.zeros(0).bool()],
         )
         for batch in batches:
-            whole = StepCounts(batch.num_masked, batch.num_tokens)
+            counts = StepCounts(batch.num_masked, batch.num_tokens)
             counted: Sums = {}
             with self._compute.autocast():
-                for network in self.model.losses(batch.to(self._compute.device), whole):
+                for network in self.model.losses(batch.to(self._compute.device), counts):
                     counted |= network.sums
                     if network.judgements is not None:
                         judged = network.judgements
@@ -188,7 +188,7 @@ class Trainer:
         return {**metrics, **self.model.ranking_metrics(ranking)}
 
     def state(self) -> TrainerState:
-        """What to go on from beside tensors().
+        """The state to continue from, except tensors().
 
         Raises NonFiniteError if an update was held back: no such state is ever saved.
         """
@@ -232,7 +232,7 @@ class Trainer:
         self._train_flops = state.train_flops
         self._elapsed_seconds = state.elapsed_seconds
         self._seconds_since_flush = state.seconds_since_row
-        # Empty from a run in another precision: fp16 then begins to scale anew.
+        # Empty if saved in another precision: fp16 scaling then starts from its default.
         if state.scaler:
             self._scaler.load_state_dict(dict(state.scaler))
         self._nonfinite_step.zero_()

@@ -19,7 +19,7 @@ class Metric:
     """A figure of a trial; trials that differ in one of `incomparable_across` do not compare."""
 
     source: Literal["yardstick", "held_out"]
-    field: str  # of DiscriminatorScore or EvalMetrics
+    field: str  # of DiscriminatorScore, or the name of a held-out metric
     direction: Literal["minimize", "maximize"]
     incomparable_across: tuple[str, ...] = ()
     reason: str = ""

@@ -77,8 +77,8 @@ def retry_trial(
 
     A stop `by_user` does not count: the settings did not cause it.
 
-    Optuna's RetryHeartbeatStaleTrialCallback copies all attributes, so Hyperband would take its
-    rungs for passed already.
+    Optuna's RetryHeartbeatStaleTrialCallback copies all attributes, so Hyperband would think
+    that the trial had passed its rungs.
     """
     retries = trial.user_attrs.get(_RETRIES, 0)
     if not by_user:

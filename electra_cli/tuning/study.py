@@ -163,7 +163,7 @@ def counted_trials(study: optuna.Study) -> list[FrozenTrial]:
 
 
 def was_interrupted(trial: FrozenTrial) -> bool:
-    """Whether it ended through no fault of its settings: its process was stopped, or skipped it."""
+    """Whether it ended for another reason than its settings: its process stopped or skipped it."""
     return trial.state == TrialState.FAIL and FAILURE_REASON not in trial.user_attrs
 
 

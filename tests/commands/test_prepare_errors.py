@@ -6,7 +6,6 @@ import resource
 import shutil
 import signal
 import subprocess
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from command_line import (
+from run_checks import wait_until
     electra_command,
     electra_environment,
     run_electra,
@@ -137,9 +137,8 @@ def test_a_second_prepare_of_a_folder_is_refused_until_the_first_has_ended(tmp_p
     command = ("prepare", corpus, "--out", "out", "--vocab-size", 4_000)
     first = start_electra(tmp_path, *command)
     try:
-        deadline = time.monotonic() + 120
-        while not (tmp_path / "out" / "prepare.lock").exists() and time.monotonic() < deadline:
-            time.sleep(0.01)
+        lock = tmp_path / "out" / "prepare.lock"
+        wait_until(lambda: lock.exists() and lock.read_text() != "", "the owner's name")
         first.send_signal(signal.SIGSTOP)  # so that it cannot be done before the second looks
         second = run_electra(tmp_path, *command)
         assert second.returncode == 1, second.stderr

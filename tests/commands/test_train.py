@@ -41,8 +41,9 @@ OWN_COLUMNS = (
 )  # fmt: skip
 COLUMNS = (
     "step", "epoch", "tokens_seen", "train_flops", *OWN_COLUMNS, "learning_rate", "grad_norm",
-    *(f"validation_{name}" for name in OWN_COLUMNS), "validation_rtd_auc",
-    "validation_rtd_content_auc", "validation_unigram_entropy",
+    *(f"validation_{name}" for name in OWN_COLUMNS[:-2]), "validation_rtd_auc",
+    "validation_rtd_content_auc", "validation_word_loss", "validation_word_accuracy",
+    "validation_unigram_entropy",
 )  # fmt: skip
 
 

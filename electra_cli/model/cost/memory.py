@@ -88,7 +88,7 @@ def _token_bytes(
     kept = layer_bytes(width, network.intermediate, scores, config.model, is_half)
     # Embeddings and head keep about four tensors. A layer works in one of the feed-forward width
     # and seven of its own (layers/scratch.py), and its backward pass makes two more, or three of
-    # all scores: a CPU goes by groups.
+    # all scores: on a CPU attention is computed group by group.
     all_scores = 0 if is_on_cpu else 3 * 4 * scores
     beside = 4 * 4 * width + max(4 * (network.intermediate + 9 * width), all_scores)
     if config.run.gradient_checkpointing:
@@ -111,7 +111,7 @@ def layer_bytes(
     # Queries, keys, values: padded attention works in float32.
     kept += 3 * width * (2 if scores == 0 else 4)
     kept += 4 * scores
-    # Masks have a byte an element.
+    # Masks take one byte per element.
     kept += 2 * width * (model.hidden_dropout_prob > 0)
     kept += scores * (model.attention_probs_dropout_prob > 0)
     return kept

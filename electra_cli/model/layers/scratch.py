@@ -2,8 +2,8 @@
 
 Without it, the peak memory of a step of `small` is a tenth higher. Tensors are aligned to 64
 bytes; the bytes that alignment leaves over are given to small objects, so glibc's malloc (2.36)
-seldom reuses the space of a freed tensor for the next one of its size. Tensors that are made and
-freed between tensors that are kept so leave holes.
+seldom reuses the space of a freed tensor for the next one of its size. So temporary tensors leave
+holes between tensors that are kept.
 """
 
 from collections.abc import Sequence

@@ -48,7 +48,7 @@ class Corruption(NamedTuple):
 def predict_masked(
     network: ElectraForMaskedLM, batch: Batch, objective: ObjectiveConfig
 ) -> tuple[MaskedLMOutput, Sums]:
-    """Masked language modelling: losses, one sample a slot, and their sums."""
+    """Masked language modelling: losses, one sample per slot, and their sums."""
     original_ids = batch.input_ids[batch.masked_positions]
     masked_input = batch.input_ids.index_put((batch.masked_positions,), batch.masked_ids)
     hidden = encode(network, masked_input, batch)[batch.masked_positions]
@@ -110,7 +110,7 @@ def generator_loss(loss_sum: Tensor, objective: ObjectiveConfig, step: StepCount
 def sample_uniformly(
     noise: Tensor, original_ids: Tensor, vocab_size: int, disallow_correct: bool
 ) -> Tensor:
-    """noise [N] in [0, 1), original_ids [N] -> ids [N], each of the vocabulary alike.
+    """noise [N] in [0, 1), original_ids [N] -> ids [N], uniform over the vocabulary.
 
     As the authors', special tokens included; `disallow_correct` leaves the original out. The
     noise has 24 bits, so a vocabulary of 2**17 is uniform to one part in 128.

@@ -73,7 +73,7 @@ logits = model(**tokenizer("A sentence.", return_tensors="pt")).logits  # > 0: l
         rtd_loss = functional.binary_cross_entropy_with_logits(
             logits, is_replaced.float(), reduction="sum"
         )
-        num_judged = step.read(self.reads_all_tokens)
+        num_judged = step.tokens_read(self.reads_all_tokens)
         is_flagged = logits.detach() > 0
         sums = {
             **corruption.sums,

@@ -38,7 +38,7 @@ class StepCounts(NamedTuple):
     num_masked: int
     num_tokens: int
 
-    def read(self, all_tokens: bool) -> int:
+    def tokens_read(self, all_tokens: bool) -> int:
         """Tokens that a head reads: all of them, or the masked slots."""
         return self.num_tokens if all_tokens else self.num_masked
 

@@ -9,7 +9,7 @@ from electra_cli.model.objectives.objective import Objective
 
 
 def objective_class(name: ObjectiveName) -> type[Objective]:
-    """The class of an objective. Its file is OBJECTIVE's home, so no list names both."""
+    """The class of an objective: OBJECTIVE in the file of its name. So no list is needed."""
     found: type[Objective] = import_module(f"electra_cli.model.objectives.{name}").OBJECTIVE
     return found
 

@@ -58,7 +58,7 @@ class ReplaceMLMObjective(Objective):
             yield generator_loss(corruption.loss_sum, self.objective, step)
         hidden = encode(self.masked_lm, corruption.input_ids, batch)
         loss_sum, is_correct = self._restore(batch, corruption, hidden)
-        num_words = step.read(self.reads_all_tokens)
+        num_words = step.tokens_read(self.reads_all_tokens)
         loss = self.objective.discriminator_loss_weight / num_words * loss_sum
         sums = {
             **corruption.sums,
