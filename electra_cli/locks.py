@@ -64,9 +64,12 @@ def hold_run(run: RunDirectory) -> AbstractContextManager[object]:
 def wait_for(path: Path) -> AbstractContextManager[object]:
     """Lock the file as soon as nobody else holds it; leaving the context frees it.
 
-    Holds nothing where the file system has no locks. Raises OSError if it cannot be written.
+    Holds nothing where the file system has no locks, or if the file belongs to a user who lets no
+    other write it. Raises OSError if it cannot be made.
     """
-    return _acquire(path, waits=True) or nullcontext()
+    with suppress(PermissionError):
+        return _acquire(path, waits=True) or nullcontext()
+    return nullcontext()
 
 
 @contextmanager

@@ -47,5 +47,5 @@ class CsvLogger:
 
 
 def build_loggers(run: RunDirectory) -> tuple[RunLogger, ...]:
-    """The loggers of a run, the CSV file first: the others get a row once it is on the disk."""
+    """The loggers of a run, the CSV file first."""
     return (CsvLogger(run),)

@@ -43,7 +43,7 @@ def train_to_end(session: Session) -> None:
 def train(session: Session, more_loggers: Sequence[RunLogger] = ()) -> None:
     """The loop: train to the last step; the last checkpoint is on the disk when this returns.
 
-    `more_loggers` see each row after it was written; what they raise ends the loop. Raises
+    `more_loggers` see each row; what they raise ends the loop. Raises
     KeyboardInterrupt after a stop request, NonFiniteError or DiskFullError where the settings say
     so.
     """
@@ -78,7 +78,7 @@ def train(session: Session, more_loggers: Sequence[RunLogger] = ()) -> None:
                 skip_batch(session, error)
                 for part in (records, monitor, progress):
                     part.rewind(trainer.step)
-    records.finish()
+        records.finish()
 
 
 def warn_about(run: RunDirectory | None, step: int, warnings: Iterable[HealthWarning]) -> None:

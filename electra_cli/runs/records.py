@@ -21,7 +21,7 @@ class RunRecords:
     """
 
     def __init__(self, session: Session, more_loggers: Sequence[RunLogger] = ()) -> None:
-        """Loggers get each row in order, the session's first: the CSV file, then any others."""
+        """The CSV file is the first of the session's loggers; its rows may wait for room."""
         self._session = session
         self._loggers = (*session.loggers, *more_loggers)
         self._continues = session.config.run.on_full_disk == "continue"
@@ -35,6 +35,8 @@ class RunRecords:
         self._waiting_rows.append(row)
         with self._full_disk_allowed():
             self._write_rows()
+        for logger in self._loggers[1:]:  # at once: a full disk is not their concern
+            logger.append_row(row)
 
     def save(self) -> None:
         """Begin a checkpoint of the trainer and of the place in the data."""
@@ -68,20 +70,17 @@ class RunRecords:
     def rewind(self, step: int) -> None:
         """Forget the rows after `step`, written or waiting."""
         self._waiting_rows.clear()
+        self._last_warning = ""
         for logger in self._loggers:
             logger.rewind(step)
         self._num_rows = self._session.run.count_rows()
         self._saved_step = None
 
     def _write_rows(self) -> None:
-        first, *others = self._loggers
         while self._waiting_rows:
-            row = self._waiting_rows[0]
-            first.append_row(row)  # or DiskFullError: the row waits
+            self._loggers[0].append_row(self._waiting_rows[0])
             self._num_rows += 1
             del self._waiting_rows[0]
-            for logger in others:
-                logger.append_row(row)
 
     def _begin_save(self) -> None:
         session = self._session

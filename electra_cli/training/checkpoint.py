@@ -93,7 +93,7 @@ class CheckpointManager:
             }
             for group, named in checkpoint.tensors.items()
         }
-        values = checkpoint.state.model_dump_json(indent=1)
+        values = json.dumps(checkpoint.state.model_dump(mode="json"), indent=1)  # ASCII
         self._writing = self._thread.submit(self._write, step, tensors, values, after)
 
     def check(self) -> None:

@@ -13,13 +13,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from command_line import (
-from run_checks import wait_until
     electra_command,
     electra_environment,
     run_electra,
     start_electra,
     write_corpus,
 )
+from run_checks import wait_until
 
 LATIN_1 = "Ein Wort über Bäume.\n".encode("latin-1")
 

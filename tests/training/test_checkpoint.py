@@ -248,3 +248,11 @@ def test_another_format_is_refused_and_never_passed_over(manager):
     for load in (lambda: manager.load(4), manager.load_newest):
         with pytest.raises(RunError, match="has format 1, this program reads format 3"):
             load()
+
+
+def test_paths_in_any_script_are_saved_as_ascii_so_that_no_locale_matters(manager):
+    state = run_state(1).model_copy(update={"config": {"data": {"directory": "/data/日本"}}})
+    manager.save(1, Checkpoint({"model": {"weight": torch.zeros(2)}}, state))
+    manager.wait()
+    assert (manager.path_of(1) / "state.json").read_bytes().isascii()
+    assert manager.load(1).state == state
