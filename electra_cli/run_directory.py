@@ -233,7 +233,7 @@ def _split_header(line: bytes) -> list[str]:
 
 def _cell(value: float | None) -> str:
     """Text that reads back as the same number."""
-    return "" if value is None else str(value)  # of a float, str is repr: the shortest exact one
+    return "" if value is None else str(value)  # for a float: the shortest exact text
 
 
 def _line(cells: Sequence[str]) -> str:

@@ -2,7 +2,7 @@
 
 Importing transformers takes a second, more than encoding 50 MB of text. tokenizers brings
 the engine (BertWordPieceTokenizer); it knows neither transformers' names for the special ids nor
-tokenizer_config.json, from which transformers builds a tokenizer anew. Both are added here.
+tokenizer_config.json, from which transformers builds a tokenizer. Both are added here.
 """
 
 import json

@@ -43,7 +43,7 @@ def load_tokenizer(name: str | Path) -> Tokenizer:
         raise DataError(
             f"cannot open the tokenizer {name}: {reason}"
             if Path(name).exists()
-            else f"no folder is called {name}, nor does the Hugging Face hub have it ({reason})",
+            else f"no folder {name}, and no such tokenizer on the Hugging Face hub ({reason})",
             hint="give a folder with tokenizer.json and tokenizer_config.json, or the id of a "
             "tokenizer on the hub (needs the network the first time)",
         ) from error

@@ -19,7 +19,7 @@ from electra_cli.data.counter_random import Purpose, uniform
 SHORTEST_TAIL = 8
 # Below this many tokens per pass, numpy's overhead dominates: finish the rest one by one.
 MIN_PASS_TOKENS = 1_000
-WALKED_TOKENS = 1 << 14  # at once, of the documents that are finished one by one
+WALKED_TOKENS = 1 << 14  # computed together, in documents that are finished one by one
 BLOCK_TOKENS = 1 << 25  # of the documents that are cut together, which bounds the memory
 _ANCHOR_EVERY = 16  # windows
 

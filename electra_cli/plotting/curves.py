@@ -201,7 +201,7 @@ def panel_columns(panel: Panel) -> tuple[str, ...]:
 
 
 def has_values(panel: Panel, runs: Sequence[RunLog]) -> bool:
-    """Whether any of the runs has a value of the panel's figure; its reference alone is none."""
+    """Whether a run has a value of the panel's metric; its reference line alone does not count."""
     names = (panel.column, panel.held_out_column)
     return any(newest_value(run.column(name)) is not None for run in runs for name in names)
 

@@ -56,7 +56,7 @@ def watch(
 
 
 def _state(folders: Sequence[Path]) -> list[object]:
-    """A value that differs once a run has gone on: sizes and times of its files, checkpoints."""
+    """A value that changes when a run writes: sizes and times of its files, checkpoints."""
     state: list[object] = []
     for directory in map(RunDirectory, folders):
         for path in (directory.log, directory.events, directory.config):

@@ -44,7 +44,7 @@ class SeenHashes:
         return self._num_remembered >= self._max_remembered
 
     def add(self, hashes: NDArray[np.uint64]) -> NDArray[np.bool_]:
-        """[D] -> [D]: True for each hash that no earlier one equals, in this or any call before.
+        """[D] -> [D]: True for each hash that was not seen before, in this or an earlier call.
 
         Remembers the new ones.
         """

@@ -63,7 +63,7 @@ class TextEncoder:
     def __init__(
         self, tokenizer: Tokenizer, open_engine: Callable[[str], FastEngine] = open_fast_engine
     ) -> None:
-        # A copy: transformers sets truncation, padding and special tokens anew at every call.
+        # A copy: transformers sets truncation, padding and special tokens again at every call.
         self._engine = Engine.from_str(tokenizer.backend_tokenizer.to_str())
         self._engine.encode_special_tokens = True
         self._engine.no_truncation()

@@ -127,7 +127,7 @@ def _check_same(directory: Path, found: PrepareSettings, wanted: PrepareSettings
 
 
 def _free_name(directory: Path) -> Path:
-    """The name of a folder beside it that does not exist yet."""
+    """A name in the same parent folder that is not used yet."""
     number = 2
     while (free := directory.with_name(f"{directory.name}-{number}")).exists():
         number += 1

@@ -55,7 +55,7 @@ def name_of(sources: Sequence[str], files: Sequence[Path]) -> str:
     """What to call the text of these sources.
 
     One file or folder gives its own name, several files of one folder the folder's name, others
-    the first file's name and how many there are beside it.
+    the first file's name and the number of other files.
     """
     first = Path(sources[0]).expanduser()
     if len(sources) == 1 and first.exists():

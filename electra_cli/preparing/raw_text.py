@@ -38,7 +38,7 @@ class Limits:
 
     chunk_bytes: int = 1 << 20  # of plain text, searched for blank lines at a time
     max_document_bytes: int = 16 << 20  # a longer document is cut into several
-    max_record_bytes: int = 256 << 20  # a longer JSON line or CSV field lacks its end: an error
+    max_record_bytes: int = 256 << 20  # an error if longer: the end is probably missing
 
 
 DEFAULT_LIMITS = Limits()

@@ -28,7 +28,7 @@ from electra_cli.preparing.statistics import Tally, TokenCounts
 MIN_DOCUMENT_TOKENS = 4  # shorter documents have no context to learn from
 BATCH_BYTES = 8_000_000  # of text encoded in one call: some 25 ms
 SLOW_BATCH_BYTES = 2_000_000  # without the fast engine: some 1 s, for which Ctrl-C waits
-MAX_ENCODING_THREADS = 4  # one thread that reads keeps no more busy; 40 MB each
+MAX_ENCODING_THREADS = 4  # the one reading thread cannot feed more; 40 MB each
 
 
 @dataclass(frozen=True)

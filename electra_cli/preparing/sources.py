@@ -112,7 +112,7 @@ class Source(ABC):
             was_cut = group.is_cut
 
     def _split_long(self, texts: list[bytes], sizes: list[int], max_bytes: int) -> list[bytes]:
-        """Texts in parts of max_document_bytes; without empty ones, and what exceeds max_bytes."""
+        """Texts cut to max_document_bytes; empty ones and text beyond max_bytes are left out."""
         longest = self._limits.max_document_bytes
         if all(sizes) and max(sizes, default=0) <= longest and sum(sizes) <= max_bytes:
             return texts
@@ -293,7 +293,7 @@ def _hub_revision(dataset_id: str) -> str:
     try:
         return HfApi().dataset_info(dataset_id, timeout=HUB_TIMEOUT_SECONDS).sha or "main"
     except (RepositoryNotFoundError, HFValidationError):
-        problem = f"neither a file nor a dataset of the Hugging Face Hub is called {dataset_id}"
+        problem = f"there is no file and no Hugging Face dataset named {dataset_id}"
         hint = "check the name; a private dataset needs: hf auth login"
     except _network_errors() as error:
         problem = f"no file is called {dataset_id}, and the Hugging Face Hub cannot be reached"

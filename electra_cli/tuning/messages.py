@@ -1,4 +1,4 @@
-"""What `electra tune` says on the terminal about a search: what it is, how far, what was best."""
+"""What `electra tune` says on the terminal: settings, progress, best trials."""
 
 import shlex
 from pathlib import Path

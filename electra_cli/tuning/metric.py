@@ -1,4 +1,4 @@
-"""What trials may be ranked by, and why not by every number of a run.
+"""The metrics that can rank trials, and why other numbers of a run cannot.
 
 A number compares trials if it is measured on the same text for all of them. On the yardstick it is:
 every discriminator is scored on one corrupted text (yardstick.py). The held-out windows and masks
@@ -59,7 +59,7 @@ _ALL = (
         "loss",
         "minimize",
         EVERY_PARAMETER,
-        f"it adds up both losses by their weights, and of the RTD loss {_OWN_SAMPLES}",
+        f"it includes the RTD loss: {_OWN_SAMPLES}",
     ),
     _on_own_samples("rtd_loss", "minimize"),
     _on_own_samples("rtd_accuracy", "maximize"),

@@ -91,7 +91,7 @@ class Search:
         return trial_directory(self.folder, number)
 
     def drop_checkpoints(self, number: int) -> None:
-        """Remove what a trial's run saved, unless it is the best so far: others keep their log."""
+        """Remove a trial's checkpoints, unless it is the best trial so far; its log stays."""
         complete = (TrialState.COMPLETE,)
         best = self.study.best_trial.number if self.study.get_trials(states=complete) else None
         if number != best:

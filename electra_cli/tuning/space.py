@@ -46,7 +46,7 @@ class Parameter:
 
 @dataclass(frozen=True)
 class SearchSpace:
-    """The parameters, and what the default space left out of the preset's, with the reason."""
+    """The parameters; `left_out`: those of the default space that do not fit, and why."""
 
     parameters: tuple[Parameter, ...]
     left_out: Mapping[str, str]
@@ -72,7 +72,7 @@ def value_of(config: PretrainConfig, name: str) -> Any:
 def apply_values(
     preset: PretrainConfig, values: Mapping[str, Any], num_steps: int
 ) -> PretrainConfig:
-    """The preset with a trial's values, for `num_steps`, of which the same share warms up.
+    """The preset with a trial's values and `num_steps`; the warm-up keeps its share of the steps.
 
     Raises ConfigError if the values do not fit together.
     """

@@ -3,7 +3,7 @@
 A trial whose process died is failed and its settings are queued again: after GRACE_SECONDS without
 a heartbeat wherever it ran, and at once if it ran on this machine (study.fail_dead_trials).
 
-What is private in Optuna is used here alone. Its thread that records heartbeats, and
+Only this file uses private parts of Optuna. Its thread that records heartbeats, and
 fail_stale_trials, ask for BaseHeartbeat, which has no public name, and call _get_stale_trial_ids.
 """
 

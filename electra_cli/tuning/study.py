@@ -163,7 +163,7 @@ def counted_trials(study: optuna.Study) -> list[FrozenTrial]:
 
 
 def was_interrupted(trial: FrozenTrial) -> bool:
-    """Whether it ended for another reason than its settings: its process stopped or skipped it."""
+    """Whether its process stopped or skipped it, so that its settings are not the cause."""
     return trial.state == TrialState.FAIL and FAILURE_REASON not in trial.user_attrs
 
 

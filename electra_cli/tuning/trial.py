@@ -200,7 +200,7 @@ class _TrialScoring:
         raise AssertionError
 
     def finish(self) -> float:
-        """The value at the end; of the preset's trial the yardstick is made first."""
+        """The final value; the preset's trial makes the yardstick first."""
         search = self._search
         if not search.has_yardstick:
             search.make_yardstick(self._model, self._session.compute)

@@ -77,7 +77,7 @@ def _run_one(search: Search) -> None:
             if not isinstance(error, Exception):
                 raise
             console.warn(
-                f"trial {started[0]} was taken for dead, and is tried again",
+                f"trial {started[0]} looked dead to another process and is tried again",
                 f"was this process stopped for more than {GRACE_SECONDS // 60} min?",
             )
             return

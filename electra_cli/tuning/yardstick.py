@@ -6,7 +6,7 @@ every later trial scores on the same tokens.
 
 The loss is taken at the best offset: one number is added to all logits first, the one that makes
 the loss least. Without it the plain loss would mostly tell what share of replaced tokens a
-discriminator expects, which follows from the mask fraction it was trained with and from how long:
+discriminator expects, which depends on its mask fraction and on how long it was trained:
 a trial of mask fraction 0.36 had the best AUC of four and the worst plain loss.
 """
 
@@ -112,7 +112,7 @@ def _discriminator_logits(
 
 
 def score_logits(logits: Tensor, corruption: FixedCorruption) -> DiscriminatorScore:
-    """Score logits [T] of each token of the corrupted text being replaced."""
+    """Score logits [T] : for each token, how likely it is that it was replaced."""
     labels = corruption.is_replaced
     fitted = logits.double() + _best_offset(logits.double(), labels)
     loss = functional.binary_cross_entropy_with_logits(fitted, labels.double())

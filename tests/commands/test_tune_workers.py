@@ -237,7 +237,7 @@ def test_a_process_that_was_stopped_too_long_leaves_its_trial_to_the_others(tmp_
         sleeper.send_signal(signal.SIGCONT)
     _, stderr = sleeper.communicate(timeout=200)
     assert sleeper.returncode == 0, stderr
-    assert "trial 1 was taken for dead, and is tried again" in stderr
+    assert "trial 1 looked dead to another process and is tried again" in stderr
     rows = read_trials(folder)
     assert [row["state"] for row in rows] == ["complete", "interrupted", *["complete"] * 3]
     assert [row["trial"] for row in rows if row["retry_of"] == "1"] == ["2"]

@@ -1,3 +1,4 @@
+import threading
 from itertools import islice, pairwise
 
 import numpy as np
@@ -6,7 +7,13 @@ import torch
 from conftest import TOKEN_ROLES, VOCAB_SIZE, MemoryTokens, random_documents, tiny_config
 
 from electra_cli.batch import Batch
-from electra_cli.data.batches import Position, WindowReader, evaluation_batches, iter_batches
+from electra_cli.data.batches import (
+    Position,
+    WindowReader,
+    evaluation_batches,
+    iter_batches,
+    join_batches,
+)
 from electra_cli.data.prefetch import Prefetcher
 
 CONFIG = tiny_config()
@@ -203,3 +210,38 @@ def test_evaluation_reads_the_same_windows_every_time():
     assert all(same(a, b) for a, b in zip(first, again, strict=True))
     few = evaluation_batches(make_reader(count=1, longest=5), 20, 8)
     assert sum(batch.num_sequences for batch in few) == 1
+
+
+def test_a_batch_may_have_more_windows_than_are_permuted_at_once():
+    config = tiny_config(data={"max_seq_length": 8}, run={"batch_size": 5_000})
+    reader = WindowReader(
+        MemoryTokens(random_documents(1_200, 60, VOCAB_SIZE, 0)), TOKEN_ROLES, config.data, 0.15, 0
+    )
+    assert reader.num_windows(0) > 5_000
+    batch, position = next(iter_batches(reader, 5_000, Position()))
+    assert batch.num_sequences == 5_000
+    assert (position.epoch, position.index) == (0, 5_000)
+    assert torch.equal(batch.input_ids, reader.read(0, 0, 5_000).input_ids)
+
+
+def test_held_out_windows_are_the_first_of_epoch_0():
+    config = tiny_config()
+    tokens = MemoryTokens(random_documents(40, 120, VOCAB_SIZE, 0))
+    reader = WindowReader(tokens, TOKEN_ROLES, config.data, 0.15, 0)
+    parts = evaluation_batches(reader, 10, 4)
+    assert [part.num_sequences for part in parts] == [4, 4, 2]
+    assert torch.equal(join_batches(parts).input_ids, reader.read(0, 0, 10).input_ids)
+    everything = evaluation_batches(reader, 10_000, 10_000)
+    assert everything[0].num_sequences == reader.num_windows(0)
+
+
+def test_closing_ends_the_thread_that_reads_ahead():
+    config = tiny_config()
+    tokens = MemoryTokens(random_documents(40, 120, VOCAB_SIZE, 0))
+    reader = WindowReader(tokens, TOKEN_ROLES, config.data, 0.15, 0)
+    before = threading.active_count()
+    prefetcher = Prefetcher(iter_batches(reader, 4, Position()))
+    next(prefetcher)
+    assert threading.active_count() == before + 1
+    prefetcher.close()
+    assert threading.active_count() == before

@@ -307,3 +307,33 @@ def test_a_manifest_with_an_impossible_version_is_damaged(folder, version):
     (folder / "manifest.json").write_text(f'{{"format_version": {version}}}')
     with pytest.raises(DataError, match="damaged"):
         load_manifest(folder)
+
+
+def test_ids_are_counted_before_they_are_written(tmp_path):
+    documents = make_documents(np.uint16)
+    writer = ShardWriter(tmp_path, "train", 0)
+    lengths = np.array([len(one) for one in documents])
+    every = np.ones(len(documents), dtype=bool)
+    writer.add(
+        np.concatenate(documents), lengths, np.arange(len(documents), dtype=np.uint64), every
+    )
+    counted = writer.count_ids(30_000)
+    assert np.array_equal(counted, np.bincount(np.concatenate(documents), minlength=30_000))
+    writer.write()
+
+
+@pytest.mark.parametrize("field", ["num_documents", "num_tokens", "num_bytes"])
+def test_a_record_of_nothing_is_refused(field):
+    record = {
+        "name": "train-00000.arrow", "split": "train", "num_documents": 1, "num_tokens": 1,
+        "num_bytes": 1, "sha256": "ab",
+    }  # fmt: skip
+    ShardRecord.model_validate(record)
+    with pytest.raises(ValueError, match=field):
+        ShardRecord.model_validate({**record, field: 0})
+
+
+def test_what_was_read_cannot_be_changed(tmp_path):
+    for read in (SETTINGS, REPORT):
+        with pytest.raises(ValueError, match="frozen"):
+            setattr(read, next(iter(type(read).model_fields)), 1)

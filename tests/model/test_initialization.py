@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from electra_cli.model.initialization import set_sinusoids
 from electra_cli.model.objectives.electra import ElectraObjective
 from electra_cli.presets import load_preset
 
@@ -73,3 +74,14 @@ def test_sinusoids_are_twice_as_large_as_the_normal_start():
     # The product of two positions depends on their distance alone.
     near = positions @ positions.T
     torch.testing.assert_close(near.diagonal(3), near.diagonal(3)[0].expand(509))
+
+
+def test_sinusoids_are_those_of_the_paper_at_twice_the_deviation():
+    positions = torch.nn.Embedding(7, 5)  # an odd size: the last pair has a sine alone
+    set_sinusoids(positions, 0.02)
+    for position in range(7):
+        for column in range(5):
+            angle = position / 10_000 ** ((column - column % 2) / 5)
+            wave = math.cos(angle) if column % 2 else math.sin(angle)
+            expected = wave * 2 * math.sqrt(2) * 0.02
+            assert positions.weight[position, column].item() == pytest.approx(expected, abs=1e-7)

@@ -1,6 +1,8 @@
 import json
+import os
 import random
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -256,3 +258,34 @@ def test_paths_in_any_script_are_saved_as_ascii_so_that_no_locale_matters(manage
     manager.wait()
     assert (manager.path_of(1) / "state.json").read_bytes().isascii()
     assert manager.load(1).state == state
+
+
+def test_everything_is_flushed_to_the_disk_before_it_counts(manager, tmp_path, monkeypatch):
+    flushed = []
+    fsync = os.fsync
+
+    def recording(descriptor: int) -> None:
+        flushed.append(str(Path(f"/proc/self/fd/{descriptor}").readlink()))
+        fsync(descriptor)
+
+    log = tmp_path / "training_log.csv"
+    log.write_text("step\n")
+    monkeypatch.setattr(os, "fsync", recording)
+    manager.save(3, make_checkpoint(3), after=[log])
+    manager.wait()
+    partial = str(tmp_path / "checkpoints" / ".step-00000003.partial")
+    files = ["manifest.json", "model.safetensors", "random.safetensors", "state.json"]
+    assert {*(f"{partial}/{name}" for name in files), partial, str(log)} <= set(flushed)
+    assert flushed[-1] == str(tmp_path / "checkpoints")  # after the folder got its name
+
+
+def test_a_save_that_failed_is_told_at_the_next_look(tmp_path):
+    (tmp_path / "checkpoints").write_text("a file where the folder should be")
+    manager = CheckpointManager(tmp_path / "checkpoints", keep=1)
+    manager.save(1, make_checkpoint(1))
+    with pytest.raises(RunError, match="could not be saved"):
+        for _ in range(600):
+            manager.check()
+            time.sleep(0.05)
+    manager.check()  # told once
+    manager.close()

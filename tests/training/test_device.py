@@ -1,13 +1,25 @@
-"""What malloc does with freed memory; devices and precisions are tested with the commands."""
+"""Devices, precisions, memory and random state, of GPUs by pretended answers of torch."""
 
 import platform
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+import torch
+
+from electra_cli.errors import RunError
+from electra_cli.training.device import (
+    Compute,
+    get_random_state,
+    select_device,
+    select_precision,
+    set_random_state,
+)
 
 PROGRAM = """
 import sys
+from pathlib import Path
 import torch
 from electra_cli.training.device import keep_freed_memory
 
@@ -31,3 +43,88 @@ def test_freed_memory_is_kept_for_the_next_step(choice, is_kept):
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     given_back = int(done.stdout)
     assert (given_back < 20e6) if is_kept else (given_back > 150e6)
+
+
+def pretend(monkeypatch, has_cuda: bool, has_mps: bool = False, has_bf16: bool = True) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: has_cuda)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: has_mps)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: has_bf16)
+
+
+@pytest.mark.parametrize(
+    ("has_cuda", "has_mps", "device"),
+    [(True, True, "cuda"), (True, False, "cuda"), (False, True, "mps"), (False, False, "cpu")],
+)
+def test_auto_takes_a_gpu_where_there_is_one(monkeypatch, has_cuda, has_mps, device):
+    pretend(monkeypatch, has_cuda, has_mps)
+    assert select_device("auto") == torch.device(device)
+
+
+def test_a_device_that_is_not_there_is_named_with_its_reason():
+    with pytest.raises(RunError, match=r"there is no device 'cuda:7': [^\n]+$"):
+        select_device("cuda:7")
+    assert select_device("cpu") == torch.device("cpu")
+
+
+@pytest.mark.parametrize(
+    ("device", "requested", "has_bf16", "chosen"),
+    [
+        ("cuda", "auto", True, "bf16"),
+        ("cuda", "auto", False, "fp16"),
+        ("cuda", "bf16", True, "bf16"),
+        ("cuda", "bf16", False, None),
+        ("cuda", "fp16", False, "fp16"),
+        ("cuda", "fp32", False, "fp32"),
+        ("mps", "auto", False, "fp32"),
+        ("mps", "fp16", False, "fp16"),
+        ("cpu", "bf16", False, "bf16"),
+        ("cpu", "fp32", True, "fp32"),
+        ("cpu", "fp16", True, None),
+    ],
+)
+def test_a_precision_is_what_the_device_has(monkeypatch, device, requested, has_bf16, chosen):
+    pretend(monkeypatch, has_cuda=True, has_bf16=has_bf16)
+    if chosen is None:
+        with pytest.raises(RunError, match=f"{device} has no {requested} arithmetic"):
+            select_precision(requested, torch.device(device))
+    else:
+        assert select_precision(requested, torch.device(device)) == chosen
+
+
+@pytest.mark.parametrize(("has_matrix_units", "chosen"), [(True, "bf16"), (False, "fp32")])
+def test_auto_takes_bf16_on_a_cpu_with_matrix_units_for_it(monkeypatch, has_matrix_units, chosen):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_tile": has_matrix_units})
+    assert select_precision("auto", torch.device("cpu")) == chosen
+
+
+def test_memory_is_what_is_installed_or_what_is_free_on_a_gpu(monkeypatch):
+    installed = int(Path("/proc/meminfo").read_text().split()[1]) * 1024
+    assert Compute(torch.device("cpu"), "fp32", False).memory_bytes() == installed
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (5, 9))
+    assert Compute(torch.device("cuda"), "bf16", True).memory_bytes() == 5
+
+
+def test_a_gpu_has_a_random_state_of_its_own_beside_the_hosts(monkeypatch):
+    states: dict[str, torch.Tensor] = {"cuda": torch.arange(3), "mps": torch.arange(4)}
+    for name in ("cuda", "mps"):
+        module = getattr(torch, name)
+        get, put = "get_rng_state", "set_rng_state"
+        monkeypatch.setattr(module, get, lambda *_, name=name: states[name])
+        monkeypatch.setattr(module, put, lambda new, *_, name=name: states.update({name: new}))
+    host = torch.get_rng_state()
+    saved = {name: get_random_state(torch.device(name)) for name in ("cpu", "cuda", "mps")}
+    assert {name: set(state) for name, state in saved.items()} == {
+        "cpu": {"cpu"},
+        "cuda": {"cpu", "cuda"},
+        "mps": {"cpu", "mps"},
+    }
+    other = {"cuda": torch.arange(3) + 10, "mps": torch.arange(4) + 10}
+    states.update(other)
+    torch.manual_seed(123)
+    set_random_state(saved["cpu"], torch.device("cuda"))  # of another kind: the GPU's stays
+    set_random_state(saved["cuda"], torch.device("mps"))
+    assert all(torch.equal(states[name], other[name]) for name in other)
+    assert torch.equal(torch.get_rng_state(), host)
+    for name in other:
+        set_random_state(saved[name], torch.device(name))
+        assert torch.equal(states[name], saved[name][name])

@@ -53,7 +53,7 @@ def pack_attention(network: PreTrainedModel) -> None:
     """Let `network` run on packed batches; parameters stay what they are.
 
     Its forward pass then takes ids [1, T], position_ids [1, T] as the encoder counts them, and
-    layout=PackedLayout(batch). Tokens must meet in attention alone: MobileBERT and ConvBERT also
+    layout=PackedLayout(batch). Only attention may mix tokens: MobileBERT and ConvBERT also
     join neighbours before it, across sequences. Raises ValueError if attention is not exchangeable.
     """
     AttentionInterface.register(PACKED, attend_packed)
@@ -135,7 +135,7 @@ def attend(
 ) -> Tensor:
     """query [T, A, D], key, value [T, heads that divide A, D] -> [T, A, D].
 
-    Each sequence sees itself alone, and of itself tokens at most `window` places away.
+    A token sees only its own sequence, and there only tokens at most `window` places away.
     """
     if choose_kernel(query.device, query.dtype, query.shape[-1]) == "flash":
         return flash_attention(

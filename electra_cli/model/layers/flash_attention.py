@@ -45,7 +45,7 @@ def flash_attention(
     """query [T, A, D], key, value [T, heads that divide A, D], cu_seqlens [B + 1] -> [T, A, D].
 
     cu_seqlens is int32. `dropout` is the probability that an attention weight is dropped, 0 in
-    evaluation; `scale` is that of the scores, by default 1 / sqrt(D); a token sees those at most
+    evaluation; `scale` multiplies the scores, by default 1 / sqrt(D); a token sees those at most
     `window` places away, by default its whole sequence.
 
     Differentiable: the forward pass keeps T logsumexps per head, and the seed and offset of the

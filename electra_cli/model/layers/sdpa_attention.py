@@ -58,7 +58,7 @@ class Padding:
         column = torch.arange(self.max_length, device=self.places.device)
         distance = (column[:, None] - column).abs()
         is_near = distance <= window
-        # Padding sees itself: what kernels do with a query that has no key differs.
+        # Padding sees itself, because kernels differ in what they do with a query without keys.
         return is_near if keys is None else is_near & (keys | (distance == 0))
 
 

@@ -11,8 +11,10 @@ from electra_cli.batch import Batch
 from electra_cli.config import ModelConfig
 from electra_cli.model.cost.memory import CPU_HEAP_FACTOR, layer_bytes
 from electra_cli.model.networks import adapt_to_packs, build_electra_configs, encode
+from electra_cli.presets import load_preset
 from electra_cli.runs.micro_batch import estimate_bytes
 from electra_cli.runs.session import count_model_parameters
+from electra_cli.training.device import Compute
 
 TOKENS, WIDTH, HEADS = 512, 64, 2
 
@@ -102,3 +104,37 @@ def test_a_process_takes_what_is_estimated(contestant):
     """Within a fifth: of six runs with 32 windows the peaks were 1,665 to 1,792 MB."""
     measured, estimated = peak_and_estimate(32, 0.1, contestant)
     assert estimated == pytest.approx(measured, rel=0.2)
+
+
+@pytest.mark.parametrize(
+    (
+        "preset",
+        "objective",
+        "windows",
+        "device",
+        "precision",
+        "has_flash",
+        "checkpointing",
+        "total",
+    ),
+    [
+        ("small", "electra", 16, "cpu", "fp32", False, False, 1183650531),
+        ("small", "electra", 16, "cpu", "fp32", False, True, 951076374),
+        ("small", "electra", 128, "cuda", "bf16", True, False, 2470124454),
+        ("base", "electra", 8, "cuda", "bf16", False, True, 3621156390),
+        ("base", "electra", 8, "cuda", "fp32", False, False, 6079321008),
+        ("base", "mlm", 16, "cuda", "bf16", True, False, 5888737300),
+        ("tiny", "electra", 100, "cpu", "fp32", False, False, 546596886),
+        ("small", "replace_mlm", 64, "cpu", "bf16", False, False, 2430655246),
+        ("large", "electra_masked_only", 4, "cuda", "bf16", True, True, 7710243878),
+    ],
+)
+def test_estimates_are_the_recorded_ones(
+    preset, objective, windows, device, precision, has_flash, checkpointing, total
+):
+    """Recorded from the rule of 0.1.0 with a vocabulary of 30,522; the slow tests measure it."""
+    options = {"objective.name": objective, "run.gradient_checkpointing": checkpointing}
+    config = load_preset(preset, {} if preset == "tiny" else options)
+    _, num_parameters = count_model_parameters(config, 30_522)
+    compute = Compute(torch.device(device), precision, has_flash)
+    assert estimate_bytes(config, num_parameters, windows, compute) == total

@@ -238,3 +238,41 @@ def test_the_generator_has_its_share_of_width_and_depth(width, depth, sizes):
 )
 def test_a_word_loss_counts_as_much_as_the_generators(options, weight):
     assert tiny_config(objective=options).objective.discriminator_loss_weight == weight
+
+
+@pytest.mark.parametrize(
+    ("name", "loss"),
+    [("electra", 2.6), ("mlm", 1.4), ("electra_masked_only", 2.6), ("replace_mlm", 10.4)],
+)
+def test_the_logged_loss_is_the_weighted_sum_of_the_means(name, loss):
+    sums = {
+        "mlm_loss": 8.0, "predicted": 4, "mlm_masked_loss": 6.0, "shown_masks": 3,
+        "mlm_correct": 1, "sampled_correct": 1, "rtd_loss": 4.0, "judged": 10, "rtd_correct": 9,
+        "rtd_found": 1, "rtd_flagged": 2, "rtd_replaced": 2, "replaced": 2, "word_loss": 6.0,
+        "words": 2, "word_correct": 1, "tokens": 10, "masked": 4,
+    }  # fmt: skip
+    assert make_model(name).metrics(sums)["loss"] == pytest.approx(loss)
+
+
+def test_a_uniform_generator_adds_nothing_to_the_logged_loss():
+    sums = {"rtd_loss": 4.0, "judged": 10, "rtd_correct": 9, "rtd_found": 1, "rtd_flagged": 2}
+    sums |= {"rtd_replaced": 2, "replaced": 2, "sampled_correct": 1, "tokens": 10, "masked": 4}
+    metrics = make_model("electra", uniform_generator=True).metrics(sums)
+    assert metrics["loss"] == pytest.approx(3.0 * 0.4)
+    assert metrics["mlm_loss"] is None
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_the_names_of_metrics_are_those_that_are_logged(name):
+    model = make_model(name)
+    of_step, held_out = model.metric_names()
+    assert list(model.metrics({"tokens": 0, "masked": 0})) == of_step
+    ranking = ["rtd_auc", "rtd_content_auc"] if name.startswith("electra") else []
+    assert held_out == [*of_step, *ranking]
+
+
+def test_gradient_checkpointing_reaches_every_network():
+    model = make_model("electra")
+    assert not any(network.is_gradient_checkpointing for network in model.networks().values())
+    model.enable_gradient_checkpointing()
+    assert all(network.is_gradient_checkpointing for network in model.networks().values())
