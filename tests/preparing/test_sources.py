@@ -641,7 +641,10 @@ def test_an_unknown_dataset_is_told_from_an_unreachable_hub(tmp_path, monkeypatc
     write(tmp_path / "corpora/a.txt", "Text.")
     response = httpx.Response(404, request=httpx.Request("GET", "https://example.org"))
     for error, expected in (
-        (RepositoryNotFoundError("404", response=response), "there is no file and no Hugging Face dataset"),
+        (
+            RepositoryNotFoundError("404", response=response),
+            "there is no file and no Hugging Face dataset",
+        ),
         (OfflineModeIsEnabled("offline"), "Hub cannot be reached (offline)"),
         (httpx.ConnectError("no network"), "Hub cannot be reached (no network)"),
     ):

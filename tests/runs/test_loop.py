@@ -2,20 +2,15 @@
 
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
 from command_line import electra_environment
-from conftest import CPU, tiny_config
+from tiny_session import RecordingLogger, open_tiny
 
-from electra_cli.config import PretrainConfig
-from electra_cli.data.prepared import open_data
 from electra_cli.errors import NonFiniteError
-from electra_cli.metrics import Metrics
 from electra_cli.run_directory import RunDirectory
 from electra_cli.runs.loop import train
-from electra_cli.runs.session import Session, create_run, open_session
 
 FRAMES = """
 import sys, traceback
@@ -44,34 +39,12 @@ def test_a_step_is_seven_frames_below_the_command_at_most(tmp_path, prepared):
     assert len(frames) <= 7, frames
 
 
-class Recording:
-    """A logger that keeps what it is given."""
-
-    def __init__(self) -> None:
-        self.rows: list[Metrics] = []
-        self.rewound: list[int] = []
-
-    def append_row(self, row: Metrics) -> None:
-        self.rows.append(row)
-
-    def rewind(self, step: int) -> None:
-        self.rewound.append(step)
-        self.rows = [row for row in self.rows if (row["step"] or 0) <= step]
-
-
-def open_tiny(folder: Path, prepared: Path, **run: object) -> Session:
-    data = open_data(prepared)
-    config: PretrainConfig = tiny_config(run={"num_eval_windows": 8, **run})
-    run_folder = create_run(folder / "run", config.with_directory(prepared), CPU)
-    return open_session(run_folder, config.with_directory(prepared), data, CPU)
-
-
 def read_steps(run: RunDirectory) -> list[float | None]:
     return run.read_log()["step"]
 
 
 def test_a_further_logger_sees_every_row_once(tmp_path, prepared):
-    session, logger = open_tiny(tmp_path, prepared), Recording()
+    session, logger = open_tiny(tmp_path, prepared), RecordingLogger()
     train(session, [logger])
     session.close()
     assert [row["step"] for row in logger.rows] == read_steps(session.run) == [1, 2, 3, 4, 5, 6]
@@ -83,7 +56,7 @@ def test_a_further_logger_sees_every_row_once(tmp_path, prepared):
 @pytest.mark.filterwarnings("ignore")
 def test_skipping_a_batch_rewinds_log_and_loggers_alike(tmp_path, prepared):
     session = open_tiny(tmp_path, prepared, on_nonfinite="skip", save_every=2)
-    logger, head = Recording(), session.trainer.model.discriminator.discriminator_predictions
+    logger, head = RecordingLogger(), session.trainer.model.discriminator.discriminator_predictions
     spoiled = iter([True])
 
     def spoil(module: torch.nn.Module, inputs: object, output: torch.Tensor) -> torch.Tensor | None:

@@ -1,7 +1,12 @@
 import pytest
 from pydantic import ValidationError
 
-from electra_cli.training.run_state import RunState, state_of_format_2
+from electra_cli.training.run_state import (
+    BatchesState,
+    RunState,
+    TrainerState,
+    state_of_format_2,
+)
 
 FORMAT_2 = {
     "step": 16, "tokens_seen": 3536, "train_flops": 9.9e7, "elapsed_seconds": 0.2,
@@ -31,9 +36,24 @@ def test_a_state_comes_back_from_json_as_it_was():
     assert RunState.model_validate_json(state.model_dump_json()) == state
 
 
-@pytest.mark.parametrize("change", [{"step": -1}, {"unknown": 1}, {"tokens_seen": "many"}])
+@pytest.mark.parametrize(
+    "change", [{"step": -1}, {"unknown": 1}, {"tokens_seen": "many"}, {"tokens_seen": -1}]
+)
 def test_what_does_not_fit_is_refused(change):
     content = state_of_format_2(FORMAT_2)
     content["trainer"] |= change
     with pytest.raises(ValidationError):
         RunState.model_validate(content)
+
+
+def test_a_state_at_the_very_beginning_is_valid_and_cannot_be_changed():
+    assert TrainerState(
+        step=0, tokens_seen=0, train_flops=0, elapsed_seconds=0, seconds_since_row=0,
+        tokens_since_row=0, masked_since_row=0, scaler={},
+    ).step == 0  # fmt: skip
+    start = BatchesState()
+    assert start.model_dump() == {
+        "epoch": 0, "index": 0, "num_windows": 0, "num_read": 0, "skipped": (),
+    }  # fmt: skip
+    with pytest.raises(ValidationError, match="frozen"):
+        start.epoch = 1

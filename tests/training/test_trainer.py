@@ -225,3 +225,48 @@ def test_learning_reduces_both_losses():
     last = trainer.flush(0.0)
     assert last.objective["mlm_loss"] < first.objective["mlm_loss"]
     assert last.objective["rtd_loss"] < first.objective["rtd_loss"]
+
+
+def test_flops_count_the_square_of_every_window():
+    config = tiny_config()
+    trainer = make_trainer(config)
+    source = [batch for _, batch in zip(range(2), batches(config), strict=False)]
+    for _ in take_steps(trainer, source, until=2):
+        pass
+    flops = trainer.model.flops
+    expected = sum(
+        flops.count(
+            batch.num_tokens,
+            batch.num_masked,
+            sum(int(length) ** 2 for length in batch.cu_seqlens.diff()),
+        )
+        for batch in source
+    )
+    assert trainer.flush(0.0).train_flops == expected
+
+
+def test_a_nonfinite_loss_counts_under_fp16_where_gradients_may_overflow():
+    config = tiny_config()
+    trainer = make_trainer(config, precision="fp16")
+    trainer._compute = Unwatched(*vars(trainer._compute).values())
+    bias = trainer.model.discriminator.discriminator_predictions.dense_prediction.bias
+    with torch.no_grad():
+        bias.fill_(float("nan"))
+    for _ in take_steps(trainer, batches(config), until=1):
+        pass
+    with pytest.raises(NonFiniteError, match="step 1 is not finite"):
+        trainer.flush(0.0)
+
+
+def test_of_many_documents_the_first_eight_are_named():
+    config = tiny_config(run={"batch_size": 16, "micro_batch_size": 16})
+    trainer = make_trainer(config)
+    source = [next(batches(config))]
+    documents = sorted(set(source[0].document_ids.tolist()))
+    assert len(documents) > 8
+    with torch.no_grad():
+        trainer.model.discriminator.discriminator_predictions.dense.bias[0] = float("nan")
+    with pytest.raises(NonFiniteError) as raised:
+        list(take_steps(trainer, source, until=1))
+    named = ", ".join(map(str, documents[:8]))
+    assert f"(training documents {named} and {len(documents) - 8} more)" in str(raised.value)

@@ -1,0 +1,32 @@
+"""A session of a tiny run on a real prepared folder, in this process."""
+
+from pathlib import Path
+
+from conftest import CPU, tiny_config
+
+from electra_cli.config import PretrainConfig
+from electra_cli.data.prepared import open_data
+from electra_cli.metrics import Metrics
+from electra_cli.runs.session import Session, create_run, open_session
+
+
+def open_tiny(folder: Path, prepared: Path, **run: object) -> Session:
+    data = open_data(prepared)
+    config: PretrainConfig = tiny_config(run={"num_eval_windows": 8, **run})
+    config = config.with_directory(prepared)
+    return open_session(create_run(folder / "run", config, CPU), config, data, CPU)
+
+
+class RecordingLogger:
+    """A logger that keeps what it is given."""
+
+    def __init__(self) -> None:
+        self.rows: list[Metrics] = []
+        self.rewound: list[int] = []
+
+    def append_row(self, row: Metrics) -> None:
+        self.rows.append(row)
+
+    def rewind(self, step: int) -> None:
+        self.rewound.append(step)
+        self.rows = [row for row in self.rows if (row["step"] or 0) <= step]
