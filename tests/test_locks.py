@@ -21,10 +21,11 @@ import os, sys, time
 from pathlib import Path
 from electra_cli.locks import wait_for
 with wait_for(Path(sys.argv[1])):
-    if "fork" in sys.argv and os.fork() == 0:
-        os.close(1)
-    else:
+    is_child = "fork" in sys.argv and os.fork() == 0
+    if is_child or "fork" not in sys.argv:  # filelock closes the child's copy as the child starts
         print("held", flush=True)
+    if is_child:
+        os.close(1)
     time.sleep(float(sys.argv[2]))
 """
 

@@ -104,7 +104,7 @@ def test_a_source_that_cannot_be_read_is_named_with_what_to_do(
 @pytest.mark.parametrize(
     ("options", "problem", "hint"),
     [
-        (["--tokenizer", "nowhere"], "no folder is called nowhere", "tokenizer.json"),
+        (["--tokenizer", "nowhere"], "no folder nowhere, and no such", "tokenizer.json"),
         (["--tokenizer", "x", "--cased"], "--tokenizer brings its own", "leave out"),
         (["--out", "words.txt"], "words.txt is a file", "choose another --out"),
         (["--out", "mine"], "mine is not empty", "--out mine-2"),

@@ -110,7 +110,7 @@ def test_what_is_no_tokenizer_is_a_data_error_with_a_hint(tmp_path: Path, monkey
         "an/id-without-network",
     ):
         with pytest.raises(
-            DataError, match=r"cannot open the tokenizer|no folder is called"
+            DataError, match=r"cannot open the tokenizer|no such tokenizer"
         ) as caught:
             load_tokenizer(name)
         assert str(name) in str(caught.value)
