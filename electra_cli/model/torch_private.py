@@ -12,19 +12,27 @@ import torch
 from torch import Tensor
 
 
-def flash_attention_forward(
+def flash_attention(
     query: Tensor,
     key: Tensor,
     value: Tensor,
     cu_seqlens: Tensor,
     max_length: int,
     dropout: float,
-    scale: float | None,
-    window: int | None,
+    scale: float | None = None,
+    window: int | None = None,
 ) -> Tensor:
-    """Packed query [T, A, D], key, value [T, heads that divide A, D] -> [T, A, D]; differentiable.
+    """query [T, A, D], key, value [T, heads that divide A, D], cu_seqlens [B + 1] -> [T, A, D].
 
-    A token sees those of its sequence that are at most `window` places away; None: all of them.
+    cu_seqlens is int32. `dropout` is the probability that an attention weight is dropped, 0 in
+    evaluation; `scale` multiplies the scores, by default 1 / sqrt(D); a token sees those at most
+    `window` places away, by default its whole sequence.
+
+    Differentiable: the forward pass keeps T logsumexps per head, and the seed and offset of the
+    device's generator, from which the backward pass draws the same dropout mask again. That
+    generator advances as for any dropout, so a recomputation under torch.utils.checkpoint, which
+    sets it back, drops the same weights.
+
     Public: torch.nn.attention.varlen.varlen_attn, which sets dropout to 0. torch's own attention
     for nested tensors calls this operator in the same way (torch/nested/_internal/sdpa.py).
     """

@@ -92,7 +92,8 @@ def run_flash_attention() -> dict[str, Any]:
     """Which tensors the kernel takes, and what one call with dropout and its backward pass run."""
     import torch
 
-    from electra_cli.model.layers.flash_attention import can_run_flash_attention, flash_attention
+    from electra_cli.model.layers.flash_attention import can_run_flash_attention
+    from electra_cli.model.torch_private import flash_attention
 
     device = torch.device("cuda:0")
     dtypes = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}

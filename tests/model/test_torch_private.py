@@ -40,7 +40,7 @@ def test_flash_attention_is_varlen_attn_and_that_of_each_sequence(cpu_kernels, d
     """On a CPU the kernel is tests/flash_kernels.py, so only the arguments' order is tested."""
     dtype, tolerance = (torch.float32, 1e-5) if device == "cpu" else (torch.bfloat16, 2e-2)
     inputs, bounds = packed(device, dtype)
-    found = torch_private.flash_attention_forward(*inputs, bounds, 7, 0.0, 0.3, window)
+    found = torch_private.flash_attention(*inputs, bounds, 7, 0.0, 0.3, window)
     expected = attend_one_by_one(inputs, bounds, window)
     torch.testing.assert_close(found, expected, rtol=tolerance, atol=tolerance)
     grads = torch.autograd.grad(found.float().square().sum(), inputs)

@@ -17,9 +17,10 @@ from transformers.models.electra.modeling_electra import ElectraSelfAttention
 
 from electra_cli.batch import Batch
 from electra_cli.model.layers.autocast import autocast_dtype
-from electra_cli.model.layers.flash_attention import can_run_flash_attention, flash_attention
+from electra_cli.model.layers.flash_attention import can_run_flash_attention
 from electra_cli.model.layers.padded_attention import GroupedLayout, Parts, padded_attention
 from electra_cli.model.layers.sdpa_attention import Padding, sdpa_attention
+from electra_cli.model.torch_private import flash_attention
 
 # The name of the registered function, an encoder's config.attn_implementation.
 PACKED = "packed"

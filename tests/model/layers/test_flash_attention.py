@@ -7,7 +7,8 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from electra_cli.model.layers import flash_attention as flash_attention_module
-from electra_cli.model.layers.flash_attention import can_run_flash_attention, flash_attention
+from electra_cli.model.layers.flash_attention import can_run_flash_attention
+from electra_cli.model.torch_private import flash_attention
 
 LENGTHS = (5, 1, 7)
 SCALE = 0.3
