@@ -199,7 +199,7 @@ class CheckpointManager:
 
 
 def _write_files(folder: Path, step: int, tensors: Tensors, values: str) -> None:
-    """All files of a checkpoint, flushed to the disk, read back and compared."""
+    """All files of a checkpoint, read back from the disk and compared; replace_folder flushes."""
     (folder / VALUES_NAME).write_text(values)
     for group, named in tensors.items():
         try:
@@ -226,8 +226,6 @@ def _write_files(folder: Path, step: int, tensors: Tensors, values: str) -> None
         raise OSError(None, "what was written reads back differently")
     manifest["manifest_sha256"] = _seal(manifest)
     (folder / MANIFEST_NAME).write_text(json.dumps(manifest, indent=1))
-    sync_to_disk(folder / MANIFEST_NAME)
-    sync_to_disk(folder)
 
 
 def _seal(manifest: dict[str, Any]) -> str:
