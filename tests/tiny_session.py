@@ -6,6 +6,7 @@ from conftest import CPU, tiny_config
 
 from electra_cli.config import PretrainConfig
 from electra_cli.data.prepared import open_data
+from electra_cli.errors import DiskFullError
 from electra_cli.metrics import Metrics
 from electra_cli.runs.session import Session, create_run, open_session
 
@@ -30,3 +31,14 @@ class RecordingLogger:
     def rewind(self, step: int) -> None:
         self.rewound.append(step)
         self.rows = [row for row in self.rows if (row["step"] or 0) <= step]
+
+
+class FullDisk(RecordingLogger):
+    """A logger without room for a row, until is_full is taken back."""
+
+    is_full = True
+
+    def append_row(self, row: Metrics) -> None:
+        if self.is_full:
+            raise DiskFullError("no room for the row", "make some")
+        super().append_row(row)

@@ -94,7 +94,9 @@ def evaluations(*losses: tuple[float, float]) -> list[Evaluation]:
         ([(9, 9), (8, 8.5), (7, 8.6)], False),  # one rise may be chance
         ([(9, 9), (8, 8.5), (8.1, 8.6), (8.2, 8.7)], False),  # the task became harder
         ([(9, 9), (8, 8.5), (7, 8.6), (6, 8.55)], False),  # falls again
+        ([(9, 9), (8, 8.5), (7, 8.6), (6, 8.6)], False),  # rose once
         ([(9, 9), (8, 8), (7, 7), (6, 6)], False),
+        ([(9, 9), (8, 8.7), (8, 8.5), (7, 8.6), (6, 8.7)], True),
     ],
 )
 def test_overfitting_is_held_out_loss_up_and_training_loss_down(losses, is_overfitting):

@@ -2,15 +2,18 @@
 
 import subprocess
 import sys
+import time
 
 import pytest
 import torch
 from command_line import electra_environment
-from tiny_session import RecordingLogger, open_tiny
+from tiny_session import FullDisk, RecordingLogger, open_tiny
 
-from electra_cli.errors import NonFiniteError
+from electra_cli import console
+from electra_cli.errors import DiskFullError, NonFiniteError, RunError
 from electra_cli.run_directory import RunDirectory
-from electra_cli.runs.loop import train
+from electra_cli.run_events import read_events
+from electra_cli.runs.loop import train, train_to_end
 
 FRAMES = """
 import sys, traceback
@@ -74,6 +77,49 @@ def test_skipping_a_batch_rewinds_log_and_loggers_alike(tmp_path, prepared):
     assert newest is not None
     assert newest.step == 6
     assert newest.checkpoint.state.log_rows == 6
+
+
+def test_a_run_that_stops_says_why_and_how_to_go_on(tmp_path, prepared, capsys):
+    session = open_tiny(tmp_path, prepared)
+    object.__setattr__(session, "loggers", (FullDisk(),))
+    object.__setattr__(session, "evaluation", [])
+    with pytest.raises(DiskFullError) as raised:
+        train_to_end(session)
+    assert raised.value.hint == f"make room on the disk, then: electra resume {session.run.root}"
+    events = read_events(session.run.events)
+    assert [(event.step, event.kind, event.text) for event in events] == [
+        (1, "stopped", "no room for the row")
+    ]
+    assert "no document is held out" in capsys.readouterr().err
+
+
+def test_every_step_is_shown_and_held_out_text_is_not_missed(
+    tmp_path, prepared, capsys, monkeypatch
+):
+    monkeypatch.setattr(console, "PLAIN_EVERY_SECONDS", 0.0)
+    session = open_tiny(tmp_path, prepared)
+    train(session)
+    session.close()
+    shown = capsys.readouterr().err
+    assert [step for step in range(7) if f"training: {step}/6" in shown] == [1, 2, 3, 4, 5, 6]
+    assert "no document is held out" not in shown
+
+
+class SlowLogger(RecordingLogger):
+    """Gives the thread that saves some time after each row."""
+
+    def append_row(self, row):
+        super().append_row(row)
+        time.sleep(0.05)
+
+
+def test_a_save_that_failed_ends_the_run_before_the_next_one(tmp_path, prepared):
+    session = open_tiny(tmp_path, prepared, num_steps=20, save_every=10)
+    session.run.checkpoints.write_text("a file where the folder should be")
+    with pytest.raises(RunError, match="could not be saved"):
+        train(session, [SlowLogger()])
+    assert 10 <= session.trainer.step < 20
+    session.close()
 
 
 def test_without_a_checkpoint_nothing_is_skipped(tmp_path, prepared):

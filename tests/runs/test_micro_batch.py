@@ -1,4 +1,7 @@
+import math
+
 import pytest
+import torch
 from conftest import CPU, tiny_config
 
 from electra_cli.errors import RunError
@@ -37,3 +40,14 @@ def test_a_tenth_of_memory_and_the_copy_for_checkpoints_stay_free(monkeypatch):
     with pytest.raises(RunError, match="8 windows per forward pass") as raised:
         fit_micro_batch(config, 1_000_000, CPU)
     assert "gradient_checkpointing" in raised.value.hint
+
+
+def test_a_checkpoints_copy_takes_nothing_of_a_gpu(monkeypatch):
+    gpu = Compute(torch.device("cuda"), "bf16", has_flash=True)
+    config = tiny_config(run={"micro_batch_size": 8})
+    needed = estimate_bytes(config, 1_000_000, 8, gpu)
+    memory(monkeypatch, math.ceil(needed / 0.9))
+    fit_micro_batch(config, 1_000_000, gpu)
+    memory(monkeypatch, math.floor(needed / 0.9) - 1)
+    with pytest.raises(RunError, match="cuda has"):
+        fit_micro_batch(config, 1_000_000, gpu)

@@ -6,6 +6,7 @@ from conftest import CPU, tiny_config
 from tiny_session import open_tiny
 
 from electra_cli.errors import ConfigError, DataError, RunError
+from electra_cli.model.objectives.objective import Objective
 from electra_cli.run_directory import RunDirectory
 from electra_cli.runs.environment import write_environment
 from electra_cli.runs.export import export_models
@@ -23,6 +24,18 @@ def test_weights_depend_on_the_seed_alone():
     weights = [dict(model.named_parameters())[word] for model in (first, second, other)]
     assert torch.equal(weights[0], weights[1])
     assert not torch.equal(weights[0], weights[2])
+
+
+def test_what_is_compiled_or_recomputed_is_what_the_settings_say(tmp_path, prepared, monkeypatch):
+    done = []
+    for name in ("compile_encoders", "enable_gradient_checkpointing"):
+        monkeypatch.setattr(Objective, name, lambda self, name=name: done.append(name))
+    open_tiny(tmp_path / "plain", prepared).close()
+    assert done == []
+    open_tiny(tmp_path / "compiled", prepared, compile=True).close()
+    assert done == ["compile_encoders"]
+    open_tiny(tmp_path / "recomputed", prepared, gradient_checkpointing=True).close()
+    assert done[1:] == ["enable_gradient_checkpointing"]
 
 
 def test_the_environment_is_plain_facts(tmp_path):

@@ -1,3 +1,4 @@
+import threading
 from itertools import islice
 
 import pytest
@@ -30,6 +31,19 @@ def test_skipped_batches_are_passed_over_wherever_reading_stops():
         first, state = read(count, skipping)
         rest, _ = read(6 - count, state)
         assert same(first + rest, kept), count
+
+
+def test_going_back_reads_ahead_in_one_thread_only():
+    before = threading.active_count()
+    batches = TrainingBatches(
+        tiny_reader(tiny_config()), BATCH_SIZE, BatchesState(), torch.device("cpu")
+    )
+    first = next(batches)
+    batches.rewind(BatchesState(), skipped=[])
+    assert threading.active_count() == before + 1
+    assert torch.equal(next(batches).input_ids, first.input_ids)
+    batches.close()
+    assert threading.active_count() == before
 
 
 @pytest.mark.parametrize(
