@@ -7,7 +7,8 @@ from conftest import CPU, tiny_config
 from electra_cli.config import PretrainConfig
 from electra_cli.data.prepared import open_data
 from electra_cli.errors import DiskFullError
-from electra_cli.metrics import Metrics
+from electra_cli.metrics import Metrics, log_row
+from electra_cli.runs.records import RunRecords
 from electra_cli.runs.session import Session, create_run, open_session
 
 
@@ -42,3 +43,13 @@ class FullDisk(RecordingLogger):
         if self.is_full:
             raise DiskFullError("no room for the row", "make some")
         super().append_row(row)
+
+
+def train_and_save(session: Session, *steps: int) -> None:
+    """Train to the last of these steps, with a row for each and a checkpoint at those named."""
+    records = RunRecords(session)
+    while session.trainer.step < max(steps):
+        session.trainer.train_step(session.batches)
+        records.append_row(log_row(session.trainer.flush(0.0), None))
+        if session.trainer.step in steps:
+            records.save_now()

@@ -14,6 +14,7 @@ from electra_cli.errors import DiskFullError, NonFiniteError, RunError
 from electra_cli.run_directory import RunDirectory
 from electra_cli.run_events import read_events
 from electra_cli.runs.loop import train, train_to_end
+from electra_cli.stopping import stop_request
 
 FRAMES = """
 import sys, traceback
@@ -103,6 +104,38 @@ def test_every_step_is_shown_and_held_out_text_is_not_missed(
     shown = capsys.readouterr().err
     assert [step for step in range(7) if f"training: {step}/6" in shown] == [1, 2, 3, 4, 5, 6]
     assert "no document is held out" not in shown
+
+
+def test_a_stop_request_saves_and_says_how_to_go_on(tmp_path, prepared, capsys):
+    session = open_tiny(tmp_path, prepared, save_every=100)
+    with stop_request(max_minutes=0), pytest.raises(KeyboardInterrupt):
+        train(session)
+    session.close()
+    assert session.checkpoints.steps() == [1]
+    said = "--max-minutes 0: stopped and saved at step 1"
+    assert [event.text for event in read_events(session.run.events)] == [said]
+    shown = capsys.readouterr().err
+    assert said in shown
+    assert f"electra resume {session.run.root}" in shown
+
+
+def test_a_stop_request_at_the_last_step_ends_before_the_curves_are_drawn(tmp_path, prepared):
+    session = open_tiny(tmp_path, prepared, num_steps=1)
+    with stop_request(max_minutes=0), pytest.raises(KeyboardInterrupt):
+        train_to_end(session)
+    assert session.checkpoints.steps() == [1]
+    assert session.run.model("discriminator").is_dir()
+    assert not session.run.page.exists()
+
+
+def test_at_the_end_the_folder_is_the_result(finished):
+    assert finished.stdout == "runs/whole\n"
+    assert "the trained encoder: runs/whole/discriminator" in finished.stderr
+    assert "electra plot runs/whole" in finished.stderr
+    run = RunDirectory(finished.root)
+    assert run.page.is_file()
+    assert run.picture.is_file()
+    assert [event.kind for event in read_events(run.events) if event.kind != "warning"] == []
 
 
 class SlowLogger(RecordingLogger):

@@ -3,7 +3,7 @@ import json
 import pytest
 import torch
 from conftest import CPU, tiny_config
-from tiny_session import open_tiny
+from tiny_session import open_tiny, train_and_save
 
 from electra_cli.errors import ConfigError, DataError, RunError
 from electra_cli.model.objectives.objective import Objective
@@ -59,22 +59,10 @@ def test_a_folder_with_something_in_it_is_never_a_new_run(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "taken"]
 
 
-def save(session, *steps: int) -> None:
-    from electra_cli.metrics import log_row
-    from electra_cli.runs.records import RunRecords
-
-    records = RunRecords(session)
-    for step in range(1, max(steps) + 1):
-        session.trainer.train_step(session.batches)
-        records.append_row(log_row(session.trainer.flush(0.0), None))
-        if step in steps:
-            records.save_now()
-
-
 def test_going_back_cuts_off_what_is_later(tmp_path, prepared, capsys):
     session = open_tiny(tmp_path, prepared)
     assert choose_checkpoint(session.run, session.checkpoints, None) == (0, None)
-    save(session, 2, 4)
+    train_and_save(session, 2, 4)
     assert choose_checkpoint(session.run, session.checkpoints, None)[0] == 4
     step, start = choose_checkpoint(session.run, session.checkpoints, 2)
     assert start is not None
@@ -91,7 +79,7 @@ def test_going_back_cuts_off_what_is_later(tmp_path, prepared, capsys):
 
 def test_a_damaged_checkpoint_is_named_and_the_one_before_is_taken(tmp_path, prepared, capsys):
     session = open_tiny(tmp_path, prepared)
-    save(session, 1, 2)
+    train_and_save(session, 1, 2)
     (session.checkpoints.path_of(2) / "state.json").write_text("{}")
     assert choose_checkpoint(session.run, session.checkpoints, None)[0] == 1
     shown = capsys.readouterr().err
@@ -106,7 +94,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_taken(tmp_path, pre
 @pytest.mark.parametrize("what", ["tokenizer", "data"])
 def test_other_data_than_the_checkpoints_is_refused(tmp_path, prepared, what):
     session = open_tiny(tmp_path, prepared)
-    save(session, 1)
+    train_and_save(session, 1)
     start = session.checkpoints.load(1)
     refuse_changes(session.run, start, session.config, session.data)
     state = start.state.model_copy(update={f"{what}_sha256": "0" * 64})
@@ -123,7 +111,7 @@ def test_other_data_than_the_checkpoints_is_refused(tmp_path, prepared, what):
 
 def test_the_main_network_is_the_folder_that_users_are_told_of(tmp_path, prepared):
     session = open_tiny(tmp_path, prepared)
-    save(session, 1)
+    train_and_save(session, 1)
     assert export_models(session) == session.run.model("discriminator")
     card = (RunDirectory(session.run.root).model("generator") / "README.md").read_text()
     assert "for 1 steps of 8" in card

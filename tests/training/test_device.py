@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest import tiny_config
 
 from electra_cli.errors import RunError
 from electra_cli.training.device import (
     Compute,
     get_random_state,
+    select_compute,
     select_device,
     select_precision,
     set_random_state,
@@ -48,7 +50,9 @@ def test_freed_memory_is_kept_for_the_next_step(choice, is_kept):
 def pretend(monkeypatch, has_cuda: bool, has_mps: bool = False, has_bf16: bool = True) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: has_cuda)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: has_mps)
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: has_bf16)
+    monkeypatch.setattr(
+        torch.cuda, "is_bf16_supported", lambda including_emulation: including_emulation or has_bf16
+    )
 
 
 @pytest.mark.parametrize(
@@ -64,6 +68,11 @@ def test_a_device_that_is_not_there_is_named_with_its_reason():
     with pytest.raises(RunError, match=r"there is no device 'cuda:7': [^\n]+$"):
         select_device("cuda:7")
     assert select_device("cpu") == torch.device("cpu")
+
+
+def test_a_config_chooses_all_of_it():
+    config = tiny_config(run={"device": "cpu", "precision": "bf16"})
+    assert select_compute(config) == Compute(torch.device("cpu"), "bf16", has_flash=False)
 
 
 @pytest.mark.parametrize(

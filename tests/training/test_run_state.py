@@ -55,5 +55,8 @@ def test_a_state_at_the_very_beginning_is_valid_and_cannot_be_changed():
     assert start.model_dump() == {
         "epoch": 0, "index": 0, "num_windows": 0, "num_read": 0, "skipped": (),
     }  # fmt: skip
+    assert BatchesState.model_validate(start.model_dump()) == start
+    content = state_of_format_2({**FORMAT_2, "log_rows": 0})
+    assert RunState.model_validate(content).log_rows == 0
     with pytest.raises(ValidationError, match="frozen"):
         start.epoch = 1
