@@ -67,7 +67,7 @@ class Trainer:
         rate = learning_rate_at(self.step, optim, run.num_steps)
         for group in self._optimizer.param_groups:
             group["lr"] = rate
-        self._optimizer.zero_grad(set_to_none=True)
+        self._optimizer.zero_grad()
 
         counts = StepCounts(batch.num_masked, batch.num_tokens)
         is_finite = torch.ones((), dtype=torch.bool, device=device)

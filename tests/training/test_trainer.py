@@ -18,6 +18,7 @@ from electra_cli.config import PretrainConfig
 from electra_cli.data.batches import Position, WindowReader, iter_batches
 from electra_cli.errors import NonFiniteError
 from electra_cli.model.objectives.electra import ElectraObjective
+from electra_cli.training import trainer as trainer_module
 from electra_cli.training.device import Compute
 from electra_cli.training.trainer import Trainer
 
@@ -51,7 +52,21 @@ def test_metrics_cover_all_steps_since_the_last_row():
     assert metrics.loss == pytest.approx(own["mlm_loss"] + 50 * own["rtd_loss"])
     assert 0 < own["replaced_fraction"] < 0.2
     assert metrics.train_flops > 0
-    assert metrics.tokens_per_second > 0
+    speed = metrics.tokens_seen / metrics.elapsed_seconds
+    assert metrics.tokens_per_second == pytest.approx(speed)
+
+
+def test_each_row_has_the_speed_since_the_row_before():
+    config = tiny_config()
+    trainer, source = make_trainer(config), batches(config)
+    rows = []
+    for until in (1, 3):
+        list(take_steps(trainer, source, until))
+        rows.append(trainer.flush(0.0))
+    first, second = rows
+    seconds = second.elapsed_seconds - first.elapsed_seconds
+    tokens = second.tokens_seen - first.tokens_seen
+    assert second.tokens_per_second == pytest.approx(tokens / seconds)
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.1])
@@ -94,13 +109,16 @@ def test_micro_batches_train_the_same_model():
     assert results[1].tokens_seen == results[0].tokens_seen
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_a_nonfinite_loss_stops_before_the_update_and_names_the_documents(value):
+@pytest.mark.parametrize(
+    ("step", "value"), [(1, float("nan")), (2, float("nan")), (2, float("inf"))]
+)
+def test_a_nonfinite_loss_stops_before_the_update_and_names_the_documents(step, value):
     config = tiny_config()
     trainer = make_trainer(config)
     source = [batch for _, batch in zip(range(6), batches(config), strict=False)]
     stepping = take_steps(trainer, source, until=6)
-    next(stepping)
+    if step == 2:
+        next(stepping)
     with torch.no_grad():
         trainer.model.discriminator.discriminator_predictions.dense.bias[0] = value
     before = weights(trainer)
@@ -108,8 +126,8 @@ def test_a_nonfinite_loss_stops_before_the_update_and_names_the_documents(value)
     moments_before = {name: moment.clone() for name, moment in moments.items()}
     with pytest.raises(NonFiniteError) as raised:
         next(stepping)
-    documents = sorted(set(source[1].document_ids.tolist()))
-    assert f"step 2 is not finite (training documents {documents[0]}," in str(raised.value)
+    documents = sorted(set(source[step - 1].document_ids.tolist()))
+    assert f"step {step} is not finite (training documents {documents[0]}," in str(raised.value)
     assert "learning-rate" in raised.value.hint
     for name, weight in weights(trainer).items():
         torch.testing.assert_close(weight, before[name], rtol=0, atol=0, equal_nan=True)
@@ -156,6 +174,18 @@ def test_later_updates_are_held_back_until_the_host_looks():
     assert all(torch.equal(weight, before[name]) for name, weight in weights(trainer).items())
     with pytest.raises(NonFiniteError, match="step 2"):
         trainer.flush(0.0)
+
+
+def test_memory_and_products_are_set_up_for_the_device(monkeypatch):
+    done = []
+    monkeypatch.setattr(trainer_module, "set_float32_products", done.append)
+    monkeypatch.setattr(trainer_module, "keep_freed_memory", lambda: done.append("kept"))
+    config = tiny_config()
+    model = make_trainer(config).model
+    assert done == [CPU, "kept"]
+    other = Unwatched(*vars(CPU).values())
+    Trainer(model, config, other)
+    assert done[2:] == [other]  # what keeps freed memory is for CPUs
 
 
 def test_evaluation_is_repeatable_and_leaves_no_trace():
@@ -205,6 +235,21 @@ def test_fp16_scales_its_gradients_and_goes_on_after_an_overflow():
     assert min(scales) < scales[0]
     assert all(second in (first, first / 2) for first, second in pairwise(scales))
     assert min(scales) < scales[0]  # one did overflow
+
+
+def test_fp16_gradients_are_clipped_at_their_true_size():
+    norms = []
+    for precision in ("fp32", "fp16"):
+        config = tiny_config(optim={"max_grad_norm": 1e-3})
+        trainer = make_trainer(config, precision)
+        state = trainer.state()
+        scaler = {**state.scaler, "scale": 1024.0} if precision == "fp16" else {}
+        trainer.load(trainer.tensors(), state.model_copy(update={"scaler": scaler}))
+        list(take_steps(trainer, batches(config), until=1))
+        gradients = [p.grad for p in trainer.model.parameters() if p.grad is not None]
+        assert torch.nn.utils.get_total_norm(gradients) == pytest.approx(1e-3, rel=1e-3)
+        norms.append(trainer.flush(0.0).grad_norm)
+    assert norms[1] == pytest.approx(norms[0], rel=0.05)
 
 
 def test_learning_reduces_both_losses():
