@@ -384,9 +384,9 @@ class PretrainConfig(Section):
         return self
 
 
-def iter_options() -> Iterator[tuple[str, FieldInfo]]:
-    """Every option as `section.key`, in order."""
-    for section, field in PretrainConfig.model_fields.items():
+def iter_options(recipe: type[Section] | None = None) -> Iterator[tuple[str, FieldInfo]]:
+    """Every option of a recipe, by default of PretrainConfig, as `section.key`, in order."""
+    for section, field in (recipe or PretrainConfig).model_fields.items():
         section_class = field.annotation
         assert isinstance(section_class, type)
         assert issubclass(section_class, Section)
@@ -406,10 +406,10 @@ def reason_not_searched(name: str) -> str | None:
     return next((mark.reason for mark in marks if isinstance(mark, NotSearched)), None)
 
 
-def option_table() -> str:
-    """The table of options in docs/options.md, in Markdown."""
+def option_table(recipe: type[Section] | None = None) -> str:
+    """A table of options in docs/options.md, in Markdown."""
     lines = ["| option | default | what it does |", "|---|---|---|"]
-    for name, option in iter_options():
+    for name, option in iter_options(recipe):
         default: Any = option.default
         shown = (
             "null"
@@ -418,7 +418,8 @@ def option_table() -> str:
             if isinstance(default, float)
             else (str(default).lower() if isinstance(default, bool) else str(default))
         )
-        lines.append(f"| `{name}` | {shown} | {option.description} |")
+        cells = (f"`{name}`", shown, str(option.description))
+        lines.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
     return "\n".join(lines)
 
 

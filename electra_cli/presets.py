@@ -1,26 +1,33 @@
-"""YAML presets and `--set section.key=value` -> PretrainConfig. The only importer of yaml."""
+"""YAML presets and `--set section.key=value` -> a recipe. The only importer of yaml.
+
+A recipe is a PretrainConfig, or another model of sections whose options a preset may hold too.
+"""
 
 import difflib
 import reprlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from electra_cli.config import PretrainConfig, iter_options
+from electra_cli.config import PretrainConfig, Section, iter_options
 from electra_cli.disk import write_bytes_atomically
 from electra_cli.errors import ConfigError
 
 # A section of preset files only: what `electra tune` searches (electra_cli/tuning/space.py).
 TUNE_SECTION = "tune"
+# What `electra finetune` reads of a preset (electra_cli/finetuning/settings.py).
+FINETUNE_SECTION = "finetune"
 MAX_FILE_BYTES = 1 << 20  # a preset has about a kilobyte; a huge file would take long to parse
 MAX_DEPTH = 8  # sections, options and their values need three levels
 MAX_SHOWN_CHARS = 80  # of a name or a value in a message
 
 _PACKAGE = Path(__file__).parent
+
+Recipe = TypeVar("Recipe", bound=Section)
 
 
 def preset_folder() -> Path:
@@ -42,9 +49,33 @@ def load_preset(
     What comes later wins. Raises ConfigError, with the nearest name for an unknown one.
     """
     sections = _read_sections(_preset_path(preset))
-    sections.pop(TUNE_SECTION, None)
-    for name, value in (options or {}).items():
-        _assign(sections, name, value)
+    for name in (TUNE_SECTION, FINETUNE_SECTION):
+        sections.pop(name, None)
+    return _resolve(PretrainConfig, sections, preset, options or {}, assignments)
+
+
+def load_recipe(
+    recipe: type[Recipe],
+    preset: str | None,
+    options: Mapping[str, Any],
+    assignments: Sequence[str] = (),
+) -> Recipe:
+    """As load_preset, for a recipe that finds its own sections beside those of PretrainConfig."""
+    sections = {} if preset is None else _read_sections(_preset_path(preset))
+    for name in {*PretrainConfig.model_fields, TUNE_SECTION} - recipe.model_fields.keys():
+        sections.pop(name, None)
+    return _resolve(recipe, sections, preset or "--set", options, assignments)
+
+
+def _resolve(
+    recipe: type[Recipe],
+    sections: dict[str, Any],
+    source: str,
+    options: Mapping[str, Any],
+    assignments: Sequence[str],
+) -> Recipe:
+    for name, value in options.items():
+        _assign(sections, name, value, recipe)
     for assignment in assignments:
         name, separator, text = assignment.partition("=")
         if not separator:
@@ -55,8 +86,8 @@ def load_preset(
             value = _parse(text)
         except (yaml.YAMLError, ValueError):
             value = text
-        _assign(sections, name.strip(), value)
-    return _validate(sections, preset)
+        _assign(sections, name.strip(), value, recipe)
+    return _validate(sections, source, recipe)
 
 
 def load_tune_section(preset: str, also_known: Sequence[str]) -> Mapping[str, Any] | None:
@@ -79,13 +110,13 @@ def with_options(config: PretrainConfig, options: Mapping[str, Any], source: str
     """The config with some options changed; `source` begins the line of a ConfigError."""
     sections = config.model_dump()
     for name, value in options.items():
-        _assign(sections, name, value)
-    return _validate(sections, source)
+        _assign(sections, name, value, PretrainConfig)
+    return _validate(sections, source, PretrainConfig)
 
 
 def load_config(path: Path) -> PretrainConfig:
     """The resolved config.yaml of a run. Raises ConfigError if it is missing or does not fit."""
-    return _validate(_read_sections(path), str(path))
+    return _validate(_read_sections(path), str(path), PretrainConfig)
 
 
 def load_options(path: Path) -> dict[str, Any]:
@@ -99,7 +130,7 @@ def load_options(path: Path) -> dict[str, Any]:
     }
 
 
-def save_config(config: PretrainConfig, path: Path) -> None:
+def save_config(config: Section, path: Path) -> None:
     """Every option, resolved; atomic."""
     content = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False).encode()
     write_bytes_atomically(path, content)
@@ -219,32 +250,32 @@ def _read_sections(path: Path) -> dict[str, Any]:
     return content
 
 
-def _assign(sections: dict[str, Any], name: str, value: Any) -> None:
+def _assign(sections: dict[str, Any], name: str, value: Any, recipe: type[Section]) -> None:
     section, _, key = name.partition(".")
-    known = dict(iter_options())
+    known = dict(iter_options(recipe))
     if name not in known:
         raise ConfigError(f"unknown option {_shown(name)}", hint=_nearest(name, known, "options"))
     sections.setdefault(section, {})[key] = value
 
 
-def _validate(sections: Mapping[str, Any], source: str) -> PretrainConfig:
+def _validate(sections: Mapping[str, Any], source: str, recipe: type[Recipe]) -> Recipe:
     try:
-        return PretrainConfig.model_validate(sections)
+        return recipe.model_validate(sections)
     except ValidationError as error:
         first = error.errors()[0]
-        raise _explain(first, source) from None
+        raise _explain(first, source, recipe) from None
 
 
-def _explain(error: ErrorDetails, source: str) -> ConfigError:
+def _explain(error: ErrorDetails, source: str, recipe: type[Section]) -> ConfigError:
     """One line of problem and one of hint, for the first error."""
     name = ".".join(str(part) for part in error["loc"][:2])
-    known = dict(iter_options())
+    known = dict(iter_options(recipe))
     if error["type"] == "extra_forbidden":
         if "." in name:
             return ConfigError(
                 f"{source}: unknown option {_shown(name)}", hint=_nearest(name, known, "options")
             )
-        sections = PretrainConfig.model_fields
+        sections = recipe.model_fields
         return ConfigError(
             f"{source}: unknown section {_shown(name)}", hint=_nearest(name, sections, "sections")
         )

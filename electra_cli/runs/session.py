@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from electra_cli.batch import Batch
-from electra_cli.config import PretrainConfig
+from electra_cli.config import PretrainConfig, Section
 from electra_cli.data.batches import evaluation_batches
 from electra_cli.data.prepared import PreparedData
 from electra_cli.disk import sync_to_disk
@@ -36,7 +36,7 @@ class Session:
     config: PretrainConfig
     data: PreparedData
     compute: Compute
-    trainer: Trainer
+    trainer: Trainer[Objective]
     checkpoints: CheckpointManager
     batches: TrainingBatches
     evaluation: Sequence[Batch]  # held-out windows; none where no document is held out
@@ -111,13 +111,18 @@ def count_model_parameters(config: PretrainConfig, vocab_size: int) -> tuple[int
     return count_parameters(model.networks()[model.main_network]), count_parameters(model)
 
 
-def create_run(root: Path, config: PretrainConfig, compute: Compute) -> RunDirectory:
-    """Create a run folder with its settings, atomically; refuse one that is not empty."""
+def refuse_existing(root: Path) -> None:
+    """Raise RunError if a run's folder is there, and not empty."""
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
         raise RunError(
             f"{root} is there already",
             hint=f"choose another --run-name, or: electra resume {root}",
         )
+
+
+def create_run(root: Path, config: Section, compute: Compute) -> RunDirectory:
+    """Create a run folder with its settings, atomically; refuse one that is not empty."""
+    refuse_existing(root)
     partial = RunDirectory(root.with_name(f".{root.name}.{os.getpid()}.partial"))
     try:
         partial.root.mkdir(parents=True)

@@ -1,5 +1,7 @@
 """Parameter groups, the authors' AdamW, and the learning rate as a function of the step."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -44,23 +46,30 @@ def _normalises(module: nn.Module) -> bool:
     return any(each.__name__.endswith("Norm") for each in type(module).mro())
 
 
-def build_optimizer(model: nn.Module, optim: OptimConfig) -> torch.optim.AdamW:
+def build_optimizer(
+    model: nn.Module,
+    optim: OptimConfig,
+    rate_factors: Mapping[nn.Parameter, float] = MappingProxyType({}),
+) -> torch.optim.AdamW:
     """AdamW as the authors wrote it; each shared tensor is updated once.
 
     Weight decay, `learning_rate * weight_decay * w`, is added to the Adam update, as in their code.
+    `rate_factors`: by how much the rate of a parameter differs, 1 for those that it lacks; each
+    group holds its own as `rate_factor`.
     """
     parameters = list(model.parameters())  # a shared tensor stands in it once
     decayed = decayed_parameters(model)
-    groups: list[dict[str, Any]] = [
-        {"params": [p for p in parameters if p in decayed]},
-        {"params": [p for p in parameters if p not in decayed], "weight_decay": 0.0},
-    ]
+    groups: list[dict[str, Any]] = []
+    for factor in dict.fromkeys([1.0, *rate_factors.values()]):
+        alike = [p for p in parameters if rate_factors.get(p, 1.0) == factor]
+        for is_decayed, decay in ((True, optim.weight_decay), (False, 0.0)):
+            members = [p for p in alike if (p in decayed) == is_decayed]
+            groups.append({"params": members, "weight_decay": decay, "rate_factor": factor})
     optimizer = torch.optim.AdamW(
         groups,
         lr=optim.learning_rate,
         betas=(optim.adam_beta1, optim.adam_beta2),
         eps=optim.adam_epsilon,
-        weight_decay=optim.weight_decay,
         fused=True,
     )
     for parameter in parameters:

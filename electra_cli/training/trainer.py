@@ -2,15 +2,16 @@
 
 import time
 from collections.abc import Iterable, Iterator
+from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor
 
-from electra_cli.batch import Batch
+from electra_cli.batch import Batch, PackedTokens
 from electra_cli.config import PretrainConfig
 from electra_cli.errors import NonFiniteError
 from electra_cli.metrics import Metrics, StepMetrics
-from electra_cli.model.objectives.objective import Objective, Ranking, StepCounts
+from electra_cli.model.objectives.objective import Ranking, StepCounts, Trainable
 from electra_cli.model.objectives.sums import Sums
 from electra_cli.model.torch_private import set_update_skipped
 from electra_cli.training.device import (
@@ -30,18 +31,22 @@ Tensors = dict[str, dict[str, Tensor]]  # group, name
 _NAMED_DOCUMENTS = 8
 
 
-class Trainer:
+Model = TypeVar("Model", bound=Trainable)
+
+
+class Trainer(Generic[Model]):
     """Takes batches, makes optimizer steps. Prints nothing, writes nothing."""
 
-    def __init__(self, model: Objective, config: PretrainConfig, compute: Compute) -> None:
+    def __init__(self, model: Model, config: PretrainConfig, compute: Compute) -> None:
+        """Of `config`, optim and run count: steps, and windows per step."""
         device = compute.device
-        self.model = model.to(device).train()
+        self.model: Model = model.to(device).train()
         self._config = config
         self._compute = compute
         set_float32_products(compute)
         if compute.is_on_cpu:
             keep_freed_memory()
-        self._optimizer = build_optimizer(model, config.optim)
+        self._optimizer = build_optimizer(model, config.optim, model.rate_factors())
         self._scaler = torch.amp.GradScaler(device.type, enabled=compute.precision == "fp16")
         self._sums = MetricSums(device)
         self._grad_norm = torch.zeros((), device=device)
@@ -56,7 +61,7 @@ class Trainer:
         self._elapsed_seconds = 0.0  # until the last flush
         self._seconds_since_flush = 0.0
 
-    def train_step(self, batches: Iterator[Batch]) -> None:
+    def train_step(self, batches: Iterator[PackedTokens]) -> None:
         """Take the next batch and make one optimizer step; does not wait for a GPU.
 
         On a CPU raises NonFiniteError at once; of other devices flush() raises it.
@@ -66,10 +71,10 @@ class Trainer:
         batch = next(batches)
         rate = learning_rate_at(self.step, optim, run.num_steps)
         for group in self._optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["rate_factor"]
         self._optimizer.zero_grad()
 
-        counts = StepCounts(batch.num_masked, batch.num_tokens)
+        counts = StepCounts(batch.num_slots, batch.num_tokens)
         is_finite = torch.ones((), dtype=torch.bool, device=device)
         for part in batch.split(run.windows_per_pass):
             sums: Sums = {}
@@ -78,7 +83,7 @@ class Trainer:
                     self._backward(network.loss)
                     is_finite &= network.loss.detach().isfinite()
                     sums |= network.sums
-            self._sums.add(sums, part.num_tokens, part.num_masked)
+            self._sums.add(sums, part.num_tokens, part.num_slots)
 
         self._scaler.unscale_(self._optimizer)
         limit = float("inf") if optim.max_grad_norm is None else optim.max_grad_norm
@@ -99,7 +104,7 @@ class Trainer:
         lengths = batch.cu_seqlens.diff().long()
         squared_lengths = int((lengths * lengths).sum())
         self._train_flops += self.model.flops.count(
-            batch.num_tokens, batch.num_masked, squared_lengths
+            batch.num_tokens, batch.num_slots, squared_lengths
         )
         self._tokens_seen += batch.num_tokens
         self._recent_documents[self.step] = batch.document_ids

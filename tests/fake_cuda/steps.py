@@ -149,7 +149,17 @@ def run_layers(num_layers: int, num_tokens: int = 4096, width: int = 64) -> dict
             adapt_to_packs([network])
         ids = torch.zeros(num_tokens, dtype=torch.int64)
         bounds = torch.arange(0, num_tokens + 1, 128, dtype=torch.int32)
-        batch = Batch(ids, ids, ids, bounds, ids, ids, ids.float(), ids[:32], 128).to(device)
+        batch = Batch(
+            input_ids=ids,
+            token_type_ids=ids,
+            position_ids=ids,
+            cu_seqlens=bounds,
+            masked_positions=ids,
+            masked_ids=ids,
+            sample_noise=ids.float(),
+            document_ids=ids[:32],
+            max_length=128,
+        ).to(device)
         mode.kernels.clear()
         mode.moved.clear()
         with (

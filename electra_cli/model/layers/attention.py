@@ -15,7 +15,7 @@ from torch.nn import functional
 from transformers import AttentionInterface, PreTrainedModel
 from transformers.models.electra.modeling_electra import ElectraSelfAttention
 
-from electra_cli.batch import Batch
+from electra_cli.batch import PackedTokens
 from electra_cli.model.layers.autocast import autocast_dtype
 from electra_cli.model.layers.flash_attention import can_run_flash_attention
 from electra_cli.model.layers.padded_attention import GroupedLayout, Parts, padded_attention
@@ -32,7 +32,7 @@ _UNSUPPORTED = ("position_bias", "softcap", "s_aux")
 class PackedLayout:
     """How a Batch is packed: made once for all layers, and passed to an encoder as `layout`."""
 
-    def __init__(self, batch: Batch) -> None:
+    def __init__(self, batch: PackedTokens) -> None:
         self.cu_seqlens = batch.cu_seqlens  # [B + 1] int32
         self.max_length = batch.max_length  # L
         self._batch = batch

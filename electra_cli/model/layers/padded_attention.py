@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-from electra_cli.batch import Batch
+from electra_cli.batch import PackedTokens
 from electra_cli.model.layers.autocast import autocast_dtype
 from electra_cli.model.layers.dropout import keep_mask
 from electra_cli.model.layers.scratch import scratch_buffer
@@ -49,7 +49,9 @@ class GroupedLayout:
     inverse: Tensor  # [T * A] int64
 
     @classmethod
-    def of(cls, batch: Batch, heads: int, group_scores: int = GROUP_SCORES) -> "GroupedLayout":
+    def of(
+        cls, batch: PackedTokens, heads: int, group_scores: int = GROUP_SCORES
+    ) -> "GroupedLayout":
         """Groups of sequences of similar length.
 
         Each has at most group_scores scores [b, A, l, l], or is one sequence.

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from electra_cli.batch import Batch
+from electra_cli.batch import PackedTokens
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Padding:
     max_length: int  # L
 
     @classmethod
-    def of(cls, batch: Batch) -> "Padding":
+    def of(cls, batch: PackedTokens) -> "Padding":
         """From sizes that the host knows, so that it does not wait for a device."""
         num_sequences, max_length = batch.num_sequences, batch.max_length
         cu_seqlens = batch.cu_seqlens.long()

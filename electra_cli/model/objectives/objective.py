@@ -8,7 +8,7 @@ counts, the metrics made of the counts, its FLOPs and the text of its model card
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -67,7 +67,38 @@ class Ranking(NamedTuple):
     is_content: Tensor  # [J] bool, neither [CLS] nor [SEP]
 
 
-class Objective(nn.Module, ABC):
+class Trainable(nn.Module, ABC):
+    """What training/trainer.py trains: it knows its losses, what they count, and its FLOPs."""
+
+    flops: TrainingFlops
+
+    @abstractmethod
+    def losses(self, batch: Any, step: StepCounts) -> Iterator[NetworkLoss]:
+        """The losses of one micro-batch, one network after another.
+
+        The caller runs the backward pass of a loss before it asks for the next, so the activations
+        of one network are freed before another runs. All losses are means over the whole step, so
+        the losses of its micro-batches add up.
+        """
+
+    @abstractmethod
+    def metrics(self, sums: Mapping[str, float]) -> Metrics:
+        """Means of the sums of `losses` over some steps, which also hold `tokens` and `masked`.
+
+        `loss` is what was minimised; `masked` counts the slots of the batches.
+        """
+
+    @classmethod
+    def ranking_metrics(cls, ranking: Ranking) -> Metrics:
+        """Metrics that need every held-out judgement, not only sums."""
+        return {}
+
+    def rate_factors(self) -> dict[nn.Parameter, float]:
+        """By how much the learning rate of a parameter differs; 1 for those that are not named."""
+        return {}
+
+
+class Objective(Trainable):
     """Hugging Face's models, trained together on packed batches.
 
     The exported network is registered first, so shared weights are saved under its name.
@@ -101,28 +132,15 @@ class Objective(nn.Module, ABC):
 
     @abstractmethod
     def losses(self, batch: Batch, step: StepCounts) -> Iterator[NetworkLoss]:
-        """The losses of one micro-batch, one network after another.
-
-        The caller runs the backward pass of a loss before it asks for the next, so the activations
-        of one network are freed before another runs. All losses are means over the whole step, so
-        the losses of its micro-batches add up.
-        """
+        """The generator's loss first, where one is trained."""
 
     def metrics(self, sums: Mapping[str, float]) -> Metrics:
-        """Means of the sums of `losses` over some steps, which also hold `tokens` and `masked`.
-
-        `loss` is what was minimised.
-        """
+        """The metric groups, and the loss made of them."""
         own = {name: value for group in self.metric_groups for name, value in group(sums).items()}
         main_loss = own[self.main_loss] if self.main_loss else None
         weights = self.objective
         loss = weights.generator_loss_weight * (own["mlm_loss"] or 0.0)
         return {"loss": loss + weights.discriminator_loss_weight * (main_loss or 0.0), **own}
-
-    @classmethod
-    def ranking_metrics(cls, ranking: Ranking) -> Metrics:
-        """Metrics that need every held-out judgement, not only sums."""
-        return {}
 
     @classmethod
     def metric_names(cls) -> tuple[list[str], list[str]]:

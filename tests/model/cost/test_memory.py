@@ -37,7 +37,17 @@ def kept_bytes(num_layers: int, length: int, dropout: float, is_half: bool) -> i
 
     ids = torch.zeros(TOKENS, dtype=torch.int64)
     bounds = torch.arange(0, TOKENS + 1, length, dtype=torch.int32)
-    batch = Batch(ids, ids, ids, bounds, ids, ids, ids.float(), ids[:32], length)
+    batch = Batch(
+        input_ids=ids,
+        token_type_ids=ids,
+        position_ids=ids,
+        cu_seqlens=bounds,
+        masked_positions=ids,
+        masked_ids=ids,
+        sample_noise=ids.float(),
+        document_ids=ids[:32],
+        max_length=length,
+    )
     with (
         torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
         torch.autocast("cpu", torch.bfloat16, enabled=is_half),
