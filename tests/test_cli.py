@@ -7,7 +7,7 @@ import sys
 import pytest
 from command_line import run_electra
 
-COMMANDS = ["prepare", "train", "resume", "tune", "plot"]
+COMMANDS = ["prepare", "train", "resume", "tune", "plot", "finetune"]
 
 
 def test_help_lists_every_command(tmp_path):

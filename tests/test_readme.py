@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from command_line import TINY, WORDS, run_electra, write_corpus
 
-from electra_cli.config import option_table
+from electra_cli.config import PretrainConfig, option_table
+from electra_cli.finetuning.settings import FinetuneRecipe
 
 ROOT = Path(__file__).parents[1]
 README, USING = ROOT / "README.md", ROOT / "docs" / "using.md"
@@ -18,11 +19,17 @@ PAGES = [README, *sorted((ROOT / "docs").glob("*.md")), ROOT / "benchmarks" / "R
 SOURCE_FOLDERS = "electra_cli|tests|benchmarks|examples|presets|docs"
 
 
-def test_the_table_of_options_is_the_programs():
-    # Made by: python -m electra_cli.config
-    start, end = "<!-- options: made by python -m electra_cli.config -->", "<!-- end of options -->"
+@pytest.mark.parametrize(
+    ("module", "recipe"),
+    [
+        ("electra_cli.config", PretrainConfig),
+        ("electra_cli.finetuning.settings", FinetuneRecipe),
+    ],
+)
+def test_the_tables_of_options_are_the_programs(module, recipe):
+    start, end = f"<!-- options: made by python -m {module} -->", "<!-- end of options -->"
     page = (ROOT / "docs" / "options.md").read_text()
-    assert page.split(start)[1].split(end)[0].strip() == option_table()
+    assert page.split(start)[1].split(end)[0].strip() == option_table(recipe)
 
 
 def anchors(page: Path) -> set[str]:

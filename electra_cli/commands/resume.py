@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from electra_cli import console
+from electra_cli.commands import finetune
 from electra_cli.config import PretrainConfig
 from electra_cli.data.prepared import PreparedData, open_data
 from electra_cli.errors import RunError
@@ -34,6 +35,14 @@ class ResumeOptions:
 
 def resume(options: ResumeOptions) -> None:
     """Continue from the newest good checkpoint of a run, or from that of a step."""
+    if finetune.is_finetune(options.root):
+        if options.step is not None or options.assignments:
+            raise RunError(
+                f"{options.root} is a fine-tune, which goes on as it began",
+                hint=f"electra resume {options.root}",
+            )
+        finetune.resume(options.root)
+        return
     run, config, data, compute = _open_run(options)
     with hold_run(run):
         checkpoints = open_checkpoints(run, config)

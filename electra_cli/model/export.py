@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,8 +13,10 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
-from electra_cli.batch import Batch
+from electra_cli.batch import Batch, LabelledBatch, PackedTokens
 from electra_cli.disk import replace_folder
+from electra_cli.model.encoders import takes_segments
+from electra_cli.model.heads import HeadKind, as_exported, open_finetuned, packed_logits
 from electra_cli.model.layers.attention import PackedLayout
 from electra_cli.model.networks import Network
 
@@ -55,6 +58,39 @@ def export_network(
         _compare(network, loaded, sample)
 
 
+def export_finetuned(
+    network: Any,
+    kind: HeadKind,
+    directory: Path,
+    tokenizer: Any,
+    card: str,
+    sample: LabelledBatch,
+    scale: float = 1.0,
+    shift: float = 0.0,
+) -> None:
+    """Write a fine-tuned network as transformers' own class, with scaled outputs.
+
+    Written beside, opened again, and its logits on padded rows compared with those in memory on
+    packed ones, then renamed. Raises RuntimeError if they differ.
+    """
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    plain = as_exported(network, kind, scale, shift)
+    with replace_folder(directory) as partial:
+        plain.save_pretrained(partial)
+        tokenizer.save_pretrained(partial)
+        (partial / "README.md").write_text(card, encoding="utf-8")
+        loaded = open_finetuned(partial)[0].eval()
+        was_training = network.training
+        device = next(network.parameters()).device
+        with torch.no_grad():
+            expected = packed_logits(network.eval(), kind, sample.to(device)).cpu()
+            found = _padded_outputs(loaded, kind, sample)
+        network.train(was_training)
+        difference = (expected * scale + shift - found).abs().max()
+        if not difference <= LOGIT_TOLERANCE * max(1.0, scale):
+            raise RuntimeError(f"export: logits differ by {difference:.2g}")
+
+
 @torch.no_grad()
 def _compare(trained: nn.Module, loaded: nn.Module, sample: Batch) -> None:
     expected, found = trained.state_dict(), loaded.state_dict()
@@ -86,16 +122,38 @@ def _packed_logits(model: nn.Module, batch: Batch) -> Tensor:
 
 def _padded_logits(model: nn.Module, batch: Batch) -> Tensor:
     """Logits [T, ...] of the real tokens, as users of the exported folder get them."""
+    inputs = padded_inputs(model, batch)
+    logits: Tensor = model(**inputs).logits[inputs["attention_mask"].bool()]
+    return logits
+
+
+def _padded_outputs(model: Any, kind: HeadKind, batch: LabelledBatch) -> Tensor:
+    """packed_logits, as users of the exported folder get them."""
+    inputs = padded_inputs(model, batch)
+    output = model(**inputs)
+    if kind == "sequence":
+        rows: Tensor = output.logits
+        return rows
+    is_real = inputs["attention_mask"].bool()
+    if kind == "span":
+        return torch.stack([output.start_logits[is_real], output.end_logits[is_real]], dim=1)
+    tokens: Tensor = output.logits[is_real][batch.positions]
+    return tokens
+
+
+def padded_inputs(model: Any, batch: PackedTokens) -> dict[str, Tensor]:
+    """A batch as transformers' models take it, one row per window."""
     lengths = batch.cu_seqlens.diff().tolist()
 
-    def pad(tensor: Tensor) -> Tensor:
-        return nn.utils.rnn.pad_sequence(list(torch.split(tensor, lengths)), batch_first=True)
+    def pad(tensor: Tensor, value: int = 0) -> Tensor:
+        parts = list(torch.split(tensor, lengths))
+        return nn.utils.rnn.pad_sequence(parts, batch_first=True, padding_value=value)
 
-    is_real = pad(torch.ones_like(batch.input_ids))
-    output = model(
-        input_ids=pad(batch.input_ids),
-        token_type_ids=pad(batch.token_type_ids),
-        attention_mask=is_real,
-    )
-    logits: Tensor = output.logits[is_real.bool()]
-    return logits
+    # RoBERTa counts positions by the ids that are not padding.
+    inputs = {
+        "input_ids": pad(batch.input_ids, model.config.pad_token_id or 0),
+        "attention_mask": pad(torch.ones_like(batch.input_ids)),
+    }
+    if takes_segments(model.base_model):
+        inputs["token_type_ids"] = pad(batch.token_type_ids)
+    return inputs

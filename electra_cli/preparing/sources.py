@@ -201,34 +201,11 @@ class HubSource(Source):
         (self._id,) = options.sources
         super().__init__(self._id.rpartition("/")[2], options, limits)
         self._revision = _hub_revision(self._id)
-        self._rows = self._load()
+        self._rows = _stream(self._id, options.subset, options.split, self._revision)
         next(self._groups(), None)  # reports a missing column before work begins
 
     def total_bytes(self) -> None:
         """None: the size of a stream is not known."""
-
-    def _load(self) -> Iterable[dict[str, Any]]:
-        import datasets
-
-        datasets.disable_progress_bars()
-        try:
-            rows: Iterable[dict[str, Any]] = datasets.load_dataset(
-                self._id,
-                self._options.subset,
-                split=self._options.split,
-                streaming=True,
-                revision=self._revision,
-            )
-        # ValueError: no such subset or split, with a list of those there are.
-        # RuntimeError: the dataset is a script, which `datasets` no longer runs.
-        except (ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
-            raise DataError(
-                f"dataset {self._id}: {_one_line(error)}",
-                hint="choose with --subset and --split; a gated dataset needs: hf auth login",
-            ) from None
-        except _network_errors() as error:
-            raise self._interrupted(error) from None
-        return rows
 
     def _groups(self) -> Iterator[DocumentGroup]:
         import datasets
@@ -245,16 +222,49 @@ class HubSource(Source):
                 text = checker.repair(value or "", number).encode()
                 yield checker.make_group([strip_text(text)], 0)._replace(input_bytes=len(text))
         except (*_network_errors(), datasets.exceptions.DatasetsError) as error:
-            raise self._interrupted(error) from None
-
-    def _interrupted(self, error: Exception) -> DataError:
-        return DataError(
-            f"reading dataset {self._id} failed: {_one_line(error)}",
-            hint="check the network and try again, or download it and name its files",
-        )
+            raise _interrupted(self._id, error) from None
 
     def _identity(self) -> object:
         return [self._id, self._revision]
+
+
+def hub_rows(dataset_id: str, subset: str | None, split: str) -> Iterator[dict[str, Any]]:
+    """The rows of a dataset with all their columns. Raises DataError."""
+    import datasets
+
+    try:
+        yield from _stream(dataset_id, subset, split, _hub_revision(dataset_id))
+    except (*_network_errors(), datasets.exceptions.DatasetsError) as error:
+        raise _interrupted(dataset_id, error) from None
+
+
+def _stream(
+    dataset_id: str, subset: str | None, split: str, revision: str
+) -> Iterable[dict[str, Any]]:
+    import datasets
+
+    datasets.disable_progress_bars()
+    try:
+        rows: Iterable[dict[str, Any]] = datasets.load_dataset(
+            dataset_id, subset, split=split, streaming=True, revision=revision
+        )
+    # ValueError: no such subset or split, with a list of those there are.
+    # RuntimeError: the dataset is a script, which `datasets` no longer runs.
+    except (ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
+        raise DataError(
+            f"dataset {dataset_id}: {_one_line(error)}",
+            hint="choose with --subset and --split; a gated dataset needs: hf auth login",
+        ) from None
+    except _network_errors() as error:
+        raise _interrupted(dataset_id, error) from None
+    return rows
+
+
+def _interrupted(dataset_id: str, error: Exception) -> DataError:
+    return DataError(
+        f"reading dataset {dataset_id} failed: {_one_line(error)}",
+        hint="check the network and try again, or download it and name its files",
+    )
 
 
 def open_source(options: SourceOptions, limits: Limits = DEFAULT_LIMITS) -> Source:

@@ -1,0 +1,133 @@
+"""The training loop of a fine-tune, one job after another, and what is written at the end."""
+
+import json
+import shutil
+import time
+from collections.abc import Sequence
+from typing import NoReturn
+
+from electra_cli import console
+from electra_cli.data.tokenizer import fingerprint
+from electra_cli.errors import UserError
+from electra_cli.finetuning.outcome import export_model, show_scores, write_results
+from electra_cli.finetuning.session import (
+    FinetuneSession,
+    Job,
+    TrainingRun,
+    open_job,
+    save_outputs,
+    unfinished,
+)
+from electra_cli.metrics import log_row
+from electra_cli.runs.write_errors import explain_write_errors, record_event
+from electra_cli.stopping import StopRequest, stop_request
+from electra_cli.training.checkpoint import Checkpoint
+from electra_cli.training.run_state import RunState
+
+
+def finetune_to_end(session: FinetuneSession) -> None:
+    """Train what is left to train, then score, compare and report."""
+    total = sum(job.inputs.num_steps for job in session.jobs)
+    root = session.root
+    with stop_request() as stop, explain_write_errors(root.root):
+        with console.progress("fine-tuning", total=total) as line:
+            progress = FinetuneProgress(line, session.jobs)
+            for job in unfinished(session.jobs):
+                try:
+                    train(session, job, progress, stop)
+                except UserError as error:
+                    record_event(root, 0, "stopped", f"{job.name}: {error}")
+                    raise
+        write_results(session)
+    show_scores(session)
+    console.result(root.root)
+
+
+def train(
+    session: FinetuneSession, job: Job, progress: "FinetuneProgress", stop: StopRequest
+) -> None:
+    """The loop: train a job to its last step, then score and export its model.
+
+    Raises KeyboardInterrupt after a stop request, once all is saved, and NonFiniteError.
+    """
+    run = open_job(session, job)
+    trainer, num_steps = run.trainer, job.inputs.num_steps
+    try:
+        while trainer.step < num_steps:
+            trainer.train_step(run.batches)
+            step, is_last = trainer.step, trainer.step == num_steps
+            if step % session.config.log_every == 0 or is_last:
+                metrics = trainer.flush(run.batches.epochs)
+                job.run.append_row(log_row(metrics, None))
+                progress.show_loss(metrics.loss)
+            progress.show_step(job, step)
+            if stop.is_requested and not is_last:
+                save(session, run)
+                run.checkpoints.wait()
+                _end_early(session, job, step, stop)
+            if step % session.config.save_every == 0 and not is_last:
+                save(session, run)
+            run.checkpoints.check()
+        network, kind = trainer.model.network, session.data.task.kind
+        if job.is_trained and job.seed == session.config.seeds[0]:
+            export_model(session, job, network)
+        save_outputs(job, network, kind, session.compute)
+    finally:
+        run.checkpoints.close()
+    shutil.rmtree(job.run.checkpoints, ignore_errors=True)  # they are for a resume alone
+
+
+def save(session: FinetuneSession, run: TrainingRun) -> None:
+    """Begin a checkpoint of the trainer and of the place in the data."""
+    state = RunState(
+        trainer=run.trainer.state(),
+        batches=run.batches.state(),
+        log_rows=run.job.run.count_rows(),
+        config={"finetune": json.loads(session.config.model_dump_json())},
+        tokenizer_sha256=fingerprint(run.job.inputs.encoder.tokenizer),
+        data_sha256=session.data_sha256,
+    )
+    run.checkpoints.save(run.trainer.step, Checkpoint(run.trainer.tensors(), state))
+
+
+def _end_early(session: FinetuneSession, job: Job, step: int, stop: StopRequest) -> NoReturn:
+    """Say why and how to go on, and raise KeyboardInterrupt."""
+    how = f"stopped and saved at step {step:,} of {job.name}"
+    record_event(session.root, step, "stopped", f"{stop.reason}: {how}")
+    console.talk(f"{stop.reason}: {how}")
+    console.hint(f"go on with: electra resume {session.root.root}")
+    raise KeyboardInterrupt
+
+
+class FinetuneProgress:
+    """One line for all jobs."""
+
+    def __init__(self, line: console.ProgressLine, jobs: Sequence[Job]) -> None:
+        self._line = line
+        self._jobs = jobs
+        self._loss = ""
+        self._done = sum(job.inputs.num_steps for job in jobs if job.is_done)
+        self._total = sum(job.inputs.num_steps for job in jobs)
+        self._begun: tuple[float, int] | None = None  # (time, steps of all jobs) of the first call
+        self._last: Job | None = None
+
+    def show_loss(self, loss: float) -> None:
+        """The mean since the last row."""
+        self._loss = f" · loss {loss:.4g}"
+
+    def show_step(self, job: Job, step: int) -> None:
+        """A step of a job is done."""
+        if self._last is not None and self._last is not job:
+            self._done += self._last.inputs.num_steps
+            self._loss = ""
+        self._last = job
+        now, done = time.monotonic(), self._done + step
+        left = ""
+        if self._begun is None:
+            self._begun = (now, done)
+        elif done > self._begun[1]:
+            per_step = (now - self._begun[0]) / (done - self._begun[1])
+            left = f" · {console.format_duration((self._total - done) * per_step)} left"
+        self._line.update(
+            done, f"{job.name}: step {step:,}/{job.inputs.num_steps:,}{left}{self._loss}"
+        )

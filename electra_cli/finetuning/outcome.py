@@ -1,0 +1,230 @@
+"""What a fine-tune leaves behind: the exported model, the report, every prediction as a file."""
+
+from collections.abc import Sequence
+from statistics import mean
+
+from electra_cli import console
+from electra_cli.finetuning import glue
+from electra_cli.finetuning.examples import Example, show_target
+from electra_cli.finetuning.inputs import pack
+from electra_cli.finetuning.labelled import TRAIN
+from electra_cli.finetuning.prediction_files import write_predictions
+from electra_cli.finetuning.predictions import Predictions
+from electra_cli.finetuning.report import write_report
+from electra_cli.finetuning.results import Examples, Judged, Results, Tuned
+from electra_cli.finetuning.scores import GLUE_METRICS, default_metrics, score
+from electra_cli.finetuning.session import FinetuneSession, Inputs, Job, load_predictions
+from electra_cli.model.export import export_finetuned
+
+_SAMPLE_WINDOWS = 4  # on which an exported model is compared with the one in memory
+MODEL_FOLDER = "model"
+
+
+def export_model(session: FinetuneSession, job: Job, network: object) -> None:
+    """The model of the first seed, as transformers opens it; never the best of several."""
+    task, inputs = session.data.task, job.inputs
+    windows, targets = inputs.windows[TRAIN][:_SAMPLE_WINDOWS], inputs.targets[:_SAMPLE_WINDOWS]
+    export_finetuned(
+        network,
+        task.kind,
+        session.folder_of(inputs.encoder) / MODEL_FOLDER,
+        inputs.encoder.tokenizer,
+        _card(session, job),
+        pack(windows, targets),
+        task.scale,
+        task.shift,
+    )
+
+
+def _card(session: FinetuneSession, job: Job) -> str:
+    task, inputs = session.data.task, job.inputs
+    pipeline = {"sequence": "text-classification", "token": "token-classification"}.get(
+        task.kind, "question-answering"
+    )
+    return f"""---
+library_name: transformers
+pipeline_tag: {pipeline}
+tags: [electra]
+---
+# {inputs.encoder.label}, fine-tuned: {task.name}
+
+```python
+from transformers import pipeline
+
+answer = pipeline("{pipeline}", FOLDER)
+```
+
+Fine-tuned with electra-cli on {len(session.data.splits[TRAIN]):,} examples for
+{inputs.recipe.epochs:g} epochs of {inputs.num_steps:,} steps in all (seed {job.seed}, at most
+{inputs.recipe.max_seq_length} tokens, peak rate {inputs.recipe.learning_rate:g}, layer decay
+{inputs.recipe.layer_decay:g}). How it scores stands in report.html beside it.
+"""
+
+
+def write_results(session: FinetuneSession) -> None:
+    """The report, and the predictions of every example."""
+    judged = judge(session)
+    for each in judged:
+        encoder = next(
+            job.inputs.encoder
+            for job in session.jobs
+            if job.inputs.encoder.label == each.encoder.name
+        )
+        folder = session.folder_of(encoder)
+        folder.mkdir(exist_ok=True)
+        for split, predictions in each.encoder.predictions.items():
+            examples = session.data.splits[split]
+            write_predictions(folder, split, examples, each.encoder.seeds, predictions)
+            if session.config.task.startswith("glue/"):
+                _write_submission(session, each, split)
+    write_report(session.root.root, results_of(session, judged))
+
+
+def _write_submission(session: FinetuneSession, judged: Judged, split: str) -> None:
+    """What the benchmark's server takes: the first seed's answers."""
+    first = judged.encoder.predictions[split][0]
+    submission = glue.submission_of(session.config.task, split, first)
+    if submission is not None:
+        name, lines = submission
+        folder = next(
+            session.folder_of(job.inputs.encoder)
+            for job in session.jobs
+            if job.inputs.encoder.label == judged.encoder.name
+        )
+        (folder / name).write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def judge(session: FinetuneSession) -> list[Judged]:
+    """The predictions of all jobs: each encoder with its twin."""
+    found: dict[tuple[str, bool], dict[int, dict[str, Predictions]]] = {}
+    for job in session.jobs:
+        key = (job.inputs.encoder.label, job.is_trained)
+        found.setdefault(key, {})[job.seed] = load_predictions(session, job)
+    encoders = {job.inputs.encoder.label: job.inputs.encoder for job in session.jobs}
+
+    def tuned(label: str, is_trained: bool) -> Tuned | None:
+        by_seed = found.get((label, is_trained))
+        if by_seed is None:
+            return None
+        return Tuned(
+            name=label if is_trained else f"{label} (random weights)",
+            seeds=tuple(by_seed),
+            predictions={
+                split: tuple(of_seed[split] for of_seed in by_seed.values())
+                for split in session.data.scored
+            },
+            pretraining_flops=encoders[label].pretraining_flops if is_trained else 0.0,
+        )
+
+    judged = []
+    for label in encoders:
+        encoder = tuned(label, True)
+        assert encoder is not None
+        judged.append(Judged(encoder, tuned(label, False)))
+    return judged
+
+
+def labelled_splits(session: FinetuneSession) -> list[str]:
+    """The splits that can be scored."""
+    splits = session.data.splits
+    return [n for n in session.data.scored if all(e.target is not None for e in splits[n])]
+
+
+def metrics_of(session: FinetuneSession, predictions: Predictions) -> tuple[str, ...]:
+    """GLUE's for its tasks, else those of the kind of predictions; the first is the headline."""
+    if session.config.task.startswith("glue/"):
+        return GLUE_METRICS[glue.task_of(session.config.task)[0]]
+    return default_metrics(predictions)
+
+
+def results_of(session: FinetuneSession, judged: Sequence[Judged]) -> Results:
+    """What the report is made from; only splits with labels."""
+    data, splits = session.data, labelled_splits(session)
+
+    def scored_only(tuned: Tuned | None) -> Tuned | None:
+        if tuned is None:
+            return None
+        predictions = {split: tuned.predictions[split] for split in splits}
+        return Tuned(tuned.name, tuned.seeds, predictions, tuned.pretraining_flops)
+
+    some = judged[0].encoder.predictions[splits[0]][0]
+    kept = [Judged(e, scored_only(j.random)) for j in judged if (e := scored_only(j.encoder))]
+    return Results(
+        title=session.root.root.name,
+        task=data.task.name,
+        metrics=metrics_of(session, some),
+        train=_examples(data.splits[TRAIN]),
+        splits={split: _examples(data.splits[split]) for split in splits},
+        judged=tuple(kept),
+        notes={**data.notes, **input_notes(session.jobs)},
+        settings=_settings(session),
+    )
+
+
+def _examples(examples: Sequence[Example]) -> Examples:
+    texts = tuple(
+        example.words or ((example.text,) if example.pair is None else example.content)
+        for example in examples
+    )
+    return Examples(
+        ids=tuple(example.id for example in examples),
+        texts=texts,
+        labels=tuple(show_target(example.target) for example in examples),
+    )
+
+
+def input_notes(jobs: Sequence[Job]) -> dict[str, int]:
+    """What was cut, per split; of several encoders each under its name."""
+    inputs = {job.inputs.encoder.label: job.inputs for job in jobs}
+    notes: dict[str, int] = {}
+    for label, each in inputs.items():
+        of = f" ({label})" if len(inputs) > 1 else ""
+        for split, counts in each.counts.items():
+            for name, count in (
+                (
+                    f"{split} examples cut to {each.recipe.max_seq_length} tokens",
+                    counts.cut_examples,
+                ),
+                (f"{split} tokens cut", counts.cut_tokens),
+                (f"{split} words without tokens", counts.words_without_tokens),
+                (f"{split} inputs longer than pre-training's windows", counts.beyond),
+            ):
+                notes |= {f"{name}{of}": count} if count else {}
+    return notes
+
+
+def _settings(session: FinetuneSession) -> dict[str, str]:
+    config = _given_settings(session)
+    inputs: dict[str, Inputs] = {job.inputs.encoder.label: job.inputs for job in session.jobs}
+    for label, each in inputs.items():
+        recipe = each.recipe
+        config[label] = (
+            f"{recipe.epochs:g} epochs, {each.num_steps:,} steps, rate {recipe.learning_rate:g}, "
+            f"layer decay {recipe.layer_decay:g}, at most {recipe.max_seq_length} tokens"
+        )
+    return config
+
+
+def _given_settings(session: FinetuneSession) -> dict[str, str]:
+    """The settings that differ from their defaults, as text."""
+    given = session.config.model_dump(mode="json", exclude_defaults=True)
+    return {name: console.format_value(value) for name, value in given.items()}
+
+
+def show_scores(session: FinetuneSession) -> None:
+    """The means over the seeds as a table, and where the rest is."""
+    splits = labelled_splits(session)
+    judged = judge(session)
+    some = judged[0].encoder.predictions[splits[0]][0]
+    metrics = metrics_of(session, some)
+    rows = []
+    for each in judged:
+        for tuned in (each.encoder, each.random):
+            for split in splits if tuned is not None else ():
+                assert tuned is not None
+                scores = [score(found, metrics) for found in tuned.predictions[split]]
+                values = [f"{mean(each[name] for each in scores):.4f}" for name in metrics]
+                rows.append((tuned.name, split, *values))
+    title = f"mean of {len(session.config.seeds)} seed(s)"
+    console.table(title, ("encoder", "split", *metrics), rows)
+    console.hint(f"open {session.root.root / 'report.html'}")

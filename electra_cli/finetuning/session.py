@@ -1,0 +1,196 @@
+"""A fine-tune's parts, wired together: examples, encoders, one training run per seed."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from electra_cli.disk import replace_folder
+from electra_cli.finetuning.batches import FinetuneBatches, scoring_batches, split_outputs
+from electra_cli.finetuning.encoders import Encoder
+from electra_cli.finetuning.inputs import InputBuilder, InputCounts, Window
+from electra_cli.finetuning.labelled import TRAIN, LabelledData
+from electra_cli.finetuning.predictions import Predictions
+from electra_cli.finetuning.recipe import Recipe
+from electra_cli.finetuning.settings import FinetuneConfig
+from electra_cli.model.heads import FinetuneModel, HeadKind, build_network, packed_logits
+from electra_cli.run_directory import RunDirectory
+from electra_cli.training.checkpoint import Checkpoint, CheckpointManager
+from electra_cli.training.device import Compute
+from electra_cli.training.run_state import BatchesState
+from electra_cli.training.trainer import Trainer
+
+_SCORED_AT_ONCE = 64  # windows
+_OUTPUTS = "outputs"
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The windows of every split, as one encoder's tokenizer cuts them."""
+
+    encoder: Encoder
+    recipe: Recipe
+    windows: dict[str, list[Window]]
+    targets: list[Any]  # of the training windows
+    counts: dict[str, InputCounts]
+
+    @property
+    def num_steps(self) -> int:
+        """Of one fine-tune."""
+        return self.recipe.num_steps(len(self.windows[TRAIN]))
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training run: an encoder, or its twin with random weights, and a seed."""
+
+    inputs: Inputs
+    is_trained: bool
+    seed: int
+    run: RunDirectory
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        twin = "" if self.is_trained else " (random weights)"
+        return f"{self.inputs.encoder.label}{twin}, seed {self.seed}"
+
+    @property
+    def outputs(self) -> Path:
+        """Folder of what the trained model says of every split: its presence ends the job."""
+        return self.run.root / _OUTPUTS
+
+    @property
+    def is_done(self) -> bool:
+        """Whether it was trained to its end, and scored."""
+        return self.outputs.is_dir()
+
+
+@dataclass(frozen=True)
+class FinetuneSession:
+    """All jobs of one command."""
+
+    root: RunDirectory
+    config: FinetuneConfig
+    data: LabelledData
+    compute: Compute
+    jobs: Sequence[Job]
+    data_sha256: str  # a resume must learn from the same examples
+
+    def folder_of(self, encoder: Encoder) -> Path:
+        """Where an encoder's results go: at the top where there is one alone."""
+        alone = len({job.inputs.encoder.label for job in self.jobs}) == 1
+        return self.root.root if alone else self.root.root / encoder.label
+
+
+def build_inputs(data: LabelledData, encoder: Encoder, recipe: Recipe) -> Inputs:
+    """Tokenize all splits for an encoder."""
+    windows: dict[str, list[Window]] = {}
+    counts: dict[str, InputCounts] = {}
+    for name, examples in data.splits.items():
+        builder = InputBuilder(encoder.tokenizer, recipe.max_seq_length)
+        windows[name] = data.task.windows(examples, builder)
+        counts[name] = builder.counts
+        counts[name].examples = len(examples)
+        if encoder.window is not None:
+            beyond = sum(len(window.ids) > encoder.window for window in windows[name])
+            counts[name].beyond = beyond
+    train = data.splits[TRAIN]
+    targets = [data.task.targets(window, train[window.example]) for window in windows[TRAIN]]
+    return Inputs(encoder, recipe, windows, targets, counts)
+
+
+def list_jobs(root: RunDirectory, config: FinetuneConfig, inputs: Sequence[Inputs]) -> list[Job]:
+    """Every encoder with every seed, and its twin right after it."""
+    jobs = []
+    for each in inputs:
+        for seed in config.seeds:
+            for is_trained in (True, False)[: 2 if config.untrained_twin else 1]:
+                folder = each.encoder.label + ("" if is_trained else "-random")
+                run = RunDirectory(root.root / "runs" / folder / f"seed-{seed}")
+                jobs.append(Job(each, is_trained, seed, run))
+    return jobs
+
+
+@dataclass(frozen=True)
+class TrainingRun:
+    """What the loop uses for one job."""
+
+    job: Job
+    trainer: Trainer[FinetuneModel]
+    batches: FinetuneBatches
+    checkpoints: CheckpointManager
+
+
+def open_job(session: FinetuneSession, job: Job) -> TrainingRun:
+    """Build a job's parts, at its start or where its newest checkpoint says."""
+    task, inputs = session.data.task, job.inputs
+    spec = inputs.recipe.head(task)
+    network = build_network(inputs.encoder.weights, spec, job.seed, job.is_trained)
+    network.config.max_seq_length = inputs.recipe.max_seq_length
+    network.config.doc_stride = session.config.doc_stride
+    model = FinetuneModel(network, task.kind, task.losses, inputs.recipe.layer_rates)
+    trainer = Trainer(model, inputs.recipe.training(len(inputs.windows[TRAIN])), session.compute)
+    torch.manual_seed(job.seed)  # of dropout
+    checkpoints = CheckpointManager(job.run.checkpoints, keep=1)
+    loaded = checkpoints.load_newest()
+    state = BatchesState()
+    if loaded is not None:
+        start: Checkpoint = loaded.checkpoint
+        trainer.load(start.tensors, start.state.trainer)
+        state = start.state.batches
+    job.run.root.mkdir(parents=True, exist_ok=True)
+    job.run.truncate_log(trainer.step)
+    batches = FinetuneBatches(
+        inputs.windows[TRAIN], inputs.targets, session.config.batch_size, job.seed, state
+    )
+    return TrainingRun(job, trainer, batches, checkpoints)
+
+
+@torch.no_grad()
+def run_network(
+    network: Any, kind: HeadKind, windows: Sequence[Window], compute: Compute
+) -> torch.Tensor:
+    """The outputs of all windows one after the other, without dropout, on the host."""
+    was_training = network.training
+    network.eval()
+    outputs = [torch.empty(0, network.config.num_labels if kind != "span" else 2)]
+    for batch in scoring_batches(windows, _SCORED_AT_ONCE):
+        with compute.autocast():
+            outputs.append(packed_logits(network, kind, batch.to(compute.device)).cpu())
+    network.train(was_training)
+    return torch.cat(outputs)
+
+
+def save_outputs(job: Job, network: Any, kind: HeadKind, compute: Compute) -> None:
+    """Score every split; the folder appears whole."""
+    splits = {
+        name: run_network(network, kind, windows, compute)
+        for name, windows in job.inputs.windows.items()
+        if name != TRAIN
+    }
+    with replace_folder(job.outputs) as partial:
+        save_file(splits, partial / f"{_OUTPUTS}.safetensors")
+
+
+def load_predictions(session: FinetuneSession, job: Job) -> dict[str, Predictions]:
+    """What a job that is done says of every scored split."""
+    outputs = load_file(job.outputs / f"{_OUTPUTS}.safetensors")
+    task = session.data.task
+    return {
+        name: task.predictions(
+            session.data.splits[name],
+            windows,
+            split_outputs(outputs[name], windows, is_per_token=task.kind == "span"),
+        )
+        for name, windows in job.inputs.windows.items()
+        if name != TRAIN
+    }
+
+
+def unfinished(jobs: Sequence[Job]) -> Iterator[Job]:
+    """Those that are still to train."""
+    return (job for job in jobs if not job.is_done)

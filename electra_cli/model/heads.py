@@ -1,0 +1,317 @@
+"""Networks to fine-tune: Hugging Face's classes on packed batches, with the authors' heads.
+
+The authors classify with one linear layer on [CLS] (google-research/electra,
+classification_tasks.py:267-281); Hugging Face's class has a dense layer with GELU before it. The
+linear layer is trained, and exported into that class exactly: gelu(u) - gelu(-u) = u.
+"""
+
+# Shapes: T tokens of a packed batch, B sequences, N slots, H hidden size, C outputs.
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from transformers import (
+    AutoConfig,
+    AutoModelForQuestionAnswering,
+    AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
+    ElectraForSequenceClassification,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
+
+from electra_cli.batch import LabelledBatch
+from electra_cli.errors import RunError
+from electra_cli.metrics import Metrics
+from electra_cli.model.cost.flops import TrainingFlops
+from electra_cli.model.encoders import (
+    EncoderWeights,
+    build_base,
+    draw_encoder,
+    first_position,
+    load_weights,
+    takes_segments,
+)
+from electra_cli.model.layers.attention import PackedLayout, pack_attention
+from electra_cli.model.layers.dropout import Dropout, replace_dropout
+from electra_cli.model.layers.feed_forward import fuse_feed_forward
+from electra_cli.model.objectives.objective import NetworkLoss, StepCounts, Trainable
+
+HeadKind = Literal["sequence", "token", "span"]
+_CLASSES: dict[HeadKind, Any] = {
+    "sequence": AutoModelForSequenceClassification,
+    "token": AutoModelForTokenClassification,
+    "span": AutoModelForQuestionAnswering,
+}
+_ENDINGS: dict[HeadKind, str] = {
+    "sequence": "ForSequenceClassification",
+    "token": "ForTokenClassification",
+    "span": "ForQuestionAnswering",
+}
+_LAYER = re.compile(r"(?:^|\.)(?:layers?|albert_layer_groups)\.(\d+)\.")
+# (logits [N, C] or [B, L, 2], targets [N, ...]) -> the loss of each slot [N]
+Loss = Callable[[Tensor, LabelledBatch], Tensor]
+
+
+@dataclass(frozen=True)
+class HeadSpec:
+    """What a task asks of a network."""
+
+    kind: HeadKind
+    label_names: tuple[str, ...]  # of span: none
+    problem_type: str | None = None
+    head_dropout: float = 0.0
+    dropout: float | None = None  # of the encoder; None: as its config says
+
+
+class LinearHead(nn.Module):
+    """The authors' classifier: dropout, then one linear layer on [CLS]."""
+
+    def __init__(self, width: int, num_labels: int, dropout: float) -> None:
+        super().__init__()
+        self.dropout = Dropout(dropout)
+        self.linear = nn.Linear(width, num_labels)
+
+    def forward(self, features: Tensor, **_: Any) -> Tensor:
+        """[B, any, H] -> [B, C]."""
+        logits: Tensor = self.linear(self.dropout(features[:, 0]))
+        return logits
+
+
+def build_network(encoder: EncoderWeights, spec: HeadSpec, seed: int, is_trained: bool) -> Any:
+    """A network with a new head, whose weights depend on the seed and its shape alone.
+
+    `is_trained` False: the encoder's weights are random too, as before pre-training.
+    """
+    config = _config_of(encoder.config, spec)
+    torch.manual_seed(seed)
+    network = _CLASSES[spec.kind].from_config(config)
+    base = network.base_model
+    if is_trained:
+        load_weights(base, encoder)
+    else:
+        draw_encoder(base, encoder)
+    torch.manual_seed(seed)
+    if isinstance(network, ElectraForSequenceClassification):
+        num_labels = len(spec.label_names)
+        # Hugging Face's class holds a linear head if two of its H rows are left per output.
+        if 2 * num_labels <= encoder.width:
+            head: Any = LinearHead(encoder.width, num_labels, spec.head_dropout)
+            network.classifier = head
+    _draw_head(network, base)
+    return network
+
+
+def _config_of(encoder_config: PreTrainedConfig, spec: HeadSpec) -> Any:
+    config: Any = deepcopy(encoder_config)
+    if spec.kind != "span":
+        config.id2label = dict(enumerate(spec.label_names))
+        config.label2id = {name: index for index, name in enumerate(spec.label_names)}
+    else:
+        config.num_labels = 2
+    config.problem_type = spec.problem_type
+    config.classifier_dropout = spec.head_dropout
+    if hasattr(config, "classifier_pooling"):  # of ModernBERT, whose mean needs padded rows
+        config.classifier_pooling = "cls"
+    if spec.dropout is not None:
+        for name in ("hidden_dropout_prob", "attention_probs_dropout_prob"):
+            setattr(config, name, spec.dropout)
+    return config
+
+
+def _draw_head(network: PreTrainedModel, base: PreTrainedModel) -> None:
+    """The authors' initial head: Glorot uniform, biases 0 (tf.layers.dense's defaults)."""
+    of_base = {id(parameter) for parameter in base.parameters()}
+    for module in network.modules():
+        if isinstance(module, nn.Linear) and id(module.weight) not in of_base:
+            nn.init.xavier_uniform_(module.weight)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+
+class FinetuneModel(Trainable):
+    """A network of transformers on labelled packed batches."""
+
+    def __init__(self, network: Any, kind: HeadKind, loss: Loss, factors: "LayerRates") -> None:
+        super().__init__()
+        pack(network)
+        self.network = network
+        self.kind = kind
+        self._loss = loss
+        self._rates = factors
+        self.flops = count_flops(network.base_model)
+
+    def losses(self, batch: LabelledBatch, step: StepCounts) -> Iterator[NetworkLoss]:
+        """The mean over the step's slots: examples, windows or words."""
+        loss_sum = self._loss(packed_logits(self.network, self.kind, batch), batch).sum()
+        yield NetworkLoss(loss_sum / step.num_masked, {"loss": loss_sum.detach()})
+
+    def metrics(self, sums: Mapping[str, float]) -> Metrics:
+        """The mean loss of a slot."""
+        return {"loss": sums.get("loss", 0.0) / sums["masked"] if sums.get("masked") else None}
+
+    def rate_factors(self) -> dict[nn.Parameter, float]:
+        """Lower rates for lower layers."""
+        return self._rates.factors(self.network)
+
+
+def pack(network: Any) -> None:
+    """Let a network of transformers run on packed batches; its parameters stay what they are."""
+    replace_dropout(network)
+    fuse_feed_forward(network)
+    pack_attention(network)
+
+
+def packed_logits(network: Any, kind: HeadKind, batch: LabelledBatch) -> Tensor:
+    """Logits in float32: [N, C] of the slots, or [T, 2] of all tokens for spans."""
+    base = network.base_model
+    segments = {"token_type_ids": batch.token_type_ids[None]} if takes_segments(base) else {}
+    inputs: dict[str, Any] = {
+        "input_ids": batch.input_ids[None],
+        "position_ids": batch.position_ids[None] + first_position(base),
+        "layout": PackedLayout(batch),
+        **segments,
+    }
+    if kind == "token":
+        logits: Tensor = network(**inputs).logits[0, batch.positions]
+        return logits.float()
+    if kind == "span":
+        output = network(**inputs)
+        return torch.stack([output.start_logits[0], output.end_logits[0]], dim=1).float()
+
+    def keep_first(_: nn.Module, __: Any, output: Any) -> Any:
+        """The encoder's output as heads want it: one row per sequence, its first token's."""
+        output.last_hidden_state = output.last_hidden_state[0, batch.positions][:, None]
+        pooler = getattr(base, "pooler", None)
+        if pooler is not None:
+            output.pooler_output = pooler(output.last_hidden_state)
+        return output
+
+    handle = base.register_forward_hook(keep_first)
+    try:
+        rows: Tensor = network(**inputs).logits
+    finally:
+        handle.remove()
+    return rows.float()
+
+
+def count_flops(base: PreTrainedModel) -> TrainingFlops:
+    """Forward and backward operations of any encoder: 6 per weight and token, and attention's."""
+    embedded = {id(m.weight) for m in base.modules() if isinstance(m, nn.Embedding)}
+    weights = sum(p.numel() for p in base.parameters() if id(p) not in embedded)
+    width, layers = int(base.config.hidden_size), int(base.config.num_hidden_layers)
+    return TrainingFlops(6.0 * weights, 0.0, 12.0 * width * layers)
+
+
+def count_flops_of(encoder: EncoderWeights) -> TrainingFlops:
+    """The same without building it."""
+    return count_flops(build_base(encoder.config, on_meta=True))
+
+
+@dataclass(frozen=True)
+class LayerRates:
+    """Layer-wise decay of the learning rate (google-research/electra, optimization.py:181-193).
+
+    published: decay ** (L + 2 - depth), depth 0 of embeddings, i + 1 of layer i, L + 2 of the head.
+    paper: the last layer has decay ** 1, for depth L + 1 belonged to a pooler that is gone
+    (google-research/electra, issue 51).
+    """
+
+    decay: float
+    formula: Literal["published", "paper"] = "published"
+
+    def factor(self, depth: int, num_layers: int) -> float:
+        """What the peak rate is multiplied by."""
+        if depth == num_layers + 2:
+            return 1.0
+        skipped = 2 if self.formula == "published" else 1
+        return float(self.decay ** (num_layers + skipped - depth))
+
+    def factors(self, network: Any) -> dict[nn.Parameter, float]:
+        """Of every parameter: embeddings, layers, and what is neither, the head."""
+        num_layers = int(network.config.num_hidden_layers)
+        prefix = f"{network.base_model_prefix}."
+        found = {}
+        for name, parameter in network.named_parameters():
+            depth = num_layers + 2
+            if name.startswith(prefix) and ".pooler." not in name:
+                layer = _LAYER.search(name)
+                is_input = "embed" in name.removeprefix(prefix).split(".")[0]
+                depth = int(layer[1]) + 1 if layer else 0 if is_input else num_layers
+            found[parameter] = self.factor(depth, num_layers)
+        return found
+
+
+@torch.no_grad()
+def as_exported(network: Any, kind: HeadKind, scale: float = 1.0, shift: float = 0.0) -> Any:
+    """A copy as transformers' own class has it, with the same logits times scale plus shift."""
+    # As saved: without the name of the packed attention.
+    config = type(network.config).from_dict(network.config.to_dict())
+    plain = _CLASSES[kind].from_config(config)
+    own = {name: tensor.detach().cpu() for name, tensor in network.state_dict().items()}
+    head = getattr(network, "classifier", None)
+    if isinstance(head, LinearHead):
+        prefix = "classifier.linear."
+        weight, bias = own.pop(f"{prefix}weight"), own.pop(f"{prefix}bias")
+        own |= {f"classifier.{n}": t for n, t in _two_layers(weight, bias, config).items()}
+    plain.load_state_dict(own)
+    if scale != 1.0 or shift != 0.0:
+        last = [module for module in plain.modules() if isinstance(module, nn.Linear)][-1]
+        last.weight *= scale
+        last.bias.mul_(scale).add_(shift)
+    return plain.eval()
+
+
+def _two_layers(weight: Tensor, bias: Tensor, config: PreTrainedConfig) -> dict[str, Tensor]:
+    """W [C, H], b [C] -> dense and out_proj of ElectraClassificationHead, the same function."""
+    outputs, width = weight.shape
+    dense, dense_bias = weight.new_zeros(width, width), weight.new_zeros(width)
+    dense[:outputs], dense[outputs : 2 * outputs] = weight, -weight
+    dense_bias[:outputs], dense_bias[outputs : 2 * outputs] = bias, -bias
+    last = weight.new_zeros(outputs, width)
+    rows = torch.arange(outputs)
+    last[rows, rows], last[rows, outputs + rows] = 1.0, -1.0
+    return {
+        "dense.weight": dense,
+        "dense.bias": dense_bias,
+        "out_proj.weight": last,
+        "out_proj.bias": weight.new_zeros(outputs),
+    }
+
+
+def open_finetuned(folder: Path) -> tuple[Any, HeadKind]:
+    """A fine-tuned model of transformers, and what it answers. Raises RunError if it is none.
+
+    Every weight must be in the folder: transformers would draw a missing head at random.
+    """
+    try:
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        architecture = (config.architectures or [""])[0]
+        kind = next(kind for kind, ending in _ENDINGS.items() if architecture.endswith(ending))
+        network, info = _CLASSES[kind].from_pretrained(
+            folder, output_loading_info=True, trust_remote_code=False
+        )
+    except StopIteration:
+        raise RunError(
+            f"{folder} is a {architecture or 'model of an unknown kind'}, which has no labels",
+            hint="fine-tune it first: electra finetune ENCODER --train FILE",
+        ) from None
+    except Exception as error:  # as in open_encoder
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise RunError(
+            f"{folder} is no model that transformers opens: {reason}",
+            hint="name a folder that electra finetune made, or its model/",
+        ) from error
+    if info["missing_keys"] or info["mismatched_keys"]:
+        missing = (*sorted(info["missing_keys"]), *info["mismatched_keys"])
+        raise RunError(
+            f"{folder} lacks {missing[0]} and {len(missing) - 1} more weights",
+            hint="copy the folder again",
+        )
+    return network, kind

@@ -1,0 +1,130 @@
+"""`electra finetune` and its resume, through the real command."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+import torch
+from command_line import electra_command, electra_environment, run_electra, start_electra
+from safetensors.torch import load_file
+from tiny_tasks import write_classes
+
+# Quick, and the rate is high: an encoder of 12 steps learns little otherwise.
+QUICK = ["--epochs", "2", "--batch-size", "8", "--learning-rate", "3e-3", "--max-seq-length", "32"]
+
+
+def finetune(folder: Path, encoder: Path, *more: object) -> subprocess.CompletedProcess[str]:
+    return run_electra(folder, "finetune", encoder, *QUICK, *more)
+
+
+@pytest.fixture(scope="module")
+def tuned(finished, tmp_path_factory) -> Path:
+    """Classes, two seeds, all controls."""
+    folder = tmp_path_factory.mktemp("tuned")
+    train = write_classes(folder / "classes.csv", 60)
+    test = write_classes(folder / "test.csv", 20, seed=1)
+    done = finetune(
+        folder, finished.root, "--train", train, "--test", test, "--seeds", "2", "--run-name", "a"
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "finetune/a\n"
+    return folder / "finetune" / "a"
+
+
+def test_it_leaves_a_model_a_report_and_every_prediction(tuned):
+    assert {path.name for path in tuned.iterdir()} >= {
+        "config.yaml", "environment.json", "model", "predictions-test.csv",
+        "predictions-validation.csv", "report.json",
+    }  # fmt: skip
+    assert json.loads((tuned / "report.json").read_text())["task"] == "classify"
+    with (tuned / "predictions-test.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 20
+    assert list(rows[0]) == [
+        "id", "text", "label", "prediction", "even", "odd", "prediction of seed 1",
+    ]  # fmt: skip
+    assert float(rows[0]["even"]) + float(rows[0]["odd"]) == pytest.approx(1, abs=1e-5)
+    assert not list(tuned.rglob("checkpoints"))  # they are for a resume alone
+
+
+def test_transformers_opens_the_model_and_answers_in_words(tuned):
+    from transformers import pipeline
+
+    answer = pipeline("text-classification", str(tuned / "model"), device="cpu", top_k=None)
+    with (tuned / "predictions-test.csv").open() as file:
+        for row in list(csv.DictReader(file))[:5]:
+            found = {each["label"]: each["score"] for each in answer([row["text"]])[0]}
+            assert found["odd"] == pytest.approx(float(row["odd"]), abs=1e-4)
+
+
+def test_the_twin_differs_and_seeds_differ(tuned):
+    def outputs(folder: str, seed: int) -> torch.Tensor:
+        file = tuned / "runs" / folder / f"seed-{seed}" / "outputs" / "outputs.safetensors"
+        return load_file(file)["test"]
+
+    found = [outputs(name, seed) for name in ("whole", "whole-random") for seed in (0, 1)]
+    for index, one in enumerate(found):
+        assert not any(torch.equal(one, other) for other in found[index + 1 :])
+
+
+@pytest.mark.slow
+def test_a_fine_tune_that_was_stopped_goes_on_bit_for_bit(tuned, finished, tmp_path):
+    """Killed after a few steps of the second job, then resumed: all outputs are the same."""
+    arguments = ["--seeds", "2", "--run-name", "a", "--set", "finetune.save_every=3"]
+    data = ["--train", tuned.parents[1] / "classes.csv", "--test", tuned.parents[1] / "test.csv"]
+    process = start_electra(tmp_path, "finetune", finished.root, *QUICK, *data, *arguments)
+    log = tmp_path / "finetune" / "a" / "runs" / "whole-random" / "seed-0" / "checkpoints"
+    while process.poll() is None and not log.is_dir():
+        pass
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    root = tmp_path / "finetune" / "a"
+    assert not (root / "report.json").exists()
+    done = run_electra(tmp_path, "resume", root)
+    assert done.returncode == 0, done.stderr
+    whole = sorted(path.relative_to(tuned) for path in tuned.rglob("outputs.safetensors"))
+    assert len(whole) == 4
+    for path in whole:
+        found, expected = load_file(root / path), load_file(tuned / path)
+        assert all(torch.equal(found[name], expected[name]) for name in expected)
+    assert (root / "predictions-test.csv").read_bytes() == (
+        tuned / "predictions-test.csv"
+    ).read_bytes()
+
+
+def test_a_dry_run_says_what_would_be_done_and_writes_nothing(finished, tmp_path):
+    train = write_classes(tmp_path / "classes.csv")
+    done = finetune(tmp_path, finished.root, "--train", train, "--dry-run")
+    assert done.returncode == 0
+    for words in ("classify", "even 18, odd 18", "0.003, 0.8", "2, 10"):
+        assert words in done.stderr, done.stderr
+    assert not (tmp_path / "finetune").exists()
+
+
+def test_the_same_name_twice_is_refused(tuned, finished):
+    train = tuned.parents[1] / "classes.csv"
+    done = finetune(tuned.parents[1], finished.root, "--train", train, "--run-name", "a")
+    assert done.returncode == 1
+    assert "is there already" in done.stderr
+    assert "hint: choose another --run-name, or: electra resume finetune/a" in done.stderr
+
+
+@pytest.mark.slow
+def test_a_resume_with_other_examples_is_refused(tuned, finished, tmp_path):
+    train = write_classes(tmp_path / "classes.csv")
+    environment = electra_environment()
+    command = electra_command(
+        "finetune", finished.root, *QUICK, "--train", train, "--run-name", "b"
+    )
+    subprocess.run(
+        [*command, "--max-minutes", "0"], cwd=tmp_path, env=environment, capture_output=True,
+        check=False,
+    )  # fmt: skip
+    write_classes(train, seed=5)
+    done = run_electra(tmp_path, "resume", "finetune/b")
+    assert done.returncode == 1
+    assert "the labelled examples are no longer those that finetune/b began with" in done.stderr
