@@ -8,12 +8,16 @@ from dataclasses import dataclass, field
 
 from electra_cli.finetuning.predictions import Predictions
 
+# Between the labels of an example that has several, in files and on pages.
+LABEL_SEPARATOR = "|"
+
 
 @dataclass(frozen=True)
 class Examples:
     """The examples of a file: ids and texts as read; a pair has two texts, a tagged one its words.
 
-    labels: one per example as a reader writes it; None where the file has none.
+    labels: one per example as a reader writes it: tags with spaces between them, several labels
+    with LABEL_SEPARATOR; None where the file has none.
     """
 
     ids: tuple[str, ...]

@@ -35,7 +35,7 @@ def _settings(names: Sequence[str], runs: Sequence[RunLog], title: str | None = 
         (name, [format_setting(r.settings[name]) if name in r.settings else _NONE for r in runs])
         for name in names
     )
-    return _table(f"<tr><th></th>{heads}</tr>", rows)
+    return table(f"<tr><th></th>{heads}</tr>", rows)
 
 
 def figures_section(runs: Sequence[RunLog], groups: Sequence[Group]) -> str:
@@ -50,7 +50,7 @@ def figures_section(runs: Sequence[RunLog], groups: Sequence[Group]) -> str:
         names = (panel.column, panel.held_out_column)
         rows.append((panel.title, [_newest(run.column(c)) for run in runs for c in names]))
     head = f"<tr><th></th>{heads}</tr><tr><th></th>{kinds}</tr>"
-    return f"<section><h2>Newest figures</h2>{_table(head, rows, 'pairs')}</section>"
+    return f"<section><h2>Newest figures</h2>{table(head, rows, 'pairs')}</section>"
 
 
 def events_section(runs: Sequence[RunLog]) -> str:
@@ -90,15 +90,16 @@ def _checkpoints(run: RunLog) -> Mark | None:
     return Mark(steps[-1], "checkpoint", older if steps[:-1] else "")
 
 
-def _table(head: str, rows: Iterable[tuple[str, Sequence[str]]], kind: str = "") -> str:
+def table(head: str, rows: Iterable[tuple[str, Sequence[str]]], kind: str = "") -> str:
+    """A table as HTML: `head` is HTML, all cells are text; it scrolls within itself."""
     body = "".join(
         f'<tr><th scope="row">{escape(title)}</th>'
         + "".join(f"<td>{escape(cell)}</td>" for cell in cells)
         + "</tr>"
         for title, cells in rows
     )
-    table = f'<table class="{kind}">' if kind else "<table>"
-    return f'<div class="scroll">{table}<thead>{head}</thead><tbody>{body}</tbody></table></div>'
+    opening = f'<table class="{kind}">' if kind else "<table>"
+    return f'<div class="scroll">{opening}<thead>{head}</thead><tbody>{body}</tbody></table></div>'
 
 
 def _newest(column: Column, divisor: float = 1.0) -> str:

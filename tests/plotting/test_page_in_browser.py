@@ -3,10 +3,6 @@
 Each test opens a page once, lets a script do what a hand would, and looks at what it found.
 """
 
-import html
-import json
-import re
-import shutil
 import subprocess
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -16,6 +12,7 @@ from threading import Thread
 from typing import Any
 
 import pytest
+from browser import chromium_command, run_in_page
 from plot_runs import LOG_COLUMNS, row_at, run_of
 
 from electra_cli.plotting.curves import BUCKETS, GROUPS, SMOOTHING, smoothed
@@ -57,39 +54,14 @@ const text = (selector) => document.querySelector(selector).innerText;
 Browse = Callable[..., dict[str, Any]]
 
 
-def chromium_command(profile: Path) -> list[str]:
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        pytest.skip("chromium is not installed (apt-get install chromium)")
-    command = [chromium, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run"]
-    command += ["--disable-background-networking", "--disable-component-update"]
-    command += ["--disable-sync", "--disable-quic", "--disable-dev-shm-usage"]
-    return [*command, f"--user-data-dir={profile}"]
-
-
 @pytest.fixture
 def browse(tmp_path_factory: pytest.TempPathFactory) -> Browse:
-    """Open a page without a network, run the body of an async function in it, return its result.
-
-    `state` is what follows the #. Anything on the browser's console fails the test.
-    """
+    """run_in_page with what the tests share, once the curves are drawn."""
 
     def show(page: Path, script: str, state: str = "", *options: str) -> dict[str, Any]:
         profile = tmp_path_factory.mktemp("profile")
-        command = [*chromium_command(profile), "--enable-logging=stderr", "--dump-dom"]
-        command += ["--virtual-time-budget=20000", "--window-size=1280,900", *options]
-        command += ["--proxy-server=127.0.0.1:9"]  # nobody listens there
-        scripted = page.with_name(f"scripted-{page.name}")
-        run = f"(async () => {{ await pause(1500);\n{script}\n}})()"
-        keep = "(found) => { document.body.dataset.found = JSON.stringify(found); }"
-        added = f"<script>{HELP}{run}.then({keep});</script></body>"
-        scripted.write_text(page.read_text().replace("</body>", added))
-        command.append(f"{scripted.as_uri()}#{state}")
-        done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=120)
-        assert [line for line in done.stderr.splitlines() if "CONSOLE" in line] == []
-        found = re.search(r'data-found="([^"]*)"', done.stdout)
-        assert found, "the script came to no end"
-        return dict(json.loads(html.unescape(found[1])))
+        body = f"{HELP}\nawait pause(1500);\n{script}"
+        return run_in_page(page, body, profile, state, *options)
 
     return show
 

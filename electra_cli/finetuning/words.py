@@ -1,0 +1,103 @@
+"""Scores and differences as a reader is told them."""
+
+import math
+
+from electra_cli.finetuning.intervals import Estimate
+
+_TITLES = {
+    "accuracy": "accuracy",
+    "macro_f1": "macro F1",
+    "micro_f1": "micro F1",
+    "f1": "F1",
+    "matthews": "Matthews correlation",
+    "exact_match": "exact match",
+    "pearson": "Pearson correlation",
+    "spearman": "Spearman correlation",
+    "mean_squared_error": "mean squared error",
+    "span_f1": "span F1",
+    "span_f1_strict": "strict span F1",
+    "span_f1_google": "span F1, ELECTRA authors' rule",
+    "tag_accuracy": "tag accuracy",
+}
+_ERRORS = ("mean_squared_error",)  # in the labels' units, and less is better
+
+
+def metric_title(metric: str) -> str:
+    """The metric's name with its unit: shares are shown in percent, so 0.803 as 80.3."""
+    return _TITLES[metric]
+
+
+def show_score(metric: str, score: Estimate) -> str:
+    """80.3 (76.8 to 83.7), or why there is no number."""
+    if math.isnan(score.value):
+        return "none: predictions are constant"
+    value, low, high = (_shown(metric, each) for each in (score.value, score.low, score.high))
+    return f"{value} ({low} to {high})"
+
+
+def show_gain(metric: str, difference: Estimate) -> str:
+    """+11.3 (9.8 to 12.9)."""
+    if math.isnan(difference.value):
+        return "none"
+    low, high = (_shown(metric, each) for each in (difference.low, difference.high))
+    return f"{_shown(metric, difference.value, sign='+')} ({low} to {high})"
+
+
+def compare(metric: str, name: str, other: str, difference: Estimate) -> str:
+    """Which of two is better and by how much, or that they cannot be told apart."""
+    title = metric_title(metric)
+    if math.isnan(difference.value):
+        return f"{name} and {other} cannot be compared: one of them predicts a constant."
+    if difference.differs_from_zero:
+        is_better = (difference.value > 0) != (metric in _ERRORS)
+        first, second = (name, other) if is_better else (other, name)
+        size = show_gain(metric, difference if is_better else _negative(difference))
+        size = size if metric not in _ERRORS else show_gain(metric, difference)
+        return f"{first} is better than {second}: {size} {title}."
+    return (
+        f"{name} and {other} are not distinguishable with {_data(difference)}: "
+        f"{show_gain(metric, difference)} {title}{_needed(difference)}."
+    )
+
+
+def pretraining_gain(metric: str, name: str, gain: Estimate) -> str:
+    """What pre-training gave, in one sentence."""
+    title, size = metric_title(metric), show_gain(metric, gain)
+    if math.isnan(gain.value):
+        return f"What pre-training gave {name} cannot be said: predictions are constant."
+    if not gain.differs_from_zero:
+        return (
+            f"Pre-training gave {name} nothing that can be told with {_data(gain)}: "
+            f"{size} {title} over random weights{_needed(gain)}."
+        )
+    verb = "gave" if (gain.value > 0) != (metric in _ERRORS) else "cost"
+    return f"Pre-training {verb} {name} {size} {title} against random weights."
+
+
+def _shown(metric: str, value: float, sign: str = "") -> str:
+    return f"{value:{sign}.4g}" if metric in _ERRORS else f"{100 * value:{sign}.1f}"
+
+
+def _negative(difference: Estimate) -> Estimate:
+    return Estimate(
+        -difference.value,
+        -difference.high,
+        -difference.low,
+        difference.num_examples,
+        difference.num_seeds,
+    )
+
+
+def _data(difference: Estimate) -> str:
+    seeds = "1 seed" if difference.num_seeds == 1 else f"{difference.num_seeds} seeds"
+    return f"{difference.num_examples:,} examples and {seeds}"
+
+
+def _needed(difference: Estimate) -> str:
+    """What would tell them apart, if the difference is real."""
+    ways = []
+    if difference.needed_examples is not None and difference.needed_examples < 1e7:
+        ways.append(f"about {difference.needed_examples:,} examples")
+    if difference.needed_seeds is not None and difference.needed_seeds < 1e4:
+        ways.append(f"about {difference.needed_seeds:,} seeds")
+    return f"; a difference of this size would take {' or '.join(ways)}" if ways else ""
