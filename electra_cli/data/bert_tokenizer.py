@@ -25,7 +25,6 @@ _NOT_SETTINGS = ("is_local", "local_files_only")
 class BertTokenizer:
     """Word pieces and their engine, under the names of transformers' fast tokenizers."""
 
-    is_fast = True
     model_max_length = MODEL_MAX_LENGTH  # tokens
 
     def __init__(self, vocab: Mapping[str, int], cased: bool) -> None:

@@ -103,3 +103,7 @@ def test_numbers_are_the_recorded_ones():
         assert hash_words(7, purpose, 1, np.arange(1)).tolist() == [word], purpose
     assert permute(np.arange(10), 10, 3, 1).tolist() == [1, 0, 8, 5, 6, 9, 4, 2, 3, 7]
     assert permute(np.arange(5), 1000, 3, 1).tolist() == [763, 723, 950, 343, 767]
+    # At a power of two, and the least that a network of two halves can permute.
+    assert permute(np.arange(5), 1024, 0, 1).tolist() == [638, 419, 935, 628, 250]
+    assert permute(np.arange(4), 4, 0, 1).tolist() == [2, 3, 1, 0]
+    assert permute(np.arange(3), 3, 0, 1).tolist() == [2, 0, 1]

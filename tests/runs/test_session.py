@@ -1,4 +1,5 @@
 import json
+import re
 
 import pytest
 import torch
@@ -45,6 +46,8 @@ def test_the_environment_is_plain_facts(tmp_path):
     assert facts["device"] == "cpu"
     assert facts["precision"] == "fp32"
     assert facts["threads"] == torch.get_num_threads()
+    commit = facts["git_commit"]  # none outside a checkout
+    assert commit is None or re.fullmatch(r"[0-9a-f]{40}\+?", commit)
     assert text == json.dumps(facts, indent=1) + "\n"
 
 
