@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 import pytest
+from huggingface_hub import HfApi
 from small_tokenizer import (
     SPECIAL,
     TEXTS,
@@ -123,3 +124,44 @@ def test_a_tokenizer_without_the_special_tokens_of_electra_is_refused(tmp_path: 
     fast_tokenizer(engine, pad_token="<pad>", unk_token="<unk>").save_pretrained(tmp_path)
     with pytest.raises(DataError, match="no cls_token, sep_token, mask_token"):
         load_tokenizer(tmp_path)
+
+
+def test_a_saved_tokenizer_is_what_was_opened_from_its_folder(trained, tmp_path):
+    assert save_tokenizer(trained, tmp_path / "ours") is trained
+    engine = Engine(models.WordLevel({token: i for i, token in enumerate(SPECIAL.values())}))
+    other = fast_tokenizer(engine, **SPECIAL)
+    opened = save_tokenizer(other, tmp_path / "theirs")
+    assert opened is not other
+    assert fingerprint(opened) == fingerprint(other)
+
+
+def test_code_that_comes_with_a_tokenizer_never_runs(tmp_path):
+    (tmp_path / "theirs.py").write_text(f"open({str(tmp_path / 'it_ran')!r}, 'w')\n")
+    config = {"auto_map": {"AutoTokenizer": ["theirs.Tokenizer", None]}}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
+    with pytest.raises(DataError, match="cannot open the tokenizer"):
+        load_tokenizer(tmp_path)
+    assert not (tmp_path / "it_ran").exists()
+
+
+def test_only_a_name_that_is_no_folder_is_looked_up_on_the_hub(
+    tokenizer_folder, tmp_path, monkeypatch
+):
+    asked = []
+
+    def from_pretrained(name: str, *, local_files_only: bool = False, **rest: object) -> object:
+        if local_files_only:
+            raise OSError(f"{name} is not in the cache")
+        return opened
+
+    def model_info(self: object, name: str, timeout: float) -> None:
+        asked.append(name)
+
+    opened = AutoTokenizer.from_pretrained(tokenizer_folder)
+    monkeypatch.setattr(AutoTokenizer, "from_pretrained", from_pretrained)
+    monkeypatch.setattr(HfApi, "model_info", model_info)
+    with pytest.raises(DataError, match="is not in the cache"):
+        load_tokenizer(tmp_path)
+    assert asked == []
+    assert load_tokenizer("someone/bert") is opened
+    assert asked == ["someone/bert"]
