@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from electra_cli import __version__, console
+from electra_cli import __version__, completion, console
 from electra_cli.errors import UserError
 from electra_cli.stopping import EXIT_STOPPED
 
@@ -24,11 +24,21 @@ USER_FIXABLE_ERRNOS = frozenset(
     )
 )  # fmt: skip
 
-Preset = Annotated[str, typer.Option(help="tiny, small, small++, base, large, or a YAML file.")]
+Preset = Annotated[
+    str,
+    typer.Option(
+        help="tiny, small, small++, base, large, or a YAML file.",
+        autocompletion=completion.presets,
+    ),
+]
 Data = Annotated[
     Path | None,
-    typer.Option(help="Folder made by electra prepare.  [default: the only one under data/]"),
+    typer.Option(
+        help="Folder made by electra prepare.  [default: the only one under data/]",
+        autocompletion=completion.data_folders,
+    ),
 ]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout instead, for scripts.")]
 MaxMinutes = Annotated[
     float | None,
     typer.Option(
@@ -41,7 +51,7 @@ app = typer.Typer(
     help="Pre-train ELECTRA text encoders on your own text.",
     epilog="Start with: electra prepare, then: electra train --preset tiny",
     no_args_is_help=True,
-    add_completion=False,
+    add_completion=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
@@ -158,7 +168,12 @@ def train(
     ] = None,
     assignments: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Any option; may be repeated."),
+        typer.Option(
+            "--set",
+            metavar="SECTION.KEY=VALUE",
+            help="Any option; may be repeated.",
+            autocompletion=completion.options,
+        ),
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what the run would be, and stop.")
@@ -203,7 +218,12 @@ def train(
 
 @app.command()
 def resume(
-    run_dir: Annotated[Path, typer.Argument(help="Folder of the run, such as runs/NAME.")],
+    run_dir: Annotated[
+        Path,
+        typer.Argument(
+            help="Folder of the run, such as runs/NAME.", autocompletion=completion.runs
+        ),
+    ],
     step: Annotated[
         int | None,
         typer.Option(
@@ -217,6 +237,7 @@ def resume(
             "--set",
             metavar="SECTION.KEY=VALUE",
             help="An option that does not change what is computed, such as run.micro_batch_size.",
+            autocompletion=completion.changeable_options,
         ),
     ] = None,
     verify: Annotated[
@@ -314,7 +335,12 @@ def tune(
 
 @app.command()
 def plot(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN_DIR...", help="Folders of runs.")],
+    runs: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="RUN_DIR...", help="Folders of runs.", autocompletion=completion.runs
+        ),
+    ],
     out: Annotated[
         Path | None,
         typer.Option(
@@ -460,6 +486,31 @@ def finetune(
                 dry_run=dry_run,
             )
         )
+
+
+@app.command()
+def status(
+    runs: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="[RUN_DIR]...",
+            help="Folders of runs.  [default: all under runs/]",
+            autocompletion=completion.runs,
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show how runs are doing: state, steps, time left, held-out losses, newest good checkpoint.
+
+    Examples:
+
+      electra status
+
+      electra status runs/first --json
+    """
+    from electra_cli.commands.status import status as run
+
+    run(runs or (), as_json)
 
 
 def limit_spinning() -> None:

@@ -187,6 +187,7 @@ class ModelConfig(Section):
         return max(1, int(self.num_hidden_layers * self.generator_depth + 1e-6))
 
 
+TrackerName = Literal["tensorboard", "wandb", "trackio", "mlflow"]
 ObjectiveName = Literal["electra", "mlm", "electra_masked_only", "replace_mlm", "all_tokens_mlm"]
 
 
@@ -321,6 +322,11 @@ class RunConfig(Section):
         description="Also keep checkpoints whose step is a multiple of this; a multiple of "
         "save_every.",
     )
+    report_to: Annotated[list[TrackerName], Changeable(), _SAME_RESULT] = Field(
+        [],
+        description="Where rows of the log also go: tensorboard, wandb, trackio, mlflow; one or a "
+        "list.",
+    )
     on_full_disk: Annotated[Literal["stop", "continue"], Changeable(), _SAME_RESULT] = Field(
         "stop",
         description="When the disk is full: stop, or continue and try to write again later.",
@@ -336,6 +342,13 @@ class RunConfig(Section):
         le=MAX_STEPS,
         description="Maximum number of batches that on_nonfinite: skip may skip.",
     )
+
+    @field_validator("report_to", mode="before")
+    @classmethod
+    def _one_or_several(cls, value: object) -> object:
+        """Read `tensorboard` as a list of one, and a repeated name once."""
+        names = [value] if isinstance(value, str) else value
+        return list(dict.fromkeys(names)) if isinstance(names, (list, tuple)) else names
 
     @property
     def windows_per_pass(self) -> int:

@@ -22,7 +22,10 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 from rich.table import Table
 from rich.text import Text
 
+from electra_cli.errors import UserError
+
 PLAIN_EVERY_SECONDS = 30.0
+_WIDEST = 10_000  # characters of a table's line outside a terminal
 MAX_LINE_CHARS = 1_000  # of a problem or a hint, which may quote long names and lists of names
 
 # They set colours, the title and the cursor of a terminal, or the direction of text. Line ends
@@ -42,9 +45,33 @@ def _escape(text: str) -> str:
 
 def result(text: object) -> None:
     """A line of data for scripts, on stdout; a path comes out as the bytes that it has on disk."""
-    sys.stdout.flush()
-    sys.stdout.buffer.write(os.fsencode(f"{text}\n"))
-    sys.stdout.flush()
+    with _explained_stdout():
+        sys.stdout.flush()
+        sys.stdout.buffer.write(os.fsencode(f"{text}\n"))
+        sys.stdout.flush()
+
+
+def result_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """A table on stdout; a pipe or a file gets its lines whole, whatever their width."""
+    width = None if sys.stdout.isatty() else _WIDEST
+    with _explained_stdout():
+        Console(file=sys.stdout, width=width, highlight=False).print(_draw_table("", columns, rows))
+        sys.stdout.flush()
+
+
+@contextmanager
+def _explained_stdout() -> Iterator[None]:
+    """UserError where stdout cannot be written; a closed pipe is typer's to handle."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        # Python flushes stdout again at its end, and would print a traceback of its own.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise UserError(
+            f"stdout cannot be written: {error.strerror}", "check the file or pipe it goes to"
+        ) from None
 
 
 def talk(message: str) -> None:
@@ -103,7 +130,7 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> 
 
 def _draw_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
     drawn = Table(
-        title=Text(_escape(title), style="bold"),
+        title=Text(_escape(title), style="bold") if title else None,
         title_justify="left",
         box=None,
         show_header=any(columns),
@@ -200,6 +227,14 @@ def format_duration(seconds: float) -> str:
         if seconds >= 2 * size:
             return f"{seconds / size:,.1f} {unit}"
     return f"{seconds / 60:.0f} min" if seconds >= 120 else f"{seconds:.0f} s"
+
+
+def format_bytes(count: float) -> str:
+    """A size in the unit that reads best: 12 kB, 340 MB, 1.5 GB (powers of ten)."""
+    for size, unit in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+        if count >= size:
+            return f"{count / size:,.1f} {unit}"
+    return f"{count:.0f} bytes"
 
 
 def format_value(value: object, digits: int = 4) -> str:

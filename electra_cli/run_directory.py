@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
+RUNS_FOLDER = Path("runs")  # of the current folder
+
+
 class NoRowsError(RunError):
     """A run that has not logged anything yet."""
 
@@ -48,6 +51,16 @@ class RunDirectory:
     def events(self) -> Path:
         """Resumes, warnings and stops (read and written by electra_cli.run_events)."""
         return self.root / "events.jsonl"
+
+    @property
+    def tensorboard(self) -> Path:
+        """Folder of TensorBoard's event files."""
+        return self.root / "tensorboard"
+
+    @property
+    def trackers(self) -> Path:
+        """Under which ids the trackers know the run."""
+        return self.root / "trackers.json"
 
     @property
     def lock(self) -> Path:

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from electra_cli.run_directory import RunDirectory
 from electra_cli.run_events import read_events
-from electra_cli.training.checkpoint import _seal
+from electra_cli.training.checkpoint_damage import seal_of
 
 TIMES = ("elapsed_seconds", "tokens_per_second")
 
@@ -88,5 +88,5 @@ def change_weight(checkpoint: Path, name: str, change: Callable[[torch.Tensor], 
     save_file(tensors, file)
     manifest = json.loads((checkpoint / "manifest.json").read_text())
     manifest["sha256"][file.name] = hashlib.sha256(file.read_bytes()).hexdigest()
-    manifest["manifest_sha256"] = _seal(manifest)
+    manifest["manifest_sha256"] = seal_of(manifest)
     (checkpoint / "manifest.json").write_text(json.dumps(manifest))

@@ -33,6 +33,9 @@ class RecordingLogger:
         self.rewound.append(step)
         self.rows = [row for row in self.rows if (row["step"] or 0) <= step]
 
+    def close(self) -> None:
+        """Keep the rows."""
+
 
 class FullDisk(RecordingLogger):
     """A logger without room for a row, until is_full is taken back."""

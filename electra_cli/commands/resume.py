@@ -20,6 +20,7 @@ from electra_cli.runs.rollback import (
     warn_about_damaged,
 )
 from electra_cli.runs.session import count_model_parameters, open_checkpoints, open_session
+from electra_cli.runs.trackers import require_trackers
 from electra_cli.runs.verification import find_differences, repeat_steps
 from electra_cli.training.device import Compute, select_compute
 
@@ -101,6 +102,7 @@ def _open_run(
     directory = config.data.directory.resolve()
     config = config.with_directory(directory)
     compute = select_compute(config)
+    require_trackers(config)
     data = open_data(directory)
     _, num_parameters = count_model_parameters(config, data.manifest.vocab_size)
     return run, fit_micro_batch(config, num_parameters, compute), data, compute

@@ -10,15 +10,16 @@ from electra_cli import console
 from electra_cli.data.prepared import find_data, open_data, prepared_folders
 from electra_cli.locks import hold_run
 from electra_cli.presets import load_preset
+from electra_cli.run_directory import RUNS_FOLDER
 from electra_cli.runs.health import warnings_before_training
 from electra_cli.runs.loop import train_to_end, warn_about
 from electra_cli.runs.micro_batch import fit_micro_batch
 from electra_cli.runs.plan import measure_run, show_plan
 from electra_cli.runs.records import RunRecords
 from electra_cli.runs.session import count_model_parameters, create_run, open_session
+from electra_cli.runs.trackers import require_trackers
 from electra_cli.training.device import select_compute
 
-RUNS_FOLDER = Path("runs")
 # Without data the plan assumes the authors' vocabulary.
 _USUAL_VOCABULARY = 30_522
 
@@ -38,6 +39,7 @@ def train(options: TrainOptions) -> None:
     """Pre-train from scratch in a new run folder."""
     config = load_preset(options.preset, options.options, options.assignments)
     compute = select_compute(config)
+    require_trackers(config)
     data = None
     # A dry run needs no data; any other run does.
     if not options.dry_run or config.data.directory is not None or prepared_folders():

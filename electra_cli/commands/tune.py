@@ -9,6 +9,7 @@ from electra_cli.config import PretrainConfig
 from electra_cli.data.prepared import PreparedData, find_data, open_data
 from electra_cli.errors import ConfigError, DataError
 from electra_cli.presets import load_preset, load_tune_section
+from electra_cli.runs.trackers import require_trackers
 from electra_cli.tuning.messages import introduce, say_what_was_best
 from electra_cli.tuning.metric import select_metric
 from electra_cli.tuning.report import write_reports
@@ -45,6 +46,7 @@ def tune(options: TuneOptions) -> None:
     space = parse_space(section, preset)
     metric = select_metric(options.metric, space.names)
     _check(options, preset)
+    require_trackers(preset)
     data = _open_data(options, preset)
     name = _study_name(options)
     storage = options.storage or f"sqlite:///{TUNE_FOLDER / name}.db"

@@ -5,9 +5,11 @@ A further logger is a class with these methods, and its line in build_loggers.
 
 from typing import Protocol
 
+from electra_cli.config import PretrainConfig
 from electra_cli.metrics import UNIGRAM_ENTROPY, Metrics, StepMetrics, log_row
 from electra_cli.model.objectives.registry import metric_names
 from electra_cli.run_directory import RunDirectory
+from electra_cli.runs.tracking import TrackingLogger
 from electra_cli.runs.write_errors import explain_write_errors
 
 
@@ -19,6 +21,9 @@ class RunLogger(Protocol):
 
     def rewind(self, step: int) -> None:
         """Forget the rows after `step`: the run goes on from there."""
+
+    def close(self) -> None:
+        """Finish what is under way; no row comes after this."""
 
 
 class CsvLogger:
@@ -45,7 +50,11 @@ class CsvLogger:
         with explain_write_errors(self._run.log):
             self._run.truncate_log(step)
 
+    def close(self) -> None:
+        """Nothing is under way between rows."""
 
-def build_loggers(run: RunDirectory) -> tuple[RunLogger, ...]:
-    """The loggers of a run, the CSV file first."""
-    return (CsvLogger(run),)
+
+def build_loggers(run: RunDirectory, config: PretrainConfig) -> tuple[RunLogger, ...]:
+    """The loggers of a run: the CSV file first, then those of run.report_to."""
+    trackers = (TrackingLogger(name, run, config) for name in config.run.report_to)
+    return (CsvLogger(run), *trackers)

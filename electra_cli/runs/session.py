@@ -43,9 +43,11 @@ class Session:
     loggers: Sequence[RunLogger]  # where rows of the log go
 
     def close(self) -> None:
-        """End the threads; a save under way ends first."""
+        """End the threads; a save under way ends first, and rows under way reach the trackers."""
         self.batches.close()
         self.checkpoints.close()
+        for logger in self.loggers:
+            logger.close()
 
 
 def open_session(
@@ -83,7 +85,7 @@ def open_session(
             compute.device,
         ),
         evaluation=held_out_batches(config, data) if evaluation is None else evaluation,
-        loggers=build_loggers(run),
+        loggers=build_loggers(run, config),
     )
 
 

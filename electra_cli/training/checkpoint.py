@@ -4,7 +4,6 @@ A checkpoint is a folder of safetensors files, one JSON file of plain values, an
 the SHA-256 of each. Nothing in it is ever unpickled.
 """
 
-import hashlib
 import json
 import shutil
 from collections.abc import Sequence
@@ -29,13 +28,15 @@ from electra_cli.disk import (
     sync_to_disk,
 )
 from electra_cli.errors import DiskFullError, RunError
+from electra_cli.training.checkpoint_damage import (
+    FORMAT_VERSION,
+    MANIFEST_NAME,
+    find_damage,
+    seal_of,
+)
 from electra_cli.training.run_state import SUMS_OF_FORMAT_2, RunState, state_of_format_2
 from electra_cli.training.trainer import Tensors
 
-# Raised when the content changes, or what is computed from it: the order of windows, masks.
-FORMAT_VERSION = 3
-_READ_VERSIONS = (2, FORMAT_VERSION)
-MANIFEST_NAME = "manifest.json"
 VALUES_NAME = "state.json"
 
 
@@ -224,14 +225,8 @@ def _write_files(folder: Path, step: int, tensors: Tensors, values: str) -> None
         is_same = False
     if not is_same:
         raise OSError(None, "what was written reads back differently")
-    manifest["manifest_sha256"] = _seal(manifest)
+    manifest["manifest_sha256"] = seal_of(manifest)
     (folder / MANIFEST_NAME).write_text(json.dumps(manifest, indent=1))
-
-
-def _seal(manifest: dict[str, Any]) -> str:
-    """Checksum of the manifest's other entries."""
-    rest = {key: value for key, value in manifest.items() if key != "manifest_sha256"}
-    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
 def _holds(file: Path, tensors: dict[str, Tensor]) -> bool:
@@ -267,42 +262,3 @@ def _read_checkpoint(path: Path) -> Checkpoint:
             hint="it was not written by electra: choose another with --step, or begin again with "
             "--step 0",
         ) from None
-
-
-def find_damage(path: Path, step: int) -> str | None:
-    """What is wrong with the files of a step's checkpoint, or None if every checksum holds.
-
-    Raises RunError for one of another format: it is complete, and must not be skipped.
-    """
-    try:
-        manifest = json.loads((path / MANIFEST_NAME).read_text())
-        version, checksums = int(manifest["format_version"]), dict(manifest["sha256"])
-        found, seal = int(manifest["step"]), manifest.get("manifest_sha256")
-    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
-        return f"{MANIFEST_NAME} cannot be read"
-    has_seal = version != 1 or seal is not None  # format 1 had none
-    if has_seal and seal != _seal(manifest):
-        return f"{MANIFEST_NAME} does not match its checksum"
-    if version not in _READ_VERSIONS:
-        raise RunError(
-            f"{path} has format {version}, this program reads format {FORMAT_VERSION}",
-            hint="go on with the version of electra-cli that environment.json names",
-        )
-    if found != step:
-        return f"{MANIFEST_NAME} is that of step {found}"
-    return _find_damaged_file(path, checksums)
-
-
-def _find_damaged_file(path: Path, checksums: dict[str, str]) -> str | None:
-    for name, expected in checksums.items():
-        if Path(name).name != name or (path / name).is_symlink():
-            return f"{MANIFEST_NAME} names {name!r}, which is no file of the folder's own"
-        try:
-            found = sha256_of(path / name)
-        except FileNotFoundError:
-            return f"{name} is missing"
-        except OSError as error:
-            return f"{name} cannot be read: {error.strerror}"
-        if found != expected:
-            return f"{name} does not match its checksum"
-    return None

@@ -199,6 +199,9 @@ class _TrialScoring:
         """See RunLogger; never called, since trials stop at a loss that is not finite."""
         raise AssertionError
 
+    def close(self) -> None:
+        """See RunLogger; the session closes its own loggers, not this one."""
+
     def finish(self) -> float:
         """The final value; the preset's trial makes the yardstick first."""
         search = self._search

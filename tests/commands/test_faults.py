@@ -29,7 +29,8 @@ from run_checks import (
     wait_until,
 )
 
-from electra_cli.training.checkpoint import CheckpointManager, find_damage
+from electra_cli.training.checkpoint import CheckpointManager
+from electra_cli.training.checkpoint_damage import find_damage
 
 pytestmark = pytest.mark.slow  # each starts the command several times
 

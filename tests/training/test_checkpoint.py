@@ -13,7 +13,8 @@ from safetensors.torch import save_file
 
 from electra_cli.errors import DiskFullError, RunError
 from electra_cli.training import checkpoint
-from electra_cli.training.checkpoint import Checkpoint, CheckpointManager, find_damage
+from electra_cli.training.checkpoint import Checkpoint, CheckpointManager
+from electra_cli.training.checkpoint_damage import find_damage
 from electra_cli.training.run_state import BatchesState, RunState, TrainerState
 
 

@@ -1,0 +1,183 @@
+"""run.report_to through the real command: what the packages hold afterwards, on local files."""
+
+import csv
+import math
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from command_line import TINY, electra_environment, run_electra, start_electra
+from run_checks import assert_refused, read_rows, wait_for_rows
+
+Rows = list[tuple[int, dict[str, float]]]
+
+
+@pytest.fixture(autouse=True)
+def local_stores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_DIR", str(tmp_path))
+
+
+def rows_of_csv(run: Path) -> Rows:
+    """The log with the names that trackers are given."""
+    rows = []
+    for row in csv.DictReader((run / "training_log.csv").open()):
+        numbers = {name: float(text) for name, text in row.items() if text and name != "step"}
+        named = {
+            f"eval/{name.removeprefix('validation_')}" if name.startswith("validation_")
+            else f"train/{name}": value
+            for name, value in numbers.items()
+        }  # fmt: skip
+        rows.append((int(row["step"]), named))
+    return rows
+
+
+def rows_of_tensorboard(run: Path) -> Rows:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from tensorboard.util.tensor_util import make_ndarray
+
+    held = EventAccumulator(str(run / "tensorboard"), size_guidance={"tensors": 0})
+    held.Reload()
+    rows: dict[int, dict[str, float]] = {}
+    for name in held.Tags()["tensors"]:
+        if not name.startswith("settings"):
+            for event in held.Tensors(name):
+                row = rows.setdefault(event.step, {})
+                assert name not in row, f"step {event.step} is there twice"
+                row[name] = make_ndarray(event.tensor_proto).item()
+    return sorted(rows.items())
+
+
+def rows_of_trackio(folder: Path) -> Rows:
+    import json
+
+    with sqlite3.connect(folder / "trackio" / "electra.db") as database:
+        held = database.execute("SELECT step, metrics FROM metrics ORDER BY step").fetchall()
+    return [(step, json.loads(metrics)) for step, metrics in held]
+
+
+def rows_of_mlflow(folder: Path) -> Rows:
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("electra")
+    assert experiment is not None
+    (run,) = client.search_runs([experiment.experiment_id])
+    rows: dict[int, dict[str, float]] = {}
+    for name in run.data.metrics:
+        for metric in client.get_metric_history(run.info.run_id, name):
+            row = rows.setdefault(metric.step, {})
+            assert name not in row, f"step {metric.step} is there twice"
+            row[name] = metric.value
+    assert run.data.params["run.batch_size"] == "8"
+    return sorted(rows.items())
+
+
+def kill_after(folder: Path, rows: int, *arguments: object) -> None:
+    process = start_electra(folder, *arguments)
+    log = folder / "runs" / "one" / "training_log.csv"
+    wait_for_rows(log, rows)
+    time.sleep(1)  # for rows to reach the packages, some beyond the last checkpoint
+    process.kill()
+    process.communicate()
+
+
+@pytest.mark.slow
+def test_after_two_kills_every_tracker_holds_the_rows_of_the_log(tmp_path, prepared):
+    options = [
+        *TINY, "--set=run.num_steps=600", "--set=run.log_every=10", "--set=run.eval_every=50",
+        "--set=run.save_every=100", "--set=run.report_to=[tensorboard,trackio,mlflow,wandb]",
+    ]  # fmt: skip
+    kill_after(tmp_path, 14, "train", "--data", prepared, "--run-name", "one", *options)
+    run = tmp_path / "runs" / "one"
+    kill_after(tmp_path, 35, "resume", run)
+    done = run_electra(tmp_path, "resume", run)
+    assert done.returncode == 0, done.stderr
+    assert "failed" not in done.stderr
+    assert done.stdout == f"{run}\n"  # what the packages print is not data
+    expected = rows_of_csv(run)
+    assert [step for step, _ in expected] == list(range(10, 601, 10))
+    assert rows_of_tensorboard(run) == expected
+    assert rows_of_trackio(tmp_path) == expected
+    assert rows_of_mlflow(tmp_path) == expected
+    assert len(list(tmp_path.glob("wandb/offline-run-*/*.wandb"))) == 3
+
+
+def test_a_tracker_named_at_a_resume_gets_the_earlier_rows(run_copy):
+    done = run_electra(
+        run_copy.parent, "resume", run_copy, "--step", 5, "--set", "run.report_to=tensorboard"
+    )
+    assert done.returncode == 0, done.stderr
+    assert rows_of_tensorboard(run_copy) == rows_of_csv(run_copy)
+
+
+def test_a_package_that_is_not_installed_is_named_before_anything_is_made(
+    tmp_path, prepared, monkeypatch
+):
+    (tmp_path / "sitecustomize.py").write_text(
+        "import sys\nsys.modules['trackio'] = None\n"  # as if it were not there
+    )
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{':'.join(sys.path)}")
+    for command in (["train", *TINY], ["tune", "--trials", 1]):
+        preset = tmp_path / "mine.yaml"
+        preset.write_text("run:\n  report_to: [trackio]\n")
+        done = run_electra(tmp_path, *command, "--preset", preset, "--data", prepared)
+        assert_refused(done, "run.report_to names trackio", "pip install 'electra-cli[trackio]'")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_tracker_that_fails_warns_once_and_the_run_ends_well(tmp_path, prepared, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "nonsense://nowhere")
+    done = run_electra(
+        tmp_path, "train", "--data", prepared, "--run-name", "one", *TINY,
+        "--set=run.report_to=mlflow",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("mlflow failed:") == 1
+    assert "Traceback" not in done.stderr
+    assert math.isfinite(float(read_rows(tmp_path / "runs" / "one")[-1]["loss"]))
+
+
+@pytest.fixture
+def silent_server() -> Iterator[str]:
+    """Takes connections and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+
+
+# In a process of its own: the thread that waits for the server outlives the logger.
+HANG = """
+import sys, time
+from pathlib import Path
+from electra_cli.presets import load_config
+from electra_cli.run_directory import RunDirectory
+from electra_cli.runs.tracking import TrackingLogger
+
+run = RunDirectory(Path(sys.argv[1]))
+logger = TrackingLogger("mlflow", run, load_config(run.config), max_wait_seconds=3)
+started = time.monotonic()
+logger.append_row({"step": 1, "loss": 1.0})
+print(time.monotonic() - started)
+logger.close()
+"""
+
+
+def test_a_tracker_that_hangs_is_waited_for_so_long_and_no_longer(
+    run_copy, silent_server, monkeypatch
+):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", silent_server)
+    done = subprocess.run(
+        [sys.executable, "-c", HANG, run_copy], capture_output=True, text=True, timeout=100,
+        check=False, env=electra_environment(),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout) < 1  # seconds that training waited for it
+    assert done.stderr.count("waiting for mlflow") == 1
+    assert done.stderr.count("mlflow did not answer") == 1
