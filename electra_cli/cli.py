@@ -6,15 +6,18 @@ Heavy imports live inside the commands, so that `--help` answers at once.
 import errno
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
+from typer.exceptions import TyperException
 
 from electra_cli import __version__, completion, console
 from electra_cli.errors import UserError
 from electra_cli.stopping import EXIT_STOPPED
+from electra_cli.suggestions import nearest_argument
 
 MAX_SHOWN_CHARS = 200  # of a file's name in a message
 USER_FIXABLE_ERRNOS = frozenset(
@@ -46,6 +49,42 @@ MaxMinutes = Annotated[
     ),
 ]
 
+_WRONG_USAGE = 2  # exit code
+
+
+def _ways_to_set(command: str, arguments: Collection[str]) -> dict[str, str]:
+    """How a command with these arguments takes each option that it takes."""
+    from electra_cli.config import changeable_options, iter_options
+
+    if "--preset" not in arguments and "--set" not in arguments:
+        return {}
+    names = changeable_options() if command == "electra resume" else [n for n, _ in iter_options()]
+    way = "--set {}=VALUE" if "--set" in arguments else "{} in the preset file"
+    return {name: way.format(name) for name in names}
+
+
+class Command(TyperCommand):
+    """A command that answers an unknown option with the nearest one."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """The arguments that are left over; shows the problem of an unknown option and exits."""
+        known = {name for parameter in self.params for name in parameter.opts if name[:2] == "--"}
+        try:
+            return super().parse_args(ctx, list(args))
+        except TyperException as error:
+            name = getattr(error, "option_name", "")
+            if not hasattr(error, "possibilities"):  # another mistake than an unknown option
+                raise
+        if not name.startswith("--"):  # -lr is read as the letters -l and -r
+            name = next((arg for arg in args if arg.startswith(name)), name)
+        close = nearest_argument(name, known, _ways_to_set(ctx.command_path, known))
+        console.error(
+            f"{ctx.command_path} has no option {name}",
+            f"did you mean {close}?" if close else f"its options: {ctx.command_path} --help",
+        )
+        raise typer.Exit(_WRONG_USAGE)
+
+
 app = typer.Typer(
     name="electra",
     help="Pre-train ELECTRA text encoders on your own text.",
@@ -73,7 +112,7 @@ def _global_options(
     pass
 
 
-@app.command()
+@app.command(cls=Command)
 def prepare(
     sources: Annotated[
         list[str] | None,
@@ -143,7 +182,7 @@ def prepare(
     )
 
 
-@app.command()
+@app.command(cls=Command)
 def train(
     preset: Preset = "base",
     data: Data = None,
@@ -151,6 +190,10 @@ def train(
         str | None, typer.Option(help="Name under runs/.  [default: preset and date]")
     ] = None,
     steps: Annotated[int | None, typer.Option(help="Optimizer steps (run.num_steps).")] = None,
+    epochs: Annotated[
+        float | None,
+        typer.Option(help="Passes over the training text, instead of --steps; 0.5 is half of it."),
+    ] = None,
     batch_size: Annotated[
         int | None, typer.Option(help="Windows per optimizer step (run.batch_size).")
     ] = None,
@@ -210,13 +253,14 @@ def train(
                 preset=preset,
                 options={name: value for name, value in named.items() if value is not None},
                 assignments=tuple(assignments or ()),
+                epochs=epochs,
                 run_name=run_name,
                 dry_run=dry_run,
             )
         )
 
 
-@app.command()
+@app.command(cls=Command)
 def resume(
     run_dir: Annotated[
         Path,
@@ -269,7 +313,7 @@ def resume(
         run(command.ResumeOptions(run_dir, step, tuple(assignments or ())))
 
 
-@app.command()
+@app.command(cls=Command)
 def tune(
     preset: Preset = "tiny",
     data: Data = None,
@@ -333,7 +377,7 @@ def tune(
     )
 
 
-@app.command()
+@app.command(cls=Command)
 def plot(
     runs: Annotated[
         list[Path],

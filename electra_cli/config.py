@@ -47,11 +47,17 @@ class Section(BaseModel):
 
     @field_validator("*", mode="before")
     @classmethod
-    def _reject_bool(cls, value: object, info: ValidationInfo) -> object:
-        """Refuse `true` where a number stands, which pydantic would take for 1."""
+    def _reject_other_kinds(cls, value: object, info: ValidationInfo) -> object:
+        """Refuse `true` where a number stands, which pydantic would take for 1, and 1e6 as a count.
+
+        The arguments of the command line take whole numbers in digits only.
+        """
         assert info.field_name is not None
-        if isinstance(value, bool) and cls.model_fields[info.field_name].annotation is not bool:
+        kind = cls.model_fields[info.field_name].annotation
+        if isinstance(value, bool) and kind is not bool:
             raise ValueError("Input should be a number or text, not true or false")
+        if isinstance(value, float) and kind in (int, int | None):
+            raise ValueError("Input should be a whole number in digits, such as 1000000")
         return value
 
 
@@ -405,6 +411,26 @@ def iter_options(recipe: type[Section] | None = None) -> Iterator[tuple[str, Fie
         assert issubclass(section_class, Section)
         for key, option in section_class.model_fields.items():
             yield f"{section}.{key}", option
+
+
+def idle_options(config: PretrainConfig) -> dict[str, str]:
+    """The options that nothing reads under these settings, each with the reason."""
+    objective, idle = config.objective, {}
+    if not objective.trains_generator:
+        setting = "name mlm" if objective.name == "mlm" else "uniform_generator"
+        names = ("generator_width", "generator_depth", "tie_embeddings", "tie_encoders")
+        idle = dict.fromkeys(
+            (*(f"model.{name}" for name in names), "objective.temperature"),
+            f"objective.{setting} trains no generator",
+        )
+        if objective.name == "mlm":
+            reason = "objective.name mlm trains one network; its weight is generator_loss_weight"
+            idle["objective.discriminator_loss_weight"] = reason
+        else:
+            idle["objective.generator_loss_weight"] = f"objective.{setting} trains no generator"
+    if config.run.on_nonfinite == "stop":
+        idle["run.max_skipped_batches"] = "run.on_nonfinite is stop"
+    return idle
 
 
 def changeable_options() -> list[str]:

@@ -3,7 +3,7 @@
 A recipe is a PretrainConfig, or another model of sections whose options a preset may hold too.
 """
 
-import difflib
+import re
 import reprlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,9 +13,10 @@ import yaml
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from electra_cli.config import PretrainConfig, Section, iter_options
+from electra_cli.config import PretrainConfig, Section, idle_options, iter_options
 from electra_cli.disk import write_bytes_atomically
 from electra_cli.errors import ConfigError
+from electra_cli.suggestions import nearest, nearest_option
 
 # A section of preset files only: what `electra tune` searches (electra_cli/tuning/space.py).
 TUNE_SECTION = "tune"
@@ -46,12 +47,17 @@ def load_preset(
 ) -> PretrainConfig:
     """A preset's name or file, then options by `section.key`, then `section.key=value` texts.
 
-    What comes later wins. Raises ConfigError, with the nearest name for an unknown one.
+    What comes later wins. Raises ConfigError, with the nearest name for an unknown one, and for an
+    option that does nothing under these settings.
     """
     sections = _read_sections(_preset_path(preset))
     for name in (TUNE_SECTION, FINETUNE_SECTION):
         sections.pop(name, None)
-    return _resolve(PretrainConfig, sections, preset, options or {}, assignments)
+    written = {f"{section}.{key}" for section, keys in sections.items() for key in keys}
+    config = _resolve(PretrainConfig, sections, preset, options or {}, assignments)
+    names = (assignment.partition("=")[0].strip() for assignment in assignments)
+    _refuse_idle(config, written, {*(options or ()), *names})
+    return config
 
 
 def load_recipe(
@@ -88,6 +94,26 @@ def _resolve(
             value = text
         _assign(sections, name.strip(), value, recipe)
     return _validate(sections, source, recipe)
+
+
+def _refuse_idle(config: PretrainConfig, written: set[str], chosen: set[str]) -> None:
+    """Raise ConfigError for an option that was set and has nothing to act on.
+
+    `chosen` are those of the command line. Of those `written` in a preset only a preset that
+    chooses the objective itself is asked: others can be used with any. A resolved config.yaml
+    writes all of them.
+    """
+    idle = idle_options(config)
+    if "objective.name" in written and not idle.keys() <= written:
+        chosen = chosen | written
+    known = dict(iter_options())
+    for name, reason in idle.items():
+        section, _, key = name.partition(".")
+        value = getattr(getattr(config, section), key)
+        if name in chosen and value != known[name].default:
+            raise ConfigError(
+                f"{name} = {_shown(value)} does nothing: {reason}", hint=f"leave {name} out"
+            )
 
 
 def load_tune_section(preset: str, also_known: Sequence[str]) -> Mapping[str, Any] | None:
@@ -173,11 +199,22 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-# Dates stay text: no option takes a date, and not every text of that form is a valid one.
+# Dates stay text: no option takes a date, and not every text of that form is a valid one. Numbers
+# are decimal, as those of the command line are: YAML 1.1 would read 010 as 8 and 1:30 as 90, and
+# 5e-4 as text.
+_REPLACED = ("timestamp", "int", "float")
 _Loader.yaml_implicit_resolvers = {
-    start: [(tag, form) for tag, form in resolvers if not tag.endswith(":timestamp")]
+    start: [(tag, form) for tag, form in resolvers if tag.rpartition(":")[2] not in _REPLACED]
     for start, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
+_Loader.add_implicit_resolver("int", re.compile("[-+]?[0-9]+$"), list("-+0123456789"))
+_Loader.add_implicit_resolver(
+    "float",
+    re.compile(r"[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+|[0-9]+(?=[eE]))(?:[eE][-+]?[0-9]+)?$"),
+    list("-+.0123456789"),
+)
+_Loader.add_constructor("int", lambda _, node: int(node.value))
+_Loader.add_constructor("float", lambda _, node: float(node.value))
 
 
 def _parse(text: str | bytes) -> Any:
@@ -237,10 +274,7 @@ def _read_sections(path: Path) -> dict[str, Any]:
     if content is None:
         return {}
     if not isinstance(content, dict) or not all(isinstance(v, dict) for v in content.values()):
-        raise ConfigError(
-            f"{path} does not hold sections with options",
-            hint=f"sections: {_listed(PretrainConfig.model_fields)}, each with `key: value` lines",
-        )
+        raise _no_sections(path, content)
     for key in (*content, *(key for section in content.values() for key in section)):
         if not isinstance(key, str):
             raise ConfigError(
@@ -248,6 +282,20 @@ def _read_sections(path: Path) -> dict[str, Any]:
                 hint=f"sections: {_listed(PretrainConfig.model_fields)}",
             )
     return content
+
+
+def _no_sections(path: Path, content: object) -> ConfigError:
+    known = dict(iter_options())
+    entries = content.items() if isinstance(content, dict) else ()
+    outside = next((str(key) for key, value in entries if not isinstance(value, dict)), "")
+    if close := nearest_option(outside, known):
+        return ConfigError(
+            f"{path}: {_shown(outside)} stands in no section", hint=f"did you mean {close}?"
+        )
+    return ConfigError(
+        f"{path} does not hold sections with options",
+        hint=f"sections: {_listed(PretrainConfig.model_fields)}, each with `key: value` lines",
+    )
 
 
 def _assign(sections: dict[str, Any], name: str, value: Any, recipe: type[Section]) -> None:
@@ -292,13 +340,8 @@ def _explain(error: ErrorDetails, source: str, recipe: type[Section]) -> ConfigE
 
 
 def _nearest(name: str, known: Mapping[str, Any] | Sequence[str], kind: str) -> str:
-    name = name[:MAX_SHOWN_CHARS]
-    close = difflib.get_close_matches(name, list(known), n=1)
-    if not close:  # a key without its section, or with a wrong one
-        key = name.rpartition(".")[2]
-        by_key = {option.rpartition(".")[2]: option for option in known}
-        close = [by_key[k] for k in difflib.get_close_matches(key, by_key, n=1)]
-    return f"did you mean {close[0]}?" if close else f"{kind}: {_listed(known)}"
+    close = nearest_option(name, known) if kind == "options" else nearest(name, known)
+    return f"did you mean {close}?" if close else f"{kind}: {_listed(known)}"
 
 
 def _shown(value: object) -> str:

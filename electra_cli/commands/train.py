@@ -8,13 +8,14 @@ from typing import Any
 
 from electra_cli import console
 from electra_cli.data.prepared import find_data, open_data, prepared_folders
+from electra_cli.errors import ConfigError
 from electra_cli.locks import hold_run
-from electra_cli.presets import load_preset
+from electra_cli.presets import load_preset, with_options
 from electra_cli.run_directory import RUNS_FOLDER
 from electra_cli.runs.health import warnings_before_training
 from electra_cli.runs.loop import train_to_end, warn_about
 from electra_cli.runs.micro_batch import fit_micro_batch
-from electra_cli.runs.plan import measure_run, show_plan
+from electra_cli.runs.plan import measure_run, show_plan, steps_of_epochs
 from electra_cli.runs.records import RunRecords
 from electra_cli.runs.session import count_model_parameters, create_run, open_session
 from electra_cli.runs.trackers import require_trackers
@@ -31,6 +32,7 @@ class TrainOptions:
     preset: str
     options: Mapping[str, Any]
     assignments: tuple[str, ...]
+    epochs: float | None
     run_name: str | None
     dry_run: bool
 
@@ -38,14 +40,20 @@ class TrainOptions:
 def train(options: TrainOptions) -> None:
     """Pre-train from scratch in a new run folder."""
     config = load_preset(options.preset, options.options, options.assignments)
+    _check_epochs(options)
     compute = select_compute(config)
     require_trackers(config)
     data = None
-    # A dry run needs no data; any other run does.
-    if not options.dry_run or config.data.directory is not None or prepared_folders():
+    # A dry run needs data for epochs only; any other run does.
+    is_bare = options.dry_run and options.epochs is None and config.data.directory is None
+    if not is_bare or prepared_folders():
         directory = find_data(config.data.directory).resolve()
         config = config.with_directory(directory)
         data = open_data(directory)
+    if options.epochs is not None:
+        assert data is not None
+        steps = steps_of_epochs(config, data, options.epochs)
+        config = with_options(config, {"run.num_steps": steps}, f"--epochs {options.epochs:g}")
     vocab_size = _USUAL_VOCABULARY if data is None else data.manifest.vocab_size
     _, num_parameters = count_model_parameters(config, vocab_size)
     config = fit_micro_batch(config, num_parameters, compute)
@@ -66,3 +74,20 @@ def train(options: TrainOptions) -> None:
         RunRecords(session).save_now()
         warn_about(run, 0, warnings)
         train_to_end(session)
+
+
+def _check_epochs(options: TrainOptions) -> None:
+    """Raise ConfigError for epochs that are no number of passes, or beside a number of steps."""
+    if options.epochs is None:
+        return
+    names = {assignment.partition("=")[0].strip() for assignment in options.assignments}
+    if "run.num_steps" in {*options.options, *names}:
+        raise ConfigError(
+            "--epochs and --steps (run.num_steps) both say how long to train",
+            hint="leave one of them out",
+        )
+    if not 0 < options.epochs < float("inf"):
+        raise ConfigError(
+            f"--epochs {options.epochs:g} is not a number of passes over the text",
+            hint="a number above 0, such as 3 or 0.5",
+        )

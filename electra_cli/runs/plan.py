@@ -1,5 +1,6 @@
 """The plan of a run: sizes, tokens, epochs, FLOPs, memory and time, before it begins."""
 
+import math
 import time
 from dataclasses import dataclass
 
@@ -67,6 +68,16 @@ def measure_run(config: PretrainConfig, vocab_size: int, data: PreparedData | No
         total_flops=flops * run.num_steps,
         authors_flops=objective.authors_flops(config, vocab_size),
     )
+
+
+def steps_of_epochs(config: PretrainConfig, data: PreparedData, epochs: float) -> int:
+    """Steps that read so many times the windows of the first epoch, rounded up.
+
+    Later epochs have about as many: documents are cut at other places. Batches go on from one
+    epoch into the next.
+    """
+    num_windows = data.reader("train", config).num_windows(0)
+    return math.ceil(epochs * num_windows / config.run.batch_size)
 
 
 def matrix_flops_per_second(compute: Compute) -> float:

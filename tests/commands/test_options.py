@@ -1,0 +1,191 @@
+"""Options that do not exist, do nothing or are written in an unusual way: the real command."""
+
+import re
+
+import pytest
+from command_line import TINY, run_electra, write_preset
+
+from electra_cli.cli import main
+from electra_cli.presets import load_preset, save_config
+
+
+@pytest.fixture(autouse=True)
+def _in_an_empty_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+class Electra:
+    """The command in this process: the console script would spend most of its time on imports."""
+
+    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
+        self._capsys = capsys
+
+    def run(self, *arguments: object, code: int = 0) -> str:
+        """What it says on stderr."""
+        with pytest.raises(SystemExit) as ended:
+            main([str(argument) for argument in arguments])
+        err = self._capsys.readouterr().err
+        assert (ended.value.code or 0) == code, err
+        return err
+
+    def refusal(self, *arguments: object, code: int = 1) -> tuple[str, str]:
+        """(problem, hint) of a command that must fail."""
+        problem, hint = self.run(*arguments, code=code).splitlines()
+        return problem.removeprefix("error: "), hint.removeprefix("  hint: ")
+
+    def plan(self, *arguments: object) -> dict[str, str]:
+        """The rows of the plan that a dry run shows."""
+        err = self.run("train", "--dry-run", *arguments)
+        rows = [re.split(r"  +", line.strip()) for line in err.splitlines()]
+        return {row[0]: row[1] for row in rows if len(row) == 2}
+
+
+@pytest.fixture
+def electra(capsys) -> Electra:
+    return Electra(capsys)
+
+
+def test_the_console_script_says_it_in_two_lines_too(tmp_path):
+    done = run_electra(tmp_path, "train", "--lr", "1e-4")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        "error: electra train has no option --lr\n  hint: did you mean --learning-rate?\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("command", "near"),
+    [
+        ("train --lr 1e-4", "--learning-rate"),
+        ("train -lr 1e-4", "--learning-rate"),
+        ("train --num_train_epochs=3", "--epochs"),
+        ("train --warmup 10", "--set optim.num_warmup_steps=VALUE"),
+        ("train --bs 4", "--batch-size"),
+        ("train --fp16", "--precision"),
+        ("train --seeds 1", "--set run.seed=VALUE"),
+        ("train --Weight_Decay 0.1", "--set optim.weight_decay=VALUE"),
+        ("train --gradient-accumulation-steps 2", "--set run.micro_batch_size=VALUE"),
+        ("train --output_dir x", "--run-name"),
+        ("resume runs/x --mbs 4", "--set run.micro_batch_size=VALUE"),
+        ("tune --lr 1e-4", "optim.learning_rate in the preset file"),
+        ("prepare --vocab 99", "--vocab-size"),
+        ("prepare --num_proc 2", "--workers"),
+        ("plot runs/x --output x.html", "--out"),
+    ],
+)
+def test_an_unknown_argument_suggests_the_one_that_other_programs_call_so(
+    electra, tmp_path, command, near
+):
+    problem, hint = electra.refusal(*command.split(), code=2)
+    assert " has no option -" in problem
+    assert hint == f"did you mean {near}?"
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [
+        ("lr", "optim.learning_rate"),
+        ("optim.lr", "optim.learning_rate"),
+        ("run.max_steps", "run.num_steps"),
+        ("epochs", "--epochs"),
+        ("bf16", "--precision"),
+        ("train_batch_size", "--batch-size"),
+        ("optim.warmup", "optim.num_warmup_steps"),
+        ("generator_size", "model.generator_width"),
+        ("output_dir", "--run-name"),
+    ],
+)
+def test_an_unknown_key_suggests_the_nearest_in_set_and_in_a_preset(electra, tmp_path, name, near):
+    _, hint = electra.refusal("train", "--set", f"{name}=1")
+    option_hint = hint
+    section, _, key = name.rpartition(".")
+    text = f"{section}: {{{key}: 1}}" if section else f"{key}: 1"
+    (tmp_path / "mine.yaml").write_text(text)
+    _, hint = electra.refusal("train", "--preset", "mine.yaml")
+    assert hint == option_hint
+    assert near in hint or near.startswith("--")
+
+
+def test_numbers_are_decimal_wherever_they_are_written(electra, tmp_path):
+    (tmp_path / "mine.yaml").write_text("run: {num_steps: 010}\noptim: {learning_rate: 1e-4}")
+    ways = (["--steps", "010"], ["--set", "run.num_steps=010"], ["--preset", "mine.yaml"])
+    assert [electra.plan(*way)["steps"] for way in ways] == ["10"] * 3
+    assert load_preset(str(tmp_path / "mine.yaml")).optim.learning_rate == 1e-4
+
+
+@pytest.mark.parametrize("number", ["1:30", "0x10", "0o17", "0b11", "1e3", "1.0e3", ".inf", "ten"])
+def test_what_is_no_decimal_number_is_refused_wherever_it_is_written(electra, tmp_path, number):
+    electra.run("train", "--steps", number, code=2)
+    problem, hint = electra.refusal("train", "--set", f"run.num_steps={number}")
+    assert "run.num_steps = " in problem
+    assert "Total number of optimizer steps" in hint
+    (tmp_path / "mine.yaml").write_text(f"run: {{num_steps: {number}}}")
+    assert "run.num_steps = " in electra.refusal("train", "--preset", "mine.yaml")[0]
+
+
+MLM = "objective.name=mlm"
+UNIFORM = "objective.uniform_generator=true"
+
+
+@pytest.mark.parametrize(
+    ("settings", "option", "reason"),
+    [
+        ([MLM, "model.generator_width=1/2"], "model.generator_width", "objective.name mlm"),
+        (["model.generator_depth=0.5", MLM], "model.generator_depth", "objective.name mlm"),
+        ([MLM, "model.tie_embeddings=false"], "model.tie_embeddings", "objective.name mlm"),
+        ([MLM, "objective.temperature=2"], "objective.temperature", "objective.name mlm"),
+        ([MLM, "objective.discriminator_loss_weight=9"], "discriminator_loss_weight", "mlm"),
+        ([UNIFORM, "objective.temperature=2"], "objective.temperature", "uniform_generator"),
+        ([UNIFORM, "objective.generator_loss_weight=2"], "generator_loss_weight", "uniform"),
+        (["run.max_skipped_batches=9"], "run.max_skipped_batches", "run.on_nonfinite is stop"),
+    ],
+)
+def test_an_option_that_does_nothing_under_the_objective_is_refused(
+    electra, tmp_path, settings, option, reason
+):
+    sets = [f"--set={setting}" for setting in settings]
+    problem, hint = electra.refusal("train", "--dry-run", *sets)
+    assert option in problem
+    assert reason in problem
+    assert hint.startswith("leave ")
+
+
+def test_a_preset_that_chooses_the_objective_may_not_set_what_that_leaves_unused(electra, tmp_path):
+    (tmp_path / "mine.yaml").write_text("objective: {name: mlm, temperature: 2}")
+    problem, _ = electra.refusal("train", "--dry-run", "--preset", "mine.yaml")
+    assert "objective.temperature = 2.0 does nothing: objective.name mlm" in problem
+    # A preset for electra serves as the sizes of a masked language model too, as tiny does.
+    electra.plan("--preset", "tiny", "--set", MLM)
+    electra.plan("--preset", write_preset(tmp_path / "my.yaml"), "--set", MLM)
+
+
+def test_a_resolved_config_is_a_preset_whatever_its_objective(electra, tmp_path):
+    save_config(load_preset("tiny", assignments=[MLM]), tmp_path / "config.yaml")
+    electra.plan("--preset", "config.yaml")
+
+
+def test_epochs_give_the_steps_that_the_plan_shows(electra, prepared):
+    small = [option for option in TINY if "num_steps=" not in option]
+    one, four = (
+        electra.plan("--data", prepared, *small, "--set=run.batch_size=1", "--epochs", epochs)
+        for epochs in (1, 4)
+    )
+    windows = int(one["steps"].replace(",", ""))
+    assert int(four["steps"].replace(",", "")) == 4 * windows
+    assert (float(one["epochs"]), float(four["epochs"])) == (1, 4)
+    half = electra.plan("--data", prepared, *small, "--set=run.batch_size=7", "--epochs", 0.5)
+    assert int(half["steps"].replace(",", "")) == -(-windows // 14)  # rounded up
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["--epochs", "1", "--steps", "2"], "both say how long to train"),
+        (["--epochs", "1", "--set", "run.num_steps=2"], "both say how long to train"),
+        (["--epochs", "0"], "--epochs 0 is not a number of passes"),
+        (["--epochs", "nan"], "--epochs nan is not a number of passes"),
+        (["--epochs", "1e300"], "run.num_steps"),
+    ],
+)
+def test_epochs_that_cannot_be_are_explained(electra, tmp_path, prepared, arguments, problem):
+    assert problem in electra.refusal("train", "--data", prepared, *arguments)[0]
