@@ -7,6 +7,7 @@ import errno
 import os
 import sys
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,6 +16,7 @@ from typer.core import TyperCommand
 from typer.exceptions import TyperException
 
 from electra_cli import __version__, completion, console
+from electra_cli.disk import check_utf8
 from electra_cli.errors import UserError
 from electra_cli.stopping import EXIT_STOPPED
 from electra_cli.suggestions import nearest_argument
@@ -118,9 +120,9 @@ def prepare(
         list[str] | None,
         typer.Argument(
             metavar="[SOURCE]...",
-            help="Files, folders or globs (.txt .md .jsonl .csv .parquet .arrow, also .gz .xz "
-            ".zst), or one Hugging Face dataset id. Nothing: the Python documentation and "
-            "docstrings installed on this machine.",
+            help="Files, folders or globs (.txt .md .jsonl .csv .tsv .parquet .arrow, also .gz .xz "
+            ".zst), a dataset on this disk, or one Hugging Face dataset id. Nothing: the Python "
+            "documentation and docstrings installed on this machine.",
         ),
     ] = None,
     out: Annotated[
@@ -135,9 +137,11 @@ def prepare(
         typer.Option(min=64, help="Word pieces to learn.  [default: 30522, built-in corpus: 512]"),
     ] = None,
     cased: Annotated[bool, typer.Option("--cased", help="Keep upper case and accents.")] = False,
-    column: Annotated[str, typer.Option(help="Column or key that holds the text.")] = "text",
-    subset: Annotated[str | None, typer.Option(help="Configuration of a dataset id.")] = None,
-    split: Annotated[str, typer.Option(help="Split of a dataset id.")] = "train",
+    column: Annotated[
+        str | None, typer.Option(help="Column or key that holds the text.  [default: text]")
+    ] = None,
+    subset: Annotated[str | None, typer.Option(help="Configuration of a dataset.")] = None,
+    split: Annotated[str | None, typer.Option(help="Split of a dataset.  [default: train]")] = None,
     validation_fraction: Annotated[
         float, typer.Option(min=0.0, max=0.5, help="Share of documents to hold out for evaluation.")
     ] = 0.01,
@@ -415,7 +419,7 @@ def plot(
     run(PlotOptions(runs=runs, out=out, png=png, watch=watch, open_browser=open_browser))
 
 
-@app.command()
+@app.command(cls=Command)
 def finetune(
     encoders: Annotated[
         list[str],
@@ -532,7 +536,7 @@ def finetune(
         )
 
 
-@app.command()
+@app.command(cls=Command)
 def status(
     runs: Annotated[
         list[Path] | None,
@@ -567,6 +571,14 @@ def limit_spinning() -> None:
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 
+def _check_paths(arguments: Sequence[str]) -> None:
+    """Raise DataError if an argument, what it leads to or the current folder is not UTF-8."""
+    for argument in (".", *arguments):
+        check_utf8(argument)
+        with suppress(OSError, ValueError):  # the command says what is wrong with such a name
+            check_utf8(os.path.realpath(argument.rpartition("=")[2]))
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the app; show a UserError as a problem and a hint, keep the traceback of a bug.
 
@@ -574,8 +586,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     wherever they come up. A missing file is not among them: the commands look before they open.
     """
     limit_spinning()
+    arguments = list(sys.argv[1:] if argv is None else argv)
     try:
-        app(args=list(sys.argv[1:] if argv is None else argv))
+        _check_paths(arguments)
+        app(args=arguments)
     except UserError as error:
         console.error(str(error), error.hint)
         raise SystemExit(1) from None

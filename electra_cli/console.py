@@ -11,6 +11,7 @@ names of files, columns and runs may hold anything.
 import os
 import re
 import sys
+import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -26,6 +27,7 @@ from electra_cli.errors import UserError
 
 PLAIN_EVERY_SECONDS = 30.0
 _WIDEST = 10_000  # characters of a table's line outside a terminal
+WAIT_SECONDS = 1.0  # in silence
 MAX_LINE_CHARS = 1_000  # of a problem or a hint, which may quote long names and lists of names
 
 # They set colours, the title and the cursor of a terminal, or the direction of text. Line ends
@@ -88,6 +90,18 @@ def hint(message: str) -> None:
     """What the person can do next."""
     if not _is_muted:
         _stderr.print(Text(_escape(message), style="cyan"))
+
+
+@contextmanager
+def announce_wait(message: str) -> Iterator[None]:
+    """Say what is waited for, and for how long, if the block takes longer than a second."""
+    timer = threading.Timer(WAIT_SECONDS, talk, (message,))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 @contextmanager

@@ -8,11 +8,14 @@ import hashlib
 import io
 import os
 import re
+import shlex
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from electra_cli.errors import DataError
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer  # of the standard library from Python 3.12 on
@@ -23,6 +26,27 @@ _FULL_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _NO_FOLDER_SYNC_ERRNOS = {errno.EINVAL, errno.ENOTSUP}
 _PIECE_BYTES = 1 << 18
 _STEP_FOLDER = re.compile(r"step-(\d{8,})")
+
+
+def check_utf8(path: str) -> None:
+    """Raise DataError for a path whose bytes are not UTF-8: libraries and settings need that."""
+    with suppress(UnicodeError):
+        if os.fsencode(path).decode("utf-8") == path:
+            return
+    raise DataError(f"the path {path} is not UTF-8", hint="rename it, or use another one")
+
+
+def as_argument(path: Path) -> str:
+    """A path in a command that can be pasted: quoted where a shell would read it otherwise."""
+    text = f"./{path}" if str(path).startswith("-") else str(path)
+    if text.isprintable():
+        return shlex.quote(text)
+    # Line ends and other control characters as bash, zsh and ksh spell them.
+    spelt = (
+        f"\\{c}" if c in "\\'" else c if c.isprintable() else c.encode("unicode_escape").decode()
+        for c in text
+    )
+    return f"$'{''.join(spelt)}'"
 
 
 def is_full(error: OSError) -> bool:

@@ -68,7 +68,8 @@ def wait_for(path: Path) -> AbstractContextManager[object]:
     Holds nothing where the file system has no locks, or if the file belongs to a user who lets no
     other write it. Raises OSError if it cannot be made.
     """
-    with suppress(PermissionError):
+    message = f"waiting until {_owner_of(path)} is done with {path.parent}"
+    with suppress(PermissionError), console.announce_wait(message):
         return _acquire(path, waits=True) or nullcontext()
     return nullcontext()
 

@@ -288,7 +288,8 @@ def _no_sections(path: Path, content: object) -> ConfigError:
     known = dict(iter_options())
     entries = content.items() if isinstance(content, dict) else ()
     outside = next((str(key) for key, value in entries if not isinstance(value, dict)), "")
-    if close := nearest_option(outside, known):
+    close = None if outside in PretrainConfig.model_fields else nearest_option(outside, known)
+    if close:
         return ConfigError(
             f"{path}: {_shown(outside)} stands in no section", hint=f"did you mean {close}?"
         )

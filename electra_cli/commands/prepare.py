@@ -2,7 +2,6 @@
 
 import gc
 import os
-import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from electra_cli import console
 from electra_cli.data.manifest import PROGRESS_NAME, PrepareSettings
 from electra_cli.data.shards import SHARD_TOKENS
 from electra_cli.data.tokenizer import fingerprint, load_tokenizer
+from electra_cli.disk import as_argument
 from electra_cli.errors import ConfigError
 from electra_cli.preparing.folder import (
     explain_failures,
@@ -36,9 +36,9 @@ class PrepareOptions:
     tokenizer: str | None = None
     vocab_size: int | None = None
     cased: bool = False
-    column: str = "text"
+    column: str | None = None
     subset: str | None = None
-    split: str = "train"
+    split: str | None = None
     validation_fraction: float = 0.01
     max_bytes: int | None = None
     replace_broken: bool = False
@@ -68,7 +68,8 @@ def run(options: PrepareOptions, *, shard_tokens: int = SHARD_TOKENS) -> None:
             replace_broken=options.replace_broken,
         )
     )
-    given = None if options.tokenizer is None else load_tokenizer(options.tokenizer)
+    with console.announce_wait(f"still looking for the tokenizer {options.tokenizer}"):
+        given = None if options.tokenizer is None else load_tokenizer(options.tokenizer)
     default_size = VOCAB_SIZE if options.sources else BUILTIN_VOCAB_SIZE
     settings = PrepareSettings(
         source=source.fingerprint(),
@@ -90,4 +91,4 @@ def run(options: PrepareOptions, *, shard_tokens: int = SHARD_TOKENS) -> None:
                 if not is_finished(directory, settings):
                     prepare_folder(source, given, directory, settings, options.workers, stop)
     console.result(directory)
-    console.hint(f"next: electra train --preset tiny --data {shlex.quote(str(directory))}")
+    console.hint(f"next: electra train --preset tiny --data {as_argument(directory)}")

@@ -16,6 +16,7 @@ from electra_cli.data.manifest import (
 )
 from electra_cli.data.shards import open_shards, verify_shards
 from electra_cli.data.tokenizer import fingerprint, load_tokenizer, word_starts
+from electra_cli.disk import check_utf8
 from electra_cli.errors import DataError
 
 DATA_FOLDER = Path("data")
@@ -87,6 +88,7 @@ def open_data(directory: Path) -> PreparedData:
     Reads every shard to compare checksums, at about 1 GB (500 million tokens) per second and core:
     a flipped bit would spoil days of training, and sizes and times of files do not show it.
     """
+    check_utf8(str(directory))
     manifest = load_manifest(directory)
     verify_shards(directory, manifest)
     tokenizer = load_tokenizer(directory / TOKENIZER_NAME)

@@ -9,7 +9,7 @@ class PreparationReport(BaseModel):
     """Counts of a whole preparation. Bytes are UTF-8, lengths are tokens per document.
 
     bytes_read + replacement_bytes == kept_bytes + duplicate_bytes + too_short_bytes +
-    separator_bytes, unless --max-bytes ended the reading inside a document.
+    separator_bytes + other_column_bytes + beyond_limit_bytes.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -17,6 +17,8 @@ class PreparationReport(BaseModel):
     files: int
     bytes_read: int
     separator_bytes: int
+    other_column_bytes: int = 0  # older manifests count these two among the separators
+    beyond_limit_bytes: int = 0
     replacement_bytes: int
     empty_documents: int
     split_documents: int

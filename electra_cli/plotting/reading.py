@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from electra_cli import console
+from electra_cli.disk import as_argument
 from electra_cli.errors import ConfigError, RunError
 from electra_cli.plotting.curves import groups_to_draw
 from electra_cli.plotting.run_log import RunLog, read_run
@@ -47,7 +48,8 @@ class RunReader:
         if inside and not directory.log.is_file():
             raise RunError(
                 f"{root} is not a run but contains runs: {', '.join(inside[:5])}",
-                hint=f"electra plot {root / inside[0]}, or all of them: electra plot {root}/*",
+                hint=f"electra plot {as_argument(root / inside[0])}, or all of them: "
+                f"electra plot {as_argument(root)}/*",
             )
         log = read_run(directory, name, self._settings(directory))
         if not groups_to_draw([log]):

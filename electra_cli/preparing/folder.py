@@ -16,7 +16,7 @@ from electra_cli.data.manifest import (
     load_manifest,
 )
 from electra_cli.data.tokenizer import Tokenizer, save_tokenizer
-from electra_cli.disk import is_full, replace_folder
+from electra_cli.disk import as_argument, is_full, replace_folder
 from electra_cli.errors import DataError
 from electra_cli.locks import hold
 from electra_cli.preparing.state import PreparationState, load_state, save_state
@@ -48,7 +48,7 @@ def load_folder_state(directory: Path, settings: PrepareSettings) -> Preparation
     if directory.exists() and {file.name for file in directory.iterdir()} - known:
         raise DataError(
             f"{directory} is not empty, and electra prepare did not begin it",
-            hint=f"choose another folder: --out {_free_name(directory)}",
+            hint=f"choose another folder: --out {as_argument(_free_name(directory))}",
         )
     return PreparationState(settings=settings)
 
@@ -122,7 +122,7 @@ def _check_same(directory: Path, found: PrepareSettings, wanted: PrepareSettings
         raise DataError(
             f"{directory} was made with {', '.join(differences)}",
             hint="give the same source and options as before, or another folder: "
-            f"--out {_free_name(directory)}",
+            f"--out {as_argument(_free_name(directory))}",
         )
 
 

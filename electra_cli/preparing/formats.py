@@ -4,23 +4,23 @@ Decompression and UTF-8 are raw_text.py's work; which files are read, and the co
 them, are sources.py's.
 """
 
-import codecs
-import csv
-import io
-import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from electra_cli.errors import DataError
+from electra_cli.preparing.columns import find_column, not_text
+from electra_cli.preparing.csv_rows import read_csv_texts
+from electra_cli.preparing.json_rows import read_json_texts
 from electra_cli.preparing.paths import PLAIN_ENDINGS, TABLE_ENDINGS, ending_of
 from electra_cli.preparing.plain_text import read_plain_documents
 from electra_cli.preparing.raw_text import (
     DocumentGroup,
     InputChecker,
     Limits,
+    check_lines_of,
     open_text,
-    read_lines,
     strip_text,
     unreadable,
 )
@@ -29,9 +29,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 END_MARK = b"\xff\xff\xff\xff\0\0\0\0"  # of an Arrow stream; before version 0.15 its second half
+ROWS_CHECKED_FIRST = 1_000  # without a text, which only the end of the file shows to be an error
 TABLE_ROWS = 64  # copied out of Arrow's memory at a time; a row may be a whole book
-BOM = codecs.BOM_UTF8.decode()
-JSON_HINT = "a .jsonl file has one object per line; jq -c '.[]' FILE makes them from a list"
 
 
 def read_documents(
@@ -47,93 +46,29 @@ def read_documents(
     if kind in TABLE_ENDINGS:
         yield from _read_table(path, column, InputChecker(str(path), "row", replace_broken))
         return
-    checker = InputChecker(str(path), "line", replace_broken)
+    checker = check_lines_of(path, compression, replace_broken)
     with open_text(path, compression) as (stream, raw):
         if kind in PLAIN_ENDINGS:
             yield from read_plain_documents(stream, raw, checker, limits)
             return
-        read_texts = _read_json_texts if kind == ".jsonl" else _read_csv_texts
-        for text in read_texts(stream, path, column, checker, limits.max_record_bytes):
-            yield checker.make_group([text.strip().encode()], raw.tell())
+        read_texts = read_json_texts if kind == ".jsonl" else read_csv_texts
+        for text, others in read_texts(stream, path, column, checker, limits.max_record_bytes):
+            yield checker.make_group([text.strip().encode()], raw.tell(), False, others)
         yield checker.make_group([], raw.tell())
 
 
 def check_file(path: Path, column: str, replace_broken: bool, limits: Limits) -> None:
     """Raise DataError where the file is empty or its beginning shows that it cannot be read."""
     kind, compression = _ending_of(path)
-    if kind not in TABLE_ENDINGS:
+    is_empty = path.stat().st_size == 0
+    if kind not in TABLE_ENDINGS and not is_empty:
         with open_text(path, compression) as (stream, _):
-            if not stream.peek(1):
-                raise DataError(f"{path} is empty", hint="leave it out, or name another file")
+            is_empty = not stream.peek(1)
+    if is_empty:
+        raise DataError(f"{path} is empty", hint="leave it out, or name another file")
     if kind not in PLAIN_ENDINGS:  # whose first document may be as long as the file
-        next(read_documents(path, column, replace_broken, limits), None)
-
-
-def no_column(where: str, column: str, columns: Iterable[str]) -> DataError:
-    """The DataError for a missing column; its hint lists those there are."""
-    names = ", ".join(columns) or "none at all"
-    return DataError(f"{where}: no column {column}", hint=f"--column takes one of: {names}")
-
-
-def not_text(where: str, column: str, kind: str) -> DataError:
-    """The DataError for a column of another type."""
-    return DataError(
-        f"{where}: column {column} holds {kind}, not text",
-        hint="choose a column of text with --column",
-    )
-
-
-def _read_json_texts(
-    stream: io.BufferedReader, path: Path, column: str, checker: InputChecker, max_line_bytes: int
-) -> Iterator[str]:
-    """One object per line; null is an empty document."""
-    for number, line in read_lines(stream, path, max_line_bytes):
-        where = f"{path}, line {number}"
-        source = checker.check(line, number).decode().removeprefix(BOM)
-        if not source or source.isspace():
-            continue
-        try:
-            row = json.loads(source)
-        except (ValueError, RecursionError) as error:
-            raise DataError(f"{where}: invalid JSON ({error})", hint=JSON_HINT) from None
-        if not isinstance(row, dict):
-            raise DataError(f"{where}: valid JSON, but not an object", hint=JSON_HINT)
-        if column not in row:
-            raise no_column(where, column, row)
-        text = row[column]
-        if text is not None and not isinstance(text, str):
-            raise not_text(where, column, type(text).__name__)
-        yield checker.repair(text or "", number)
-
-
-def _read_csv_texts(
-    stream: io.BufferedReader, path: Path, column: str, checker: InputChecker, max_field_bytes: int
-) -> Iterator[str]:
-    """A header, then one document per row; quoted fields may hold line ends."""
-    # The limit holds for the whole process; `electra prepare` reads no other CSV.
-    csv.field_size_limit(max_field_bytes)
-    numbered = read_lines(stream, path, max_field_bytes)
-    lines = (checker.check(line, number).decode() for number, line in numbered)
-    rows = csv.reader(lines, strict=True)
-    try:
-        header = next(rows, [])
-        header[:1] = [name.removeprefix(BOM) for name in header[:1]]
-        if column not in header:
-            raise no_column(str(path), column, header)
-        index = header.index(column)
-        for row in rows:
-            if row and len(row) <= index:
-                raise DataError(
-                    f"{path}, line {rows.line_num}: no field {index + 1} ({column}) in this row",
-                    hint="every row needs as many fields as the header",
-                )
-            if row:
-                yield row[index]
-    except csv.Error as error:
-        raise DataError(
-            f"{path}, line {rows.line_num}: invalid CSV ({error})",
-            hint='commas separate fields; one that contains quotes is written "so ""quoted"""',
-        ) from None
+        groups = read_documents(path, column, replace_broken, limits)
+        next((group for group in islice(groups, ROWS_CHECKED_FIRST) if any(group.texts)), None)
 
 
 def _read_table(path: Path, column: str, checker: InputChecker) -> Iterator[DocumentGroup]:
@@ -157,7 +92,7 @@ def _read_table(path: Path, column: str, checker: InputChecker) -> Iterator[Docu
                 yield checker.make_group(documents, round(size * done_fraction))
         yield checker.make_group([], size)
     # UnicodeDecodeError is raised for the name of a column.
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+    except (pa.ArrowException, OSError, MemoryError, UnicodeDecodeError) as error:
         raise unreadable(path, error) from None
 
 
@@ -186,9 +121,9 @@ def _read_parquet(path: Path, column: str) -> Iterator[tuple["pa.Array", float]]
     with pq.ParquetFile(
         path, memory_map=True, pre_buffer=False, page_checksum_verification=True
     ) as file:
-        _check_column(path, file.schema_arrow, column)
+        name = _find_text(path, file.schema_arrow, column)
         done = 0
-        for batch in file.iter_batches(batch_size=TABLE_ROWS, columns=[column]):
+        for batch in file.iter_batches(batch_size=TABLE_ROWS, columns=[name]):
             done += batch.num_rows
             yield batch.column(0), done / file.metadata.num_rows
 
@@ -205,14 +140,14 @@ def _read_arrow(path: Path, column: str) -> Iterator[tuple["pa.Array", float]]:
         is_indexed = head == b"ARROW1"
         mapped.seek(0)
         reader = pa.ipc.open_file(mapped) if is_indexed else pa.ipc.open_stream(mapped)
-        _check_column(path, reader.schema, column)
+        name = _find_text(path, reader.schema, column)
         if is_indexed:
             count = reader.num_record_batches
             for index in range(count):
-                yield reader.get_batch(index).column(column), (index + 1) / count
+                yield reader.get_batch(index).column(name), (index + 1) / count
         else:
             for batch in reader:
-                yield batch.column(column), mapped.tell() / mapped.size()
+                yield batch.column(name), mapped.tell() / mapped.size()
             _check_end(mapped, END_MARK if head.startswith(END_MARK[:4]) else END_MARK[4:])
 
 
@@ -229,16 +164,16 @@ def _check_end(mapped: "pa.MemoryMappedFile", mark: bytes) -> None:
         raise OSError(f"{mapped.size() - end:,} bytes follow the end of the stream")
 
 
-def _check_column(path: Path, schema: "pa.Schema", column: str) -> None:
+def _find_text(path: Path, schema: "pa.Schema", column: str) -> str:
+    """The column's name as the table has it. Raises DataError unless it holds text."""
     import pyarrow as pa
 
-    if column not in schema.names:
-        raise no_column(str(path), column, schema.names)
-    kind = schema.field(column).type
-    value_kind = kind.value_type if pa.types.is_dictionary(kind) else kind
-    text_kinds = (pa.string(), pa.large_string(), pa.string_view())
-    if value_kind not in text_kinds:
-        raise not_text(str(path), column, str(kind))
+    field = schema.field(find_column(str(path), column, schema.names))
+    value_kind = field.type.value_type if pa.types.is_dictionary(field.type) else field.type
+    if value_kind not in (pa.string(), pa.large_string(), pa.string_view()):
+        raise not_text(str(path), column, str(field.type))
+    name: str = field.name
+    return name
 
 
 def _ending_of(path: Path) -> tuple[str, str]:

@@ -6,14 +6,16 @@ Opens nothing: what is inside a file is formats.py's work.
 import difflib
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from electra_cli.disk import check_utf8
 from electra_cli.errors import DataError
 
 PLAIN_ENDINGS = (".txt", ".md")
-TEXT_ENDINGS = (*PLAIN_ENDINGS, ".jsonl", ".csv")
+TEXT_ENDINGS = (*PLAIN_ENDINGS, ".jsonl", ".csv", ".tsv")
 TABLE_ENDINGS = (".parquet", ".arrow")
+COLUMN_ENDINGS = (*TEXT_ENDINGS[len(PLAIN_ENDINGS) :], *TABLE_ENDINGS)
 COMPRESSIONS = (".gz", ".xz", ".zst")
 USABLE = f"{' '.join(TEXT_ENDINGS + TABLE_ENDINGS)}, text also {' '.join(COMPRESSIONS)}"
 
@@ -67,21 +69,27 @@ def name_of(sources: Sequence[str], files: Sequence[Path]) -> str:
     return f"{stem_of(files[0])}{others}"
 
 
-def find_files(sources: Sequence[str]) -> tuple[list[Path], list[Path]]:
+# The files to read of a folder that another program has made, None of any other folder.
+Chooser = Callable[[Path], Sequence[Path] | None]
+
+
+def find_files(sources: Sequence[str], choose: Chooser) -> tuple[list[Path], list[Path]]:
     """(files of all sources in order, paths that were skipped in folders and globs).
 
     The files of a folder or glob are sorted, and no file is listed twice. Raises DataError for a
-    source without a usable file, OSError for a folder that cannot be read.
+    source without a usable file, and a file whose name is not UTF-8, OSError for a folder that
+    cannot be read.
     """
     once: dict[Path, Path] = {}
     skipped: dict[Path, None] = {}
     for source in sources:
-        for path in _files_of(source, skipped):
+        for path in _files_of(source, skipped, choose):
+            check_utf8(str(path))
             once.setdefault(path.resolve(), path)
     return list(once.values()), list(skipped)
 
 
-def _files_of(source: str, skipped: dict[Path, None]) -> list[Path]:
+def _files_of(source: str, skipped: dict[Path, None], choose: Chooser) -> list[Path]:
     path = Path(source).expanduser()
     if path.is_file():
         if ending_of(path) is None:
@@ -94,13 +102,13 @@ def _files_of(source: str, skipped: dict[Path, None]) -> list[Path]:
         matches = sorted(anchor.glob(str(path.relative_to(anchor))))
     else:
         raise _no_such_file(path)
-    files = [file for match in matches for file in _usable_below(match, skipped)]
+    files = [file for match in matches for file in _usable_below(match, skipped, choose)]
     if not files:
         raise DataError(f"no usable file in {source}", hint=f"usable are {USABLE}, not empty")
     return files
 
 
-def _usable_below(path: Path, skipped: dict[Path, None]) -> Iterator[Path]:
+def _usable_below(path: Path, skipped: dict[Path, None], choose: Chooser) -> Iterator[Path]:
     """The file itself, or all files below a folder.
 
     Empty files, links to folders and other types go into `skipped`. Hidden files and folders are
@@ -112,11 +120,19 @@ def _usable_below(path: Path, skipped: dict[Path, None]) -> Iterator[Path]:
 
     if path.is_dir():
         for folder, folders, names in os.walk(path, onerror=fail):
+            if (chosen := choose(Path(folder))) is not None:
+                yield from chosen
+                others = {file.resolve(): file for file in Path(folder).rglob("*.*")}
+                for file in chosen:
+                    others.pop(file.resolve(), None)
+                skipped.update(dict.fromkeys(file for file in others.values() if file.is_file()))
+                folders.clear()
+                continue
             links = sorted(name for name in folders if Path(folder, name).is_symlink())
             skipped.update(dict.fromkeys(Path(folder, name) for name in links))
             folders[:] = sorted(name for name in folders if not name.startswith("."))
             for name in sorted(names):
-                yield from _usable_below(Path(folder, name), skipped)
+                yield from _usable_below(Path(folder, name), skipped, choose)
     elif not path.name.startswith("."):
         if ending_of(path) and _has_content(path):
             yield path

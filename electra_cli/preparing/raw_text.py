@@ -5,22 +5,18 @@ Memory is bounded by `Limits`, not by the size of a file or of a line.
 """
 
 import codecs
-import gzip
 import io
-import lzma
 import re
 import struct
-import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple, cast
+from typing import BinaryIO, NamedTuple
 
 from electra_cli.errors import DataError
-
-if TYPE_CHECKING:
-    from typing_extensions import Buffer  # of the standard library from Python 3.12 on
+from electra_cli.preparing.decompress import DAMAGED, decompress
+from electra_cli.preparing.encodings import conversion_command, conversion_hint, find_encoding
 
 HEAD_BYTES = 64 << 10  # of a file, which show whether it is text or binary
 MAX_STRANGE_FRACTION = 0.3  # Latin-1 text has fewer such characters, machine code and UTF-16 more
@@ -29,6 +25,9 @@ CUT_WINDOW_BYTES = 64 << 10  # how far back a cut looks for white space
 _BROKEN = re.compile("[\0\ud800-\udfff]")  # what UTF-8 cannot hold, and what no tokenizer expects
 # Bytes of white space that bytes.strip leaves: U+001C to U+001F, and of characters beyond ASCII.
 _MAYBE_SPACE = bytes((*range(0x1C, 0x20), *range(0x80, 0x100)))
+# Marks of the byte order of UTF-16 and UTF-32, and what shifts ISO 2022 to Japanese.
+_OTHER_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE)
+_SHIFT = b"\x1b$"
 _STRANGE = re.compile("[\0-\x08\x0e-\x1a\x1c-\x1f\x7f\ufffd]")
 
 
@@ -43,6 +42,13 @@ class Limits:
 
 DEFAULT_LIMITS = Limits()
 
+# Words of a decoder's error about a file that may be whole, and what to do then.
+_OTHER_LIMITS = {
+    "memory": "it takes more memory than is free: decompress it first",
+    "dictionary": "it was compressed with a dictionary: decompress it first, with zstd -D",
+    "notimplemented": "write it again without the feature that is named",
+}
+
 
 class DocumentGroup(NamedTuple):
     """Some documents of a file, and what was read for them."""
@@ -53,6 +59,7 @@ class DocumentGroup(NamedTuple):
     broken_lines: int = 0  # lines or rows in which something was replaced
     replacement_bytes: int = 0  # by which that made the text longer
     is_cut: bool = False  # the last document goes on in the next group
+    other_bytes: int = 0  # of the rows' other columns
 
 
 class InputChecker:
@@ -62,9 +69,20 @@ class InputChecker:
     the next group that `make_group` makes.
     """
 
-    def __init__(self, name: str, unit: str, replace_broken: bool) -> None:
+    def __init__(
+        self,
+        name: str,
+        unit: str,
+        replace_broken: bool,
+        find_conversion: Callable[[bytes], str | None] = lambda broken: None,
+    ) -> None:
+        """`unit` is what is numbered: "line" or "row".
+
+        `find_conversion` says how to convert the whole source, if that can mend these bytes.
+        """
         self._name = name
-        self._unit = unit  # what is numbered: "line" or "row"
+        self._unit = unit
+        self._find_conversion = find_conversion
         self._replace_broken = replace_broken
         self._last_broken = 0
         self._input_bytes = 0
@@ -86,16 +104,21 @@ class InputChecker:
         if text.isascii() and "\0" not in text:
             return text
         if found := _BROKEN.search(text):
-            self._count_broken(number, f"character U+{ord(found[0]):04X}")
+            what = "a NUL" if found[0] == "\0" else "half a character"
+            self._count_broken(number, f"{what} (U+{ord(found[0]):04X})")
         return _BROKEN.sub("\ufffd", text)
 
     def make_group(
-        self, texts: list[bytes], disk_position: int, is_cut: bool = False
+        self,
+        texts: list[bytes],
+        disk_position: int,
+        is_cut: bool = False,
+        other_bytes: int = 0,
     ) -> DocumentGroup:
         """These documents, with the counts of all that was checked since the last group."""
         counts = (self._input_bytes, disk_position, self._broken_lines, self._replacement_bytes)
         self._input_bytes = self._broken_lines = self._replacement_bytes = 0
-        return DocumentGroup(texts, *counts, is_cut)
+        return DocumentGroup(texts, *counts, is_cut, other_bytes)
 
     def _replace_broken_bytes(self, raw: bytes, number: int) -> bytes:
         lines = []
@@ -103,23 +126,31 @@ class InputChecker:
             try:
                 text = line.decode("utf-8")
             except UnicodeDecodeError as error:
-                self._count_broken(at, f"byte 0x{line[error.start]:02x}")
+                self._count_broken(at, f"broken UTF-8 (byte 0x{line[error.start]:02x})", raw)
                 text = line.decode("utf-8", errors="replace")
             lines.append(self.repair(text, at).encode())
             self._replacement_bytes += len(lines[-1]) - len(line)
         return b"".join(lines)
 
-    def _count_broken(self, number: int, what: str) -> None:
+    def _count_broken(self, number: int, what: str, broken: bytes = b"") -> None:
         """Count a line once. Raises DataError unless broken text is to be replaced."""
         if not self._replace_broken:
+            conversion = self._find_conversion(broken) if broken else None
             raise DataError(
-                f"{self._name}, {self._unit} {number}: broken UTF-8 ({what})",
-                hint="convert the file (iconv -f latin1 -t utf-8), or add --replace-broken: "
-                "broken text becomes U+FFFD and is counted",
+                f"{self._name}, {self._unit} {number}: {what}",
+                hint=(f"{conversion}; or " if conversion else "correct it, or ")
+                + "add --replace-broken: broken text becomes U+FFFD and is counted",
             )
         if number != self._last_broken:
             self._broken_lines += 1
         self._last_broken = number
+
+
+def check_lines_of(path: Path, compression: str, replace_broken: bool) -> InputChecker:
+    """The checker of a text file."""
+    return InputChecker(
+        str(path), "line", replace_broken, lambda bad: conversion_hint(path, compression, bad)
+    )
 
 
 @contextmanager
@@ -130,10 +161,10 @@ def open_text(path: Path, compression: str) -> Iterator[tuple[io.BufferedReader,
     """
     try:
         with path.open("rb", buffering=0) as raw:
-            stream: io.BufferedReader = io.BufferedReader(_decompress(raw, compression), HEAD_BYTES)
-            _check_head(path, stream.peek(HEAD_BYTES)[:HEAD_BYTES])
+            stream: io.BufferedReader = io.BufferedReader(decompress(raw, compression), HEAD_BYTES)
+            _check_head(path, compression, stream.peek(HEAD_BYTES)[:HEAD_BYTES])
             yield stream, raw
-    except (EOFError, OSError, zlib.error, lzma.LZMAError) as error:
+    except (OSError, MemoryError, *DAMAGED) as error:
         raise unreadable(path, error) from None
 
 
@@ -197,60 +228,26 @@ def unreadable(path: Path, error: Exception) -> DataError:
             f"{path} cannot be read: {error.strerror}",
             hint="check that it is still there, and that you may read it",
         )
+    for sign, hint in _OTHER_LIMITS.items():
+        if sign in f"{type(error).__name__} {error}".lower():
+            return DataError(f"{path} cannot be read here: {error}", hint=hint)
     return DataError(
         f"{path} is damaged, or not what its ending says: {error}",
         hint="copy or download it again, or rename it if its ending is wrong",
     )
 
 
-class _XzReader(io.RawIOBase):
-    """lzma.LZMAFile, but a damaged stream after a good one is an error; LZMAFile skips it."""
-
-    def __init__(self, raw: io.FileIO) -> None:
-        self._raw = raw
-        self._decompressor = lzma.LZMADecompressor()
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: "Buffer", /) -> int:
-        view = memoryview(buffer)
-        while True:
-            compressed = b""
-            if self._decompressor.eof:  # of one stream; `xz -T` and `cat` make several
-                compressed = self._decompressor.unused_data or self._raw.read(HEAD_BYTES)
-                if not compressed:
-                    return 0
-                self._decompressor = lzma.LZMADecompressor()
-            elif self._decompressor.needs_input:
-                compressed = self._raw.read(HEAD_BYTES)
-                if not compressed:
-                    raise EOFError("it ends in the middle")
-            data = self._decompressor.decompress(compressed, len(view))
-            if data:
-                view[: len(data)] = data
-                return len(data)
-
-
-def _decompress(raw: io.FileIO, compression: str) -> io.RawIOBase:
-    # All of these have readinto(), which is all that BufferedReader needs.
-    if compression == ".gz":
-        return cast(io.RawIOBase, gzip.GzipFile(fileobj=raw))
-    if compression == ".xz":
-        return _XzReader(raw)
-    if compression == ".zst":
-        import pyarrow as pa  # Python 3.11 has no zstd of its own
-
-        return cast(io.RawIOBase, pa.CompressedInputStream(pa.PythonFile(raw, "r"), "zstd"))
-    return raw
-
-
-def _check_head(path: Path, head: bytes) -> None:
-    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        raise DataError(f"{path} is UTF-16", hint="convert it: iconv -f utf-16 -t utf-8")
+def _check_head(path: Path, compression: str, head: bytes) -> None:
+    """Raise DataError for bytes that are no text in UTF-8."""
     text = head.decode("utf-8", errors="replace")
-    if len(_STRANGE.findall(text)) > MAX_STRANGE_FRACTION * len(text):
+    is_strange = len(_STRANGE.findall(text)) > MAX_STRANGE_FRACTION * len(text)
+    if not is_strange and not head.startswith(_OTHER_MARKS) and _SHIFT not in head:
+        return
+    if encoding := find_encoding(head):
+        is_marked = head.startswith(_OTHER_MARKS)
         raise DataError(
-            f"{path} is a binary file, or text in another encoding than UTF-8",
-            hint="leave it out, or convert it first: iconv -f ENCODING -t utf-8",
+            f"{path} {'is' if is_marked else 'seems to be'} {encoding}, not UTF-8",
+            hint=conversion_command(path, compression, encoding),
         )
+    if is_strange:
+        raise DataError(f"{path} is a binary file", hint="leave it out, or convert it to text")

@@ -8,15 +8,26 @@ import hashlib
 import json
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from electra_cli import console
 from electra_cli.errors import DataError
 from electra_cli.preparing import builtin
-from electra_cli.preparing.formats import check_file, no_column, not_text, read_documents
-from electra_cli.preparing.paths import closest_path, find_files, looks_like_path, name_of
+from electra_cli.preparing.columns import no_column, not_text
+from electra_cli.preparing.dataset_folders import DEFAULT_SPLIT, dataset_files
+from electra_cli.preparing.formats import check_file, read_documents
+from electra_cli.preparing.paths import (
+    COLUMN_ENDINGS,
+    PLAIN_ENDINGS,
+    closest_path,
+    ending_of,
+    find_files,
+    looks_like_path,
+    name_of,
+)
 from electra_cli.preparing.raw_text import (
     DEFAULT_LIMITS,
     DocumentGroup,
@@ -36,19 +47,24 @@ class SourceOptions:
     """What `electra prepare` reads."""
 
     sources: tuple[str, ...]  # empty: the built-in corpus
-    column: str = "text"
+    column: str | None = None  # None: the one called text
     subset: str | None = None
-    split: str = "train"
+    split: str | None = None  # None: train
     max_bytes: int | None = None  # stop after so many bytes (UTF-8) of document text
     replace_broken: bool = False
+
+    @property
+    def text_column(self) -> str:
+        """The column or key that holds the text."""
+        return "text" if self.column is None else self.column
 
 
 @dataclass
 class SourceCounts:
     """Filled while documents() runs; complete when it ends.
 
-    Every byte is counted: bytes_read + replacement_bytes == text_bytes + separator_bytes.
-    Where max_bytes ended the reading, the rest of the last document counts as separators.
+    Every byte is counted: bytes_read + replacement_bytes == text_bytes + separator_bytes +
+    other_column_bytes + beyond_limit_bytes.
     """
 
     files: int = 0
@@ -61,6 +77,8 @@ class SourceCounts:
     broken_lines: int = 0  # lines or rows in which U+FFFD replaced broken text
     replacement_bytes: int = 0  # by which that made the text longer
     separator_bytes: int = 0  # blank lines, outer white space, JSON and CSV framing
+    other_column_bytes: int = 0  # of text files' rows: what stands in the other columns or keys
+    beyond_limit_bytes: int = 0  # read together with the last document that max_bytes allows
 
 
 class Source(ABC):
@@ -101,22 +119,27 @@ class Source(ABC):
             if group.is_cut and not was_cut:
                 counts.split_documents += 1
             remaining = max_bytes - counts.text_bytes
-            documents = self._split_long(group.texts, sizes, remaining)
+            documents, beyond = self._split_long(group.texts, sizes, remaining)
             text_bytes = sum(map(len, documents))
             counts.documents += len(documents)
             counts.text_bytes += text_bytes
-            counts.separator_bytes += group.input_bytes + group.replacement_bytes - text_bytes
+            counts.other_column_bytes += group.other_bytes
+            counts.beyond_limit_bytes += beyond
+            counts.separator_bytes += group.input_bytes + group.replacement_bytes
+            counts.separator_bytes -= text_bytes + group.other_bytes + beyond
             yield from documents
             if sum(sizes) >= remaining:
                 return
             was_cut = group.is_cut
 
-    def _split_long(self, texts: list[bytes], sizes: list[int], max_bytes: int) -> list[bytes]:
-        """Texts cut to max_document_bytes; empty ones and text beyond max_bytes are left out."""
+    def _split_long(
+        self, texts: list[bytes], sizes: list[int], max_bytes: int
+    ) -> tuple[list[bytes], int]:
+        """(texts cut to max_document_bytes, bytes beyond max_bytes); empty ones are left out."""
         longest = self._limits.max_document_bytes
         if all(sizes) and max(sizes, default=0) <= longest and sum(sizes) <= max_bytes:
-            return texts
-        documents = []
+            return texts, 0
+        documents, beyond = [], 0
         for text in texts:
             rest = text
             while rest and max_bytes > 0:
@@ -126,11 +149,14 @@ class Source(ABC):
                     documents.append(document)
                 max_bytes -= limit if position < len(rest) else len(document)
                 rest = rest[position:]
-        return documents
+            beyond += len(rest)
+        return documents, beyond
 
     def fingerprint(self) -> str:
         """SHA-256 of the files or the dataset, and of the options that alter the documents."""
         options = asdict(self._options)
+        options["column"] = self._options.text_column
+        options["split"] = self._options.split or DEFAULT_SPLIT
         del options["sources"]  # _identity() says it: "a.txt" and "./a.txt" are the same
         return hashlib.sha256(json.dumps([options, self._identity()]).encode()).hexdigest()
 
@@ -150,11 +176,27 @@ class FileSource(Source):
     """Files, one after the other."""
 
     def __init__(self, options: SourceOptions, limits: Limits = DEFAULT_LIMITS) -> None:
-        self._files, skipped = find_files(options.sources)
+        dataset_folders = []
+
+        def choose(folder: Path) -> list[Path] | None:
+            files = dataset_files(folder, options.subset, options.split)
+            if files is not None:
+                dataset_folders.append(folder)
+            return files
+
+        self._files, skipped = find_files(options.sources, choose)
         super().__init__(name_of(options.sources, self._files), options, limits)
         self.skipped = tuple(skipped)
+        if not dataset_folders:
+            acts_on = (
+                "dataset ids and folders made by `datasets` or copied from the Hugging Face Hub"
+            )
+            _refuse(options, ("split", "subset"), f"it acts on {acts_on}, and {self.name} is none")
+        if all(_is_plain(path) for path in self._files):
+            acts_on = f"{' '.join(COLUMN_ENDINGS)} and datasets"
+            _refuse(options, ("column",), f"it acts on {acts_on}, and these are text files")
         for path in self._files[:FILES_CHECKED_FIRST]:
-            check_file(path, options.column, options.replace_broken, limits)
+            check_file(path, options.text_column, options.replace_broken, limits)
 
     def total_bytes(self) -> int:
         """Size of the files as they are on disk."""
@@ -164,8 +206,8 @@ class FileSource(Source):
         for path in self._files:
             self.counts.files += 1
             before = self.counts.disk_bytes_read
-            options = self._options
-            for group in read_documents(path, options.column, options.replace_broken, self._limits):
+            column, replace_broken = self._options.text_column, self._options.replace_broken
+            for group in read_documents(path, column, replace_broken, self._limits):
                 self.counts.disk_bytes_read = before + group.disk_position
                 yield group
 
@@ -179,6 +221,8 @@ class BuiltinSource(Source):
 
     def __init__(self, options: SourceOptions, limits: Limits = DEFAULT_LIMITS) -> None:
         super().__init__(BUILTIN_NAME, options, limits)
+        names = ("split", "subset", "column", "replace_broken")
+        _refuse(options, names, "it acts on files and datasets, and no SOURCE is named")
 
     def total_bytes(self) -> int | None:
         """Size of the corpus; None before it was made for the first time."""
@@ -200,9 +244,13 @@ class HubSource(Source):
     def __init__(self, options: SourceOptions, limits: Limits = DEFAULT_LIMITS) -> None:
         (self._id,) = options.sources
         super().__init__(self._id.rpartition("/")[2], options, limits)
-        self._revision = _hub_revision(self._id)
-        self._rows = _stream(self._id, options.subset, options.split, self._revision)
-        next(self._groups(), None)  # reports a missing column before work begins
+        waiting = f"waiting for the Hugging Face Hub to answer about {self._id}, for up to"
+        with console.announce_wait(f"{waiting} {HUB_TIMEOUT_SECONDS:.0f} s"):
+            self._revision = _hub_revision(self._id)
+        with console.announce_wait(f"waiting for the first rows of {self._id} from the network"):
+            split = options.split or DEFAULT_SPLIT
+            self._rows = _stream(self._id, options.subset, split, self._revision)
+            next(self._groups(), None)  # reports a missing column before work begins
 
     def total_bytes(self) -> None:
         """None: the size of a stream is not known."""
@@ -210,7 +258,7 @@ class HubSource(Source):
     def _groups(self) -> Iterator[DocumentGroup]:
         import datasets
 
-        column = self._options.column
+        column = self._options.text_column
         checker = InputChecker(self._id, "row", self._options.replace_broken)
         try:
             for number, row in enumerate(self._rows, start=1):
@@ -284,6 +332,19 @@ def open_source(options: SourceOptions, limits: Limits = DEFAULT_LIMITS) -> Sour
             f"{where} cannot be read: {error.strerror or error}",
             hint="check the name, and that you may read it",
         ) from None
+
+
+def _refuse(options: SourceOptions, names: Sequence[str], reason: str) -> None:
+    """Raise DataError for one of these options that was given."""
+    for name in names:
+        if getattr(options, name) not in (None, False):
+            flag = f"--{name.replace('_', '-')}"
+            raise DataError(f"{flag} has nothing to act on: {reason}", hint=f"leave out {flag}")
+
+
+def _is_plain(path: Path) -> bool:
+    ending = ending_of(path)
+    return ending is not None and ending[0] in PLAIN_ENDINGS
 
 
 def _plain_name(name: str) -> str:

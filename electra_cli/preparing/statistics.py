@@ -65,6 +65,8 @@ def build_report(
         files=source.files,
         bytes_read=source.bytes_read,
         separator_bytes=source.separator_bytes,
+        other_column_bytes=source.other_column_bytes,
+        beyond_limit_bytes=source.beyond_limit_bytes,
         replacement_bytes=source.replacement_bytes,
         empty_documents=source.empty_documents,
         split_documents=source.split_documents,

@@ -10,6 +10,7 @@ from electra_cli.data.shards import map_shards
 from electra_cli.data.tokenizer import Tokenizer
 
 EXAMPLE_TOKENS = 24
+_SHOWN_IF_ANY = ("dropped: other columns", "dropped: beyond --max-bytes")
 MAX_NAMED_PATHS = 3  # of the skipped ones
 
 
@@ -18,26 +19,33 @@ def show_report(
 ) -> None:
     """Show what was kept and dropped, what the tokens look like, and what may be wrong."""
     report = manifest.report
-    rows = [
+    rows: list[tuple[str, int | None, int | None, int | None]] = [
         ("train", manifest.num_documents, None, manifest.num_tokens),
         ("held out", manifest.num_validation_documents, None, manifest.num_validation_tokens),
         ("kept in all", report.kept_documents, report.kept_bytes, report.num_tokens),
         ("dropped: exact duplicates", report.duplicates, report.duplicate_bytes, None),
         ("dropped: too short", report.too_short, report.too_short_bytes, None),
         ("dropped: empty", report.empty_documents, None, None),
+        ("dropped: other columns", None, report.other_column_bytes, None),
+        ("dropped: beyond --max-bytes", None, report.beyond_limit_bytes, None),
         ("separators and framing", None, report.separator_bytes, None),
         ("read", report.documents + report.empty_documents, report.bytes_read, None),
     ]
     console.table(
         f"prepared {directory}",
         ("", "documents", "bytes", "tokens"),
-        [(name, *("" if n is None else f"{n:,}" for n in numbers)) for name, *numbers in rows],
+        [
+            (name, *("" if number is None else f"{number:,}" for number in numbers))
+            for name, *numbers in rows
+            if any(numbers) or name not in _SHOWN_IF_ANY
+        ],
     )
     if skipped:
         named = ", ".join(map(str, skipped[:MAX_NAMED_PATHS]))
         more = ", ..." if len(skipped) > MAX_NAMED_PATHS else ""
         console.talk(
-            f"skipped {len(skipped):,} paths (empty, links to folders, unsupported type): "
+            f"skipped {len(skipped):,} paths (empty, links to folders, unsupported type, other "
+            "files of a dataset): "
             f"{named}{more}"
         )
     console.talk(

@@ -59,7 +59,7 @@ def warnings_before_training(
             "epochs",
             f"the run reads its corpus {num_epochs:,.0f} times; beyond {_MOST_EPOCHS} it mostly "
             "memorises it",
-            f"fewer steps (--steps {int(num_steps * _MOST_EPOCHS / num_epochs):,}), more text, or "
+            f"fewer steps (--steps {int(num_steps * _MOST_EPOCHS / num_epochs)}), more text, or "
             "a smaller --preset",
         )
     if unknown_fraction is not None and unknown_fraction > MAX_UNKNOWN_FRACTION:

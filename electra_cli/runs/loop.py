@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import NoReturn
 
 from electra_cli import console
+from electra_cli.disk import as_argument
 from electra_cli.errors import DiskFullError, NonFiniteError, UserError
 from electra_cli.metrics import UNIGRAM_ENTROPY, log_row
 from electra_cli.run_directory import RunDirectory
@@ -26,7 +27,7 @@ def train_to_end(session: Session) -> None:
     except UserError as error:
         record_event(run, session.trainer.step, "stopped", str(error))
         if isinstance(error, DiskFullError):
-            error.hint = f"make room on the disk, then: electra resume {run.root}"
+            error.hint = f"make room on the disk, then: electra resume {as_argument(run.root)}"
         raise
     finally:
         session.close()
@@ -37,7 +38,7 @@ def train_to_end(session: Session) -> None:
         draw_curves(run)
     console.talk(f"the trained encoder: {encoder}")
     console.result(run.root)
-    console.hint(f"see how it went: electra plot {run.root}")
+    console.hint(f"see how it went: electra plot {as_argument(run.root)}")
 
 
 def train(session: Session, more_loggers: Sequence[RunLogger] = ()) -> None:
@@ -93,5 +94,5 @@ def _end_early(session: Session, stop: StopRequest, how: str) -> NoReturn:
     """Say why and how to go on, and raise KeyboardInterrupt."""
     record_event(session.run, session.trainer.step, "stopped", f"{stop.reason}: {how}")
     console.talk(f"{stop.reason}: {how}")
-    console.hint(f"go on with: electra resume {session.run.root}")
+    console.hint(f"go on with: electra resume {as_argument(session.run.root)}")
     raise KeyboardInterrupt

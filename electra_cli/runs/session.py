@@ -12,7 +12,7 @@ from electra_cli.batch import Batch
 from electra_cli.config import PretrainConfig, Section
 from electra_cli.data.batches import evaluation_batches
 from electra_cli.data.prepared import PreparedData
-from electra_cli.disk import sync_to_disk
+from electra_cli.disk import as_argument, sync_to_disk
 from electra_cli.errors import RunError
 from electra_cli.model.networks import count_parameters
 from electra_cli.model.objectives.objective import Objective
@@ -118,7 +118,7 @@ def refuse_existing(root: Path) -> None:
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
         raise RunError(
             f"{root} is there already",
-            hint=f"choose another --run-name, or: electra resume {root}",
+            hint=f"choose another --run-name, or: electra resume {as_argument(root)}",
         )
 
 

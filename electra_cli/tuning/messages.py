@@ -1,12 +1,12 @@
 """What `electra tune` says on the terminal: settings, progress, best trials."""
 
-import shlex
 from pathlib import Path
 
 from optuna.trial import FrozenTrial, TrialState
 
 from electra_cli import console
 from electra_cli.console import format_duration, format_value
+from electra_cli.disk import as_argument
 from electra_cli.errors import RunError
 from electra_cli.runs.plan import measure_run
 from electra_cli.tuning.report import (
@@ -102,8 +102,8 @@ def say_what_was_best(search: Search, best: FrozenTrial | None, data: Path | Non
     path = search.folder / BEST_NAME
     console.result(path)
     console.talk(f"all trials: {search.folder / PAGE_NAME}, {search.folder / TABLE_NAME}")
-    command = f"electra train --preset {shlex.quote(str(path))}"
+    command = f"electra train --preset {as_argument(path)}"
     directory = data or search.preset.data.directory
     if directory is not None:
-        command += f" --data {shlex.quote(str(directory))}"
+        command += f" --data {as_argument(directory)}"
     console.hint(f"train with the best settings: {command}")

@@ -7,11 +7,13 @@ Only this file uses private parts of Optuna. Its thread that records heartbeats,
 fail_stale_trials, ask for BaseHeartbeat, which has no public name, and call _get_stale_trial_ids.
 """
 
+import sqlite3
 import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import optuna
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
@@ -21,12 +23,17 @@ from optuna.trial import TrialState
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
+from electra_cli import console
 from electra_cli.errors import RunError
 
 HEARTBEAT_SECONDS = 20
 GRACE_SECONDS = 120
 # SQLite has one writer at a time; the others wait up to this long.
 _SQLITE_TIMEOUT_SECONDS = 60
+_WAITING = (
+    "waiting for the study's database, which another process has locked, for up to "
+    f"{_SQLITE_TIMEOUT_SECONDS} s"
+)
 # Processes that start together create the tables together: all but one fail, and try again.
 _ATTEMPTS = 5
 IS_PRESET = "is_preset"  # marks the trial that is the preset unchanged
@@ -36,6 +43,26 @@ _RETRIES = "retries"
 # the search for ever.
 _MAX_RETRIES = 3
 _HEARTBEAT_KEY = "electra:heartbeat"
+
+
+class _WaitingCursor(sqlite3.Cursor):
+    """Says so while another process has locked the database."""
+
+    def execute(self, *arguments: Any) -> "_WaitingCursor":
+        with console.announce_wait(_WAITING):
+            super().execute(*arguments)
+        return self
+
+
+class _WaitingConnection(sqlite3.Connection):
+    """Like its cursors; committing waits for readers too."""
+
+    def cursor(self, factory: Any = _WaitingCursor) -> Any:
+        return super().cursor(factory)
+
+    def commit(self) -> None:
+        with console.announce_wait(_WAITING):
+            super().commit()
 
 
 class _DatabaseWithHeartbeats(RDBStorage):
@@ -111,10 +138,13 @@ def open_storage(storage: str) -> BaseStorage:
                 "mysql+pymysql://..",
             ) from None
         except (SQLAlchemyError, RuntimeError) as error:
-            if attempt == _ATTEMPTS - 1 or not isinstance(error, SQLAlchemyError):
+            is_locked = "database is locked" in str(error)
+            if is_locked or attempt == _ATTEMPTS - 1 or not isinstance(error, SQLAlchemyError):
                 raise RunError(
                     f"{shown} cannot be opened: {_reason(error)}",
-                    hint="see --storage in electra tune --help",
+                    hint="wait until the other process is done with it, or end that one"
+                    if is_locked
+                    else "see --storage in electra tune --help",
                 ) from None
             time.sleep(0.5)
     raise AssertionError("the last attempt returns or raises")
@@ -164,9 +194,10 @@ def _open_journal(path: Path) -> BaseStorage:
 
 def _open_database(url: str) -> BaseStorage:
     is_sqlite = make_url(url).get_backend_name() == "sqlite"
+    connect_args = {"timeout": _SQLITE_TIMEOUT_SECONDS, "factory": _WaitingConnection}
     return _DatabaseWithHeartbeats(
         url,
-        engine_kwargs={"connect_args": {"timeout": _SQLITE_TIMEOUT_SECONDS}} if is_sqlite else {},
+        engine_kwargs={"connect_args": connect_args} if is_sqlite else {},
         heartbeat_interval=HEARTBEAT_SECONDS,
         grace_period=GRACE_SECONDS,
         heartbeat_stale_trial_callback=retry_trial,

@@ -111,10 +111,9 @@ def problem_of(*paths: object, **options: object) -> tuple[str, str]:
 
 def assert_all_bytes_are_accounted_for(source: Source) -> None:
     counts = source.counts
-    assert counts.separator_bytes >= 0
-    assert (
-        counts.bytes_read + counts.replacement_bytes == counts.text_bytes + counts.separator_bytes
-    )
+    dropped = (counts.separator_bytes, counts.other_column_bytes, counts.beyond_limit_bytes)
+    assert min(dropped) >= 0
+    assert counts.bytes_read + counts.replacement_bytes == counts.text_bytes + sum(dropped)
 
 
 @pytest.mark.parametrize("compression", COMPRESS)
@@ -288,7 +287,6 @@ def test_several_files_are_named_after_their_folder_or_the_first(tmp_path):
         ("...txt", "text"),
         ("..a.txt", "a"),
         ("\u202egpj.txt", "_gpj"),
-        ("\udcff.txt", "_"),
         ("水 é.txt", "水 é"),
     ],
 )
@@ -332,7 +330,7 @@ def test_the_column_is_a_choice(tmp_path):
     path = write(tmp_path / "a.jsonl", json_lines(DOCUMENTS, column="body"))
     assert read(path, column="body") == DOCUMENTS
     problem, hint = problem_of(path)
-    assert "line 1" in problem
+    assert "no column text" in problem
     assert "id, body" in hint
 
 
@@ -344,9 +342,12 @@ def test_a_missing_column_of_tables_and_csv_lists_those_there_are(tmp_path):
 
 
 def test_a_column_of_numbers_is_no_text(tmp_path):
-    for name, content in (("a.jsonl", json_lines), ("a.arrow", arrow_stream)):
+    for name, content, kind in (
+        ("a.jsonl", json_lines, "a number"),
+        ("a.arrow", arrow_stream, "int"),
+    ):
         problem, _ = problem_of(write(tmp_path / name, content(DOCUMENTS)), column="id")
-        assert "column id holds int" in problem
+        assert f"column id holds {kind}" in problem
 
 
 def test_empty_documents_are_dropped_and_counted(tmp_path):
@@ -372,7 +373,7 @@ def test_bad_csv_names_file_and_line(tmp_path):
     path = write(tmp_path / "a.csv", 'id,text\n1,"open\n')
     assert f"{path}, line 2: invalid CSV" in problem_of(path)[0]
     path = write(tmp_path / "b.csv", "id,text\n1,One.\n\n2\n")
-    assert f"{path}, line 4: no field 2 (text)" in problem_of(path)[0]
+    assert f"{path}, line 4: 1 fields, but 2 in the header" in problem_of(path)[0]
 
 
 def test_a_byte_order_mark_is_dropped(tmp_path):
@@ -410,7 +411,7 @@ def test_what_python_decodes_and_strips_is_what_passes_and_is_left(raw, text):
     except UnicodeDecodeError:
         expected = "\0"
     if "\0" in expected:
-        with pytest.raises(DataError, match="broken UTF-8"):
+        with pytest.raises(DataError, match=r"broken UTF-8|a NUL"):
             InputChecker("a.txt", "line", replace_broken=False).check(mixed, 1)
     else:
         assert InputChecker("a.txt", "line", replace_broken=False).check(mixed, 1) == mixed
@@ -430,7 +431,7 @@ def test_broken_text_is_replaced_and_counted_when_asked(tmp_path):
 
 def test_escapes_for_what_utf8_cannot_hold_are_broken_text(tmp_path):
     path = write(tmp_path / "a.jsonl", r'{"text": "a \ud800 b \u0000 c \ud83d\ude42."}')
-    assert f"{path}, line 1: broken UTF-8 (character U+D800)" in problem_of(path)[0]
+    assert f"{path}, line 1: half a character (U+D800)" in problem_of(path)[0]
     source = source_of(path, replace_broken=True)
     assert documents_of(source) == ["a \ufffd b \ufffd c 🙂."]
     assert source.counts.broken_lines == 1
@@ -544,7 +545,9 @@ def test_binary_files_are_refused_at_once(tmp_path):
         with pytest.raises(DataError, match="binary"):
             source_of(path, replace_broken=True)
     path = write(tmp_path / "b.txt", "Text of Windows.".encode("utf-16"))
-    assert problem_of(path) == (f"{path} is UTF-16", "convert it: iconv -f utf-16 -t utf-8")
+    problem, hint = problem_of(path)
+    assert problem == f"{path} is UTF-16, not UTF-8"
+    assert hint == f"UTF-16 fits it: iconv -f UTF-16 -t UTF-8 {path} > {tmp_path / 'b-utf8.txt'}"
 
 
 @pytest.mark.parametrize("compression", [".gz", ".xz", ".zst"])
@@ -623,7 +626,7 @@ def test_a_dataset_is_checked_at_once(hub):
     hub.rows = [{"text": 1}]
     assert "column text holds int" in problem_of("owner/name")[0]
     hub.rows = [{"text": "a \ud800 b"}]
-    assert "row 1: broken UTF-8" in problem_of("owner/name")[0]
+    assert "row 1: half a character" in problem_of("owner/name")[0]
     hub.error = ValueError("Bad split: trian.\n Available splits: ['train']")
     problem, hint = problem_of("owner/name", split="trian")
     assert problem == "dataset owner/name: Bad split: trian. Available splits: ['train']"

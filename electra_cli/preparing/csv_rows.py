@@ -1,0 +1,88 @@
+"""Read the texts of a CSV file: every row must have the fields of the header."""
+
+import csv
+import io
+from collections.abc import Iterator
+from itertools import chain
+from pathlib import Path
+
+from electra_cli.errors import DataError
+from electra_cli.preparing.columns import find_column
+from electra_cli.preparing.raw_text import InputChecker, read_lines
+
+DELIMITERS = {".csv": ",", ".tsv": "\t"}
+_OTHER_DELIMITERS = ";\t|,"
+
+
+def read_csv_texts(
+    stream: io.BufferedReader, path: Path, column: str, checker: InputChecker, max_field_bytes: int
+) -> Iterator[tuple[str, int]]:
+    """(text, bytes of the row's other fields) of each row after the header.
+
+    Quoted fields may hold line ends. Raises DataError for a row with other fields than the header:
+    which of them is the text cannot be known. Empty ones at its end are common and harmless.
+    """
+    # The limit holds for the whole process; `electra prepare` reads no other CSV.
+    csv.field_size_limit(max_field_bytes)
+    number = 0  # of the last line that was read
+
+    def read() -> Iterator[str]:
+        nonlocal number
+        for number, line in read_lines(stream, path, max_field_bytes):
+            yield checker.check(line, number).decode()
+
+    lines = read()
+    first = next((line for line in lines if line.strip()), "")
+    delimiter = _delimiter_of(first, path, column)
+    rows = csv.reader(chain([first], lines), delimiter=delimiter, strict=True)
+    start = number
+    try:
+        header = next(rows, [])
+        index = find_column(str(path), column, header)
+        width = len(header)
+        while True:
+            start = number + 1
+            row = next(rows, None)
+            if row is None:
+                return
+            if len(row) != width:
+                if not any(map(str.strip, row)):
+                    continue
+                if len(row) < width or any(map(str.strip, row[width:])):
+                    raise _other_width(f"{path}, line {start}", len(row), width, column, delimiter)
+            text = row.pop(index)
+            others = "".join(row)
+            yield text, len(others) if others.isascii() else len(others.encode())
+    except csv.Error as error:
+        raise _invalid(f"{path}, line {start}", error) from None
+
+
+def _delimiter_of(header: str, path: Path, column: str) -> str:
+    """What separates the fields: the ending says it, unless only another one gives the column."""
+    usual = next(mark for kind, mark in DELIMITERS.items() if f"{kind}." in f"{path.name}.".lower())
+    names = {
+        mark: [name.strip().strip('\ufeff"') for name in header.split(mark)]
+        for mark in _OTHER_DELIMITERS
+    }
+    fitting = [mark for mark, found in names.items() if column.strip() in found]
+    return fitting[0] if len(fitting) == 1 else usual
+
+
+def _other_width(where: str, found: int, width: int, column: str, delimiter: str) -> DataError:
+    return DataError(
+        f"{where}: {found} fields, but {width} in the header, so which of them is column {column} "
+        "is in doubt",
+        hint=f"a field with {delimiter!r} or a line end in it is written in quotes, which begin "
+        f'right after {delimiter!r} or the line end: "one{delimiter} two"',
+    )
+
+
+def _invalid(where: str, error: csv.Error) -> DataError:
+    reason = str(error)
+    hint = 'a field that contains quotes is written "so ""quoted"""'
+    if "unexpected end" in reason:
+        reason = "a quote that opens in this row is never closed"
+    elif "new-line character" in reason:
+        reason = "a carriage return without a line feed"
+        hint = "put fields with line ends in quotes; if all lines end so: tr '\\r' '\\n' < FILE"
+    return DataError(f"{where}: invalid CSV ({reason})", hint=hint)
