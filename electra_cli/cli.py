@@ -57,10 +57,14 @@ _WRONG_USAGE = 2  # exit code
 def _ways_to_set(command: str, arguments: Collection[str]) -> dict[str, str]:
     """How a command with these arguments takes each option that it takes."""
     from electra_cli.config import changeable_options, iter_options
+    from electra_cli.finetuning.settings import FinetuneRecipe
 
     if "--preset" not in arguments and "--set" not in arguments:
         return {}
-    names = changeable_options() if command == "electra resume" else [n for n, _ in iter_options()]
+    recipe = FinetuneRecipe if command == "finetune" else None
+    names = [name for name, _ in iter_options(recipe)]
+    if command == "resume":
+        names = changeable_options()
     way = "--set {}=VALUE" if "--set" in arguments else "{} in the preset file"
     return {name: way.format(name) for name in names}
 
@@ -79,7 +83,7 @@ class Command(TyperCommand):
                 raise
         if not name.startswith("--"):  # -lr is read as the letters -l and -r
             name = next((arg for arg in args if arg.startswith(name)), name)
-        close = nearest_argument(name, known, _ways_to_set(ctx.command_path, known))
+        close = nearest_argument(name, known, _ways_to_set(ctx.info_name, known))
         console.error(
             f"{ctx.command_path} has no option {name}",
             f"did you mean {close}?" if close else f"its options: {ctx.command_path} --help",

@@ -7,6 +7,7 @@ from electra_cli import console
 from electra_cli.commands import finetune
 from electra_cli.config import PretrainConfig
 from electra_cli.data.prepared import PreparedData, open_data
+from electra_cli.disk import as_argument
 from electra_cli.errors import RunError
 from electra_cli.locks import hold_run
 from electra_cli.presets import load_preset
@@ -40,7 +41,7 @@ def resume(options: ResumeOptions) -> None:
         if options.step is not None or options.assignments:
             raise RunError(
                 f"{options.root} is a fine-tune, which goes on as it began",
-                hint=f"electra resume {options.root}",
+                hint=f"electra resume {as_argument(options.root)}",
             )
         finetune.resume(options.root)
         return

@@ -11,6 +11,7 @@ import torch
 from electra_cli.config import PretrainConfig
 from electra_cli.data.manifest import TOKENIZER_NAME
 from electra_cli.data.tokenizer import Tokenizer, count_ids, load_tokenizer
+from electra_cli.disk import as_argument
 from electra_cli.errors import DataError, RunError
 from electra_cli.model.encoders import EncoderWeights, encoder_of_checkpoint, open_encoder
 from electra_cli.model.objectives.registry import objective_class
@@ -68,7 +69,7 @@ def _open(name: str) -> Encoder:
         if not steps:
             raise RunError(
                 f"{name} has neither an exported model nor a checkpoint",
-                hint=f"go on with it: electra resume {name}",
+                hint=f"go on with it: electra resume {as_argument(path)}",
             )
         return _open_checkpoint(name, run, steps[-1])
     if step and path.is_dir():

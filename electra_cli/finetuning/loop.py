@@ -8,6 +8,7 @@ from typing import NoReturn
 
 from electra_cli import console
 from electra_cli.data.tokenizer import fingerprint
+from electra_cli.disk import as_argument
 from electra_cli.errors import UserError
 from electra_cli.finetuning.outcome import export_model, show_scores, write_results
 from electra_cli.finetuning.session import (
@@ -95,7 +96,7 @@ def _end_early(session: FinetuneSession, job: Job, step: int, stop: StopRequest)
     how = f"stopped and saved at step {step:,} of {job.name}"
     record_event(session.root, step, "stopped", f"{stop.reason}: {how}")
     console.talk(f"{stop.reason}: {how}")
-    console.hint(f"go on with: electra resume {session.root.root}")
+    console.hint(f"go on with: electra resume {as_argument(session.root.root)}")
     raise KeyboardInterrupt
 
 
