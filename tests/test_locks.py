@@ -139,3 +139,10 @@ def test_an_error_inside_is_the_callers_own(tmp_path):
     with pytest.raises(OSError, match="mine"), hold_run(RunDirectory(tmp_path)):
         raise OSError(errno.EACCES, "mine")
     assert is_free(RunDirectory(tmp_path).lock)
+
+
+def test_a_wait_says_what_it_is_for(tmp_path, capfd):
+    path = tmp_path / "lock"
+    with other_process(path, 4) as owner, wait_for(path):
+        pass
+    assert f"waiting until process {owner.pid} on " in capfd.readouterr().err

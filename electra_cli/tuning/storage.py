@@ -11,14 +11,14 @@ import sqlite3
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
 import optuna
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages._heartbeat import BaseHeartbeat
-from optuna.storages.journal import JournalFileBackend
+from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 from optuna.trial import TrialState
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
@@ -63,6 +63,17 @@ class _WaitingConnection(sqlite3.Connection):
     def commit(self) -> None:
         with console.announce_wait(_WAITING):
             super().commit()
+
+
+class _JournalLock(JournalFileSymlinkLock):
+    """Says so while another process holds it; a dead one's lock is broken after a while."""
+
+    def acquire(self) -> bool:
+        with console.announce_wait(
+            f"waiting for {self._lock_target_file}, which another process is writing; for up to "
+            f"{self.grace_period} s if that was killed"
+        ):
+            return bool(super().acquire())
 
 
 class _DatabaseWithHeartbeats(RDBStorage):
@@ -183,7 +194,7 @@ def without_password(storage: str) -> str:
 def _open_journal(path: Path) -> BaseStorage:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        return _JournalWithHeartbeats(JournalFileBackend(str(path)))
+        return _JournalWithHeartbeats(JournalFileBackend(str(path), _JournalLock(str(path))))
     except (OSError, ValueError, KeyError, TypeError) as error:  # not a journal
         reason = getattr(error, "strerror", None) or error
         raise RunError(
@@ -195,10 +206,15 @@ def _open_journal(path: Path) -> BaseStorage:
 def _open_database(url: str) -> BaseStorage:
     is_sqlite = make_url(url).get_backend_name() == "sqlite"
     connect_args = {"timeout": _SQLITE_TIMEOUT_SECONDS, "factory": _WaitingConnection}
-    return _DatabaseWithHeartbeats(
-        url,
-        engine_kwargs={"connect_args": connect_args} if is_sqlite else {},
-        heartbeat_interval=HEARTBEAT_SECONDS,
-        grace_period=GRACE_SECONDS,
-        heartbeat_stale_trial_callback=retry_trial,
-    )
+    with (
+        nullcontext()
+        if is_sqlite
+        else console.announce_wait(f"waiting for {without_password(url)}")
+    ):
+        return _DatabaseWithHeartbeats(
+            url,
+            engine_kwargs={"connect_args": connect_args} if is_sqlite else {},
+            heartbeat_interval=HEARTBEAT_SECONDS,
+            grace_period=GRACE_SECONDS,
+            heartbeat_stale_trial_callback=retry_trial,
+        )

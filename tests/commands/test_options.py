@@ -1,11 +1,15 @@
 """Options that do not exist, do nothing or are written in an unusual way: the real command."""
 
 import re
+import shlex
+import subprocess
+from pathlib import Path
 
 import pytest
 from command_line import TINY, run_electra, write_preset
 
 from electra_cli.cli import main
+from electra_cli.disk import as_argument
 from electra_cli.presets import load_preset, save_config
 
 
@@ -189,3 +193,24 @@ def test_epochs_give_the_steps_that_the_plan_shows(electra, prepared):
 )
 def test_epochs_that_cannot_be_are_explained(electra, tmp_path, prepared, arguments, problem):
     assert problem in electra.refusal("train", "--data", prepared, *arguments)[0]
+
+
+def test_a_printed_command_can_be_pasted(electra, prepared, capsys):
+    Path("runs/my run").mkdir(parents=True)
+    Path("runs/my run/notes").write_text("mine")
+    err = electra.run("train", "--data", prepared, "--run-name", "my run", *TINY, code=1)
+    assert err.splitlines()[-1].endswith("or: electra resume 'runs/my run'")
+    Path("a.txt").write_text("\n\n".join(f"a tree by river {n} with words" for n in range(99)))
+    said = electra.run("prepare", "a.txt", "--out", "it's mine", "--vocab-size", "90")
+    assert shlex.split(said.splitlines()[-1])[-1] == "it's mine"
+    _, hint = electra.refusal("prepare", "a.txt", "--out", "it's mine", "--cased")
+    assert shlex.split(hint.partition("folder: ")[2]) == ["--out", "it's mine-2"]
+
+
+@pytest.mark.parametrize(
+    "name", ["a b", "it's", "$HOME", "-x", "two\nlines", "tab\tand '", "\u202ex", "ü"]
+)
+def test_a_path_in_a_command_is_one_word_to_the_shell(name):
+    script = f"printf %s {as_argument(Path(name))}"
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.removeprefix("./") == name

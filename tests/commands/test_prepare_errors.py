@@ -52,8 +52,8 @@ def write_bytes(content: bytes) -> Callable[[Path], object]:
         ("wrods.txt", None, "no such file: wrods.txt", "did you mean words.txt?"),
         ("a.txt", write_bytes(b""), "a.txt is empty", "name another file"),
         ("a.txt", write_bytes(b"\n \n"), "no document in a", "name files that hold some text"),
-        ("a.txt", write_bytes(bytes(range(256)) * 9), "a.txt is a binary file", "iconv"),
-        ("a.txt", write_bytes("Hm.".encode("utf-16")), "a.txt is UTF-16", "iconv -f utf-16"),
+        ("a.txt", write_bytes(bytes(range(256)) * 9), "a.txt is a binary file", "leave it out"),
+        ("a.txt", write_bytes("Hm.".encode("utf-16")), "a.txt is UTF-16", "iconv -f UTF-16"),
         (
             "a.txt",
             write_bytes(b"Fine.\n" + LATIN_1),
@@ -63,7 +63,7 @@ def write_bytes(content: bytes) -> Callable[[Path], object]:
         (
             "a.jsonl",
             write_bytes(b'{"text": "Fine."}\n{"text": "Cut\n'),
-            "a.jsonl, line 2: invalid JSON",
+            "a.jsonl, line 2: no whole JSON value: it breaks off",
             "one object per line",
         ),
         ("a.jsonl", write_bytes(b'{"body": "x"}\n'), "line 1: no column text", "one of: body"),
