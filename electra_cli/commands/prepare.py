@@ -68,8 +68,9 @@ def run(options: PrepareOptions, *, shard_tokens: int = SHARD_TOKENS) -> None:
             replace_broken=options.replace_broken,
         )
     )
-    with console.announce_wait(f"still looking for the tokenizer {options.tokenizer}"):
-        given = None if options.tokenizer is None else load_tokenizer(options.tokenizer)
+    given = None
+    if options.tokenizer is not None:
+        given = load_tokenizer(options.tokenizer, console.announce_wait)
     default_size = VOCAB_SIZE if options.sources else BUILTIN_VOCAB_SIZE
     settings = PrepareSettings(
         source=source.fingerprint(),

@@ -5,7 +5,8 @@ transformers is imported only for tokenizers that `electra prepare` did not make
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -25,17 +26,19 @@ from electra_cli.errors import DataError
 Tokenizer: TypeAlias = Any
 
 HUB_TIMEOUT_SECONDS = 10.0
+Announce: TypeAlias = Callable[[str], AbstractContextManager[object]]
 
 
-def load_tokenizer(name: str | Path) -> Tokenizer:
+def load_tokenizer(name: str | Path, announce: Announce = nullcontext) -> Tokenizer:
     """Open a tokenizer's folder, or a Hugging Face id (from the cache first, then the network).
 
+    `announce` says what is waited for while the block that it returns takes long.
     Raises DataError when there is none, it is damaged, or it does not suit ELECTRA.
     """
     if (bert := open_bert_tokenizer(Path(name))) is not None:
         return bert
     try:
-        tokenizer = _open_with_transformers(str(name))
+        tokenizer = _open_with_transformers(str(name), announce)
     # transformers and tokenizers raise OSError, ValueError, KeyError and bare Exception where a
     # file that the user chose lacks something or is damaged.
     except Exception as error:
@@ -62,7 +65,7 @@ def load_tokenizer(name: str | Path) -> Tokenizer:
     return tokenizer
 
 
-def _open_with_transformers(name: str) -> Tokenizer:
+def _open_with_transformers(name: str, announce: Announce) -> Tokenizer:
     """Open it; code that comes with it never runs, and nobody is asked whether it may."""
     from transformers import AutoTokenizer  # loads torch
 
@@ -74,7 +77,9 @@ def _open_with_transformers(name: str) -> Tokenizer:
     from huggingface_hub import HfApi
 
     # Without a network this fails at once; from_pretrained would retry for a minute.
-    HfApi().model_info(name, timeout=HUB_TIMEOUT_SECONDS)
+    waiting = f"waiting for the Hugging Face Hub to answer about the tokenizer {name}, for up to"
+    with announce(f"{waiting} {HUB_TIMEOUT_SECONDS:.0f} s"):
+        HfApi().model_info(name, timeout=HUB_TIMEOUT_SECONDS)
     return AutoTokenizer.from_pretrained(name, trust_remote_code=False)
 
 

@@ -244,9 +244,7 @@ class HubSource(Source):
     def __init__(self, options: SourceOptions, limits: Limits = DEFAULT_LIMITS) -> None:
         (self._id,) = options.sources
         super().__init__(self._id.rpartition("/")[2], options, limits)
-        waiting = f"waiting for the Hugging Face Hub to answer about {self._id}, for up to"
-        with console.announce_wait(f"{waiting} {HUB_TIMEOUT_SECONDS:.0f} s"):
-            self._revision = _hub_revision(self._id)
+        self._revision = _hub_revision(self._id)
         with console.announce_wait(f"waiting for the first rows of {self._id} from the network"):
             split = options.split or DEFAULT_SPLIT
             self._rows = _stream(self._id, options.subset, split, self._revision)
@@ -361,8 +359,10 @@ def _hub_revision(dataset_id: str) -> str:
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
 
+    waiting = f"waiting for the Hugging Face Hub to answer about {dataset_id}, for up to"
     try:
-        return HfApi().dataset_info(dataset_id, timeout=HUB_TIMEOUT_SECONDS).sha or "main"
+        with console.announce_wait(f"{waiting} {HUB_TIMEOUT_SECONDS:.0f} s"):
+            return HfApi().dataset_info(dataset_id, timeout=HUB_TIMEOUT_SECONDS).sha or "main"
     except (RepositoryNotFoundError, HFValidationError):
         problem = f"there is no file and no Hugging Face dataset named {dataset_id}"
         hint = "check the name; a private dataset needs: hf auth login"

@@ -66,7 +66,7 @@ def write_bytes(content: bytes) -> Callable[[Path], object]:
             "a.jsonl, line 2: no whole JSON value: it breaks off",
             "one object per line",
         ),
-        ("a.jsonl", write_bytes(b'{"body": "x"}\n'), "line 1: no column text", "one of: body"),
+        ("a.jsonl", write_bytes(b'{"body": "x"}\n'), "a.jsonl: no column text", "one of: body"),
         ("a.csv", write_bytes(b"title,body\n1,2\n"), "no column text", "one of: title, body"),
         ("a.csv", write_bytes(b'text\n"open\n'), "a.csv, line 2: invalid CSV", "quotes"),
         ("a.parquet", write_parquet, "no column text", "one of: title, body"),
