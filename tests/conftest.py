@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from flash_kernels import flash_kernels_on_cpu
+from in_process import electra  # noqa: F401
 from skips import pytest_runtest_makereport  # noqa: F401
 from small_tokenizer import theirs, tokenizer_folder, trained  # noqa: F401
 from whole_runs import finished, prepared, run_copy  # noqa: F401

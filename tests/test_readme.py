@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from command_line import TINY, WORDS, run_electra, write_corpus
+from tiny_tasks import write_classes
 
 from electra_cli.config import PretrainConfig, option_table
 from electra_cli.finetuning.settings import FinetuneRecipe
@@ -59,6 +60,9 @@ def test_every_page_can_be_reached_from_the_readme():
     assert {page for page in PAGES if page != README} <= linked
 
 
+TUNED = ["finetune", "predict"]
+
+
 def commands(page: Path) -> list[list[str]]:
     blocks = re.findall(r"```bash\n(.*?)```", page.read_text(), re.DOTALL)
     lines = [line for block in blocks for line in block.splitlines()]
@@ -69,8 +73,8 @@ def commands(page: Path) -> list[list[str]]:
 @pytest.mark.parametrize(
     ("page", "expected"),
     [
-        (README, ["prepare", "train", "resume", "plot"]),
-        (USING, ["prepare"] * 3 + ["train"] * 3 + ["resume"] * 2 + ["plot", "tune"]),
+        (README, ["prepare", "train", "resume", "plot", *TUNED]),
+        (USING, [*["prepare"] * 3, *["train"] * 3, *["resume"] * 2, "plot", "tune", *TUNED]),
     ],
     ids=["README.md", "using.md"],
 )
@@ -84,6 +88,9 @@ def test_commands_run_one_after_the_other(tmp_path, page, expected):
     lines = [json.dumps(article) for article in articles]
     (tmp_path / "articles.jsonl").write_text("\n".join(lines) + "\n")
 
+    for name in ("reviews", "questions"):
+        write_classes(tmp_path / f"{name}.csv")
+
     found = commands(page)
     assert [command[1] for command in found] == expected
     for command in found:
@@ -92,6 +99,8 @@ def test_commands_run_one_after_the_other(tmp_path, page, expected):
             arguments += ["--max-bytes", "300000"]  # the rest of the built-in corpus takes a minute
         if arguments[0] == "train":
             arguments += TINY  # the commands as they stand train for days
+        if arguments[0] == "finetune":
+            arguments += ["--max-seq-length", "32", "--epochs", "1"]
         if arguments[0] == "tune":
             arguments += ["--steps", "3", "--trials", "2"]
         expanded = []

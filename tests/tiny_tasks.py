@@ -4,10 +4,13 @@ import json
 import random
 from pathlib import Path
 
+import numpy as np
 import torch
 from command_line import WORDS
 from transformers import ElectraConfig, ElectraModel
 
+from electra_cli.batch import LabelledBatch
+from electra_cli.finetuning.inputs import Window, pack
 from electra_cli.model.encoders import EncoderWeights
 
 
@@ -56,3 +59,21 @@ def tiny_encoder(seed: int = 0, **changes: object) -> EncoderWeights:
     }
     model = ElectraModel(ElectraConfig(**{**sizes, **changes}))
     return EncoderWeights(model.config, model.state_dict())
+
+
+def random_windows(count: int, seed: int) -> list[Window]:
+    """Inputs of 3 to 31 ids, a second segment in each, [CLS] as the only slot."""
+    draw = np.random.default_rng(seed)
+    windows = []
+    for n in range(count):
+        ids = np.array([2, *draw.integers(5, 200, size=draw.integers(1, 30)), 3], dtype=np.int32)
+        windows.append(Window(ids, (np.arange(len(ids)) > 4).astype(np.int8), [0], n))
+    return windows
+
+
+def labelled_batch(kind: str) -> LabelledBatch:
+    """Nine windows; of tags, every second token is a slot."""
+    windows = random_windows(9, seed=7)
+    if kind == "token":
+        windows = [w._replace(slots=list(range(1, len(w.ids), 2))) for w in windows]
+    return pack(windows, [np.zeros(len(w.slots), dtype=np.int64) for w in windows])

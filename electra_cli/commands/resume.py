@@ -9,6 +9,7 @@ from electra_cli.config import PretrainConfig
 from electra_cli.data.prepared import PreparedData, open_data
 from electra_cli.disk import as_argument
 from electra_cli.errors import RunError
+from electra_cli.finetuning.opening import is_finetune
 from electra_cli.locks import hold_run
 from electra_cli.presets import load_preset
 from electra_cli.run_directory import RunDirectory
@@ -37,7 +38,7 @@ class ResumeOptions:
 
 def resume(options: ResumeOptions) -> None:
     """Continue from the newest good checkpoint of a run, or from that of a step."""
-    if finetune.is_finetune(options.root):
+    if is_finetune(options.root):
         if options.step is not None or options.assignments:
             raise RunError(
                 f"{options.root} is a fine-tune, which goes on as it began",

@@ -26,6 +26,7 @@ from electra_cli.errors import DataError
 Tokenizer: TypeAlias = Any
 
 HUB_TIMEOUT_SECONDS = 10.0
+_VOCABULARY_FILES = ("tokenizer.json", "vocab.*", "*.model")
 Announce: TypeAlias = Callable[[str], AbstractContextManager[object]]
 
 
@@ -69,8 +70,13 @@ def _open_with_transformers(name: str, announce: Announce) -> Tokenizer:
     """Open it; code that comes with it never runs, and nobody is asked whether it may."""
     from transformers import AutoTokenizer  # loads torch
 
+    folder = Path(name)
     try:
-        return AutoTokenizer.from_pretrained(name, local_files_only=True, trust_remote_code=False)
+        found = AutoTokenizer.from_pretrained(name, local_files_only=True, trust_remote_code=False)
+        if folder.is_dir() and not [f for form in _VOCABULARY_FILES for f in folder.glob(form)]:
+            # Made of special tokens alone, by the model type in config.json.
+            raise OSError("it holds no file with a vocabulary")
+        return found
     except OSError:
         if Path(name).exists():
             raise

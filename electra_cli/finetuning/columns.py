@@ -2,7 +2,7 @@
 
 import ast
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from electra_cli.errors import DataError
@@ -27,6 +27,10 @@ class Columns:
     label: str | None
     id: str | None
     group: str | None
+
+    def without_label(self) -> "Columns":
+        """For texts to predict: what stands in the label's column does not matter."""
+        return replace(self, label=None)
 
 
 def find_columns(table: Table, config: FinetuneConfig, needs_label: bool = True) -> Columns:

@@ -53,6 +53,12 @@ def open_encoders(names: Sequence[str]) -> list[Encoder]:
         for number in range(2, len(names) + 1):
             if label in taken:
                 label = f"{encoder.label}-{number}"
+        broken = [n for n, t in encoder.weights.weights.items() if not t.isfinite().all()]
+        if broken:
+            raise RunError(
+                f"{name}: {broken[0]} and {len(broken) - 1} more weights are not finite",
+                hint="name another checkpoint of its run",
+            )
         found.append(replace(encoder, label=label))
     return found
 

@@ -127,6 +127,20 @@ class InputBuilder:
         if words:
             yield window()
 
+    def documents(self, texts: Sequence[str]) -> Iterator[Window]:
+        """Windows over each text, side by side; a slot at every token but special ones."""
+        special = self._engine.num_special_tokens_to_add(False)
+        room = self.max_length - special
+        for first in range(0, len(texts), _ENCODED_AT_ONCE):
+            encoded = self._encode(texts[first : first + _ENCODED_AT_ONCE])
+            for index, one in enumerate(encoded, start=first):
+                self.counts.tokens += len(one)
+                one.truncate(room)
+                for part in (one, *one.overflowing):
+                    whole = self._engine.post_process(part)
+                    slots = [at for at, mask in enumerate(whole.special_tokens_mask) if not mask]
+                    yield self._finish(whole, slots, index)
+
     def questions(
         self, questions: Sequence[str], contexts: Sequence[str], stride: int
     ) -> Iterator[Window]:

@@ -92,6 +92,7 @@ def finish(task: Task, splits: dict[str, list[Example]], config: FinetuneConfig)
     if not kept:
         raise DataError("no training example has a text", hint="check the column of the text")
     splits = {**splits, TRAIN: kept}
+    task.learn_labels(_with_labels(splits))
     if VALIDATION not in splits:
         training, held = hold_out(kept, config.validation_fraction, _stratum)
         if not held or not training:
@@ -105,7 +106,6 @@ def finish(task: Task, splits: dict[str, list[Example]], config: FinetuneConfig)
         if labelled:
             _check_labels(name, splits[name])
     data = LabelledData(task, splits, notes)
-    task.learn_labels(_with_labels(splits))
     if task.name in ("classify", "multilabel"):
         _compare_classes(data)
     elif isinstance(task, Tag):

@@ -9,7 +9,7 @@ from typing import NoReturn
 from electra_cli import console
 from electra_cli.data.tokenizer import fingerprint
 from electra_cli.disk import as_argument
-from electra_cli.errors import UserError
+from electra_cli.errors import NonFiniteError, RunError
 from electra_cli.finetuning.outcome import export_model, show_scores, write_results
 from electra_cli.finetuning.session import (
     FinetuneSession,
@@ -36,9 +36,13 @@ def finetune_to_end(session: FinetuneSession) -> None:
             for job in unfinished(session.jobs):
                 try:
                     train(session, job, progress, stop)
-                except UserError as error:
-                    record_event(root, 0, "stopped", f"{job.name}: {error}")
-                    raise
+                except NonFiniteError as error:
+                    record_event(root, error.step, "stopped", f"{job.name}: {error}")
+                    raise RunError(
+                        f"{job.name}: the loss or gradient of step {error.step} is not finite",
+                        hint="begin again with a lower --learning-rate, or --set "
+                        "finetune.precision=fp32",
+                    ) from None
         write_results(session)
     show_scores(session)
     console.result(root.root)

@@ -51,8 +51,13 @@ class Table:
         return list(dict.fromkeys(name for row in self.rows for name in row.values))
 
 
-def read_table(source: str, subset: str | None = None, split: str = "train") -> Table:
-    """The rows of a file, or of a split of a dataset id. Raises DataError that names the line."""
+def read_table(
+    source: str, subset: str | None = None, split: str = "train", plain_text: bool = False
+) -> Table:
+    """The rows of a file, or of a split of a dataset id. Raises DataError that names the line.
+
+    `plain_text`: a .txt file holds a text per line, not CoNLL's columns.
+    """
     path = Path(source).expanduser()
     kind, compression = _ending_of(path)
     if path.is_dir():
@@ -77,7 +82,8 @@ def read_table(source: str, subset: str | None = None, split: str = "train") -> 
         numbered = read_lines(stream, path, DEFAULT_LIMITS.max_record_bytes)
         lines = ((at, checker.check(line, at).decode()) for at, line in numbered)
         clean = ((at, line.removeprefix(_BOM) if at == 1 else line) for at, line in lines)
-        return _checked(str(path), _READERS[kind](path, clean))
+        read = _read_lines if plain_text and kind == ".txt" else _READERS[kind]
+        return _checked(str(path), read(path, clean))
 
 
 def _ending_of(path: Path) -> tuple[str, str]:
@@ -201,6 +207,12 @@ def _read_squad(path: Path, articles: list[Any]) -> Iterator[Row]:
                 f"{where}: not in SQuAD's form: {type(error).__name__} {error}",
                 hint="data / paragraphs / context and qas / id, question, answers",
             ) from None
+
+
+def _read_lines(path: Path, lines: Iterable[tuple[int, str]]) -> Iterator[Row]:
+    for at, line in lines:
+        if line.strip():
+            yield Row({"text": line.strip()}, f"{path}, line {at}")
 
 
 def _read_words(path: Path, lines: Iterable[tuple[int, str]]) -> Iterator[Row]:

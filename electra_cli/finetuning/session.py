@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from electra_cli.disk import replace_folder
+from electra_cli.errors import RunError
 from electra_cli.finetuning.batches import FinetuneBatches, scoring_batches, split_outputs
 from electra_cli.finetuning.encoders import Encoder
 from electra_cli.finetuning.inputs import InputBuilder, InputCounts, Window
@@ -157,7 +158,7 @@ def run_network(
     """The outputs of all windows one after the other, without dropout, on the host."""
     was_training = network.training
     network.eval()
-    outputs = [torch.empty(0, network.config.num_labels if kind != "span" else 2)]
+    outputs = []
     for batch in scoring_batches(windows, _SCORED_AT_ONCE):
         with compute.autocast():
             outputs.append(packed_logits(network, kind, batch.to(compute.device)).cpu())
@@ -172,6 +173,11 @@ def save_outputs(job: Job, network: Any, kind: HeadKind, compute: Compute) -> No
         for name, windows in job.inputs.windows.items()
         if name != TRAIN
     }
+    if not all(outputs.isfinite().all() for outputs in splits.values()):
+        raise RunError(
+            f"{job.name}: the trained model answers with numbers that are not finite",
+            hint="begin again with a lower --learning-rate, or --set finetune.precision=fp32",
+        )
     with replace_folder(job.outputs) as partial:
         save_file(splits, partial / f"{_OUTPUTS}.safetensors")
 

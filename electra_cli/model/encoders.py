@@ -10,7 +10,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoModel, ElectraConfig, ElectraModel, PreTrainedConfig, PreTrainedModel
+from transformers import (
+    AutoModel,
+    ElectraModel,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
 from transformers.utils import logging as transformers_logging
 
 from electra_cli.config import ModelConfig
@@ -57,7 +62,7 @@ def open_encoder(name: str) -> EncoderWeights:
     transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     try:
         if not Path(name).exists():
-            _check_hub(name)
+            check_hub(name)
         model, info = AutoModel.from_pretrained(
             name, output_loading_info=True, trust_remote_code=False
         )
@@ -89,7 +94,7 @@ def open_encoder(name: str) -> EncoderWeights:
     return EncoderWeights(model.config, _on_host(model))
 
 
-def _check_hub(name: str) -> None:
+def check_hub(name: str) -> None:
     """Ask once, so that without a network this fails at once and not after a minute."""
     from huggingface_hub import HfApi, try_to_load_from_cache
 
@@ -170,8 +175,3 @@ def describe(encoder: EncoderWeights) -> dict[str, Any]:
         "layers": int(encoder.config.num_hidden_layers),
         "width": encoder.width,
     }
-
-
-def is_electra(config: PreTrainedConfig) -> bool:
-    """Whether the authors' heads fit."""
-    return isinstance(config, ElectraConfig)

@@ -18,13 +18,16 @@ import torch
 from torch import Tensor, nn
 from transformers import (
     AutoConfig,
+    AutoModelForPreTraining,
     AutoModelForQuestionAnswering,
     AutoModelForSequenceClassification,
     AutoModelForTokenClassification,
+    ElectraForPreTraining,
     ElectraForSequenceClassification,
     PreTrainedConfig,
     PreTrainedModel,
 )
+from transformers.utils import logging as transformers_logging
 
 from electra_cli.batch import LabelledBatch
 from electra_cli.errors import RunError
@@ -33,6 +36,7 @@ from electra_cli.model.cost.flops import TrainingFlops
 from electra_cli.model.encoders import (
     EncoderWeights,
     build_base,
+    check_hub,
     draw_encoder,
     first_position,
     load_weights,
@@ -49,11 +53,12 @@ _CLASSES: dict[HeadKind, Any] = {
     "token": AutoModelForTokenClassification,
     "span": AutoModelForQuestionAnswering,
 }
-_ENDINGS: dict[HeadKind, str] = {
-    "sequence": "ForSequenceClassification",
-    "token": "ForTokenClassification",
-    "span": "ForQuestionAnswering",
-}
+_ENDINGS: tuple[tuple[str, HeadKind], ...] = (
+    ("ForSequenceClassification", "sequence"),
+    ("ForTokenClassification", "token"),
+    ("ForQuestionAnswering", "span"),
+    ("ElectraForPreTraining", "token"),
+)
 _LAYER = re.compile(r"(?:^|\.)(?:layers?|albert_layer_groups)\.(\d+)\.")
 # (logits [N, C] or [B, L, 2], targets [N, ...]) -> the loss of each slot [N]
 Loss = Callable[[Tensor, LabelledBatch], Tensor]
@@ -189,7 +194,10 @@ def packed_logits(network: Any, kind: HeadKind, batch: LabelledBatch) -> Tensor:
         """The encoder's output as heads want it: one row per sequence, its first token's."""
         output.last_hidden_state = output.last_hidden_state[0, batch.positions][:, None]
         pooler = getattr(base, "pooler", None)
-        if pooler is not None:
+        if isinstance(pooler, nn.Linear):  # ALBERT's
+            pooled = pooler(output.last_hidden_state[:, 0])
+            output.pooler_output = base.pooler_activation(pooled)
+        elif pooler is not None:
             output.pooler_output = pooler(output.last_hidden_state)
         return output
 
@@ -285,33 +293,44 @@ def _two_layers(weight: Tensor, bias: Tensor, config: PreTrainedConfig) -> dict[
     }
 
 
-def open_finetuned(folder: Path) -> tuple[Any, HeadKind]:
-    """A fine-tuned model of transformers, and what it answers. Raises RunError if it is none.
+def open_finetuned(name: str | Path) -> tuple[Any, HeadKind]:
+    """A model that answers something, and what: labels, or of a discriminator, tokens.
 
-    Every weight must be in the folder: transformers would draw a missing head at random.
+    Raises RunError if it is none, or lacks a weight: transformers would draw a head at random.
     """
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
-        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        if not Path(name).exists():
+            check_hub(str(name))
+        config = AutoConfig.from_pretrained(name, trust_remote_code=False)
         architecture = (config.architectures or [""])[0]
-        kind = next(kind for kind, ending in _ENDINGS.items() if architecture.endswith(ending))
-        network, info = _CLASSES[kind].from_pretrained(
-            folder, output_loading_info=True, trust_remote_code=False
-        )
-    except StopIteration:
-        raise RunError(
-            f"{folder} is a {architecture or 'model of an unknown kind'}, which has no labels",
-            hint="fine-tune it first: electra finetune ENCODER --train FILE",
-        ) from None
+        kind = next((kind for ending, kind in _ENDINGS if architecture.endswith(ending)), None)
+        info: dict[str, Any] = {}
+        if kind is not None:
+            auto = AutoModelForPreTraining if is_discriminator(config) else _CLASSES[kind]
+            network, info = auto.from_pretrained(
+                name, output_loading_info=True, trust_remote_code=False
+            )
     except Exception as error:  # as in open_encoder
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise RunError(
-            f"{folder} is no model that transformers opens: {reason}",
-            hint="name a folder that electra finetune made, or its model/",
+            f"{name} is no model that transformers opens: {reason}",
+            hint="name a folder that electra finetune made, or a discriminator",
         ) from error
+    if kind is None:
+        raise RunError(
+            f"{name} is a {architecture or 'model of an unknown kind'}, which answers nothing yet",
+            hint="fine-tune it first: electra finetune ENCODER --train FILE",
+        )
     if info["missing_keys"] or info["mismatched_keys"]:
         missing = (*sorted(info["missing_keys"]), *info["mismatched_keys"])
         raise RunError(
-            f"{folder} lacks {missing[0]} and {len(missing) - 1} more weights",
+            f"{name} lacks {missing[0]} and {len(missing) - 1} more weights",
             hint="copy the folder again",
         )
     return network, kind
+
+
+def is_discriminator(config: PreTrainedConfig) -> bool:
+    """Whether a model says of each token whether it was replaced."""
+    return (config.architectures or [""])[0] == ElectraForPreTraining.__name__

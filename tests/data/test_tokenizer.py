@@ -165,3 +165,10 @@ def test_only_a_name_that_is_no_folder_is_looked_up_on_the_hub(
     assert asked == []
     assert load_tokenizer("someone/bert") is opened
     assert asked == ["someone/bert"]
+
+
+def test_a_model_without_its_vocabulary_is_no_tokenizer(tmp_path):
+    """transformers makes one of special tokens alone, to which every word is unknown."""
+    (tmp_path / "config.json").write_text('{"model_type": "electra"}')
+    with pytest.raises(DataError, match="it holds no file with a vocabulary"):
+        load_tokenizer(tmp_path)

@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from tiny_tasks import tiny_encoder
+from tiny_tasks import random_windows, tiny_encoder
 from torch.nn import functional
 from transformers import ElectraForSequenceClassification
 
@@ -113,19 +113,10 @@ def test_a_head_too_wide_for_that_is_hugging_faces_own():
     as_exported(network, "sequence").load_state_dict(network.state_dict())
 
 
-def make_windows(count: int, seed: int, num_classes: int = 3) -> tuple[list[Window], list]:
+def make_windows(count: int, seed: int) -> tuple[list[Window], list[np.ndarray]]:
     draw = np.random.default_rng(seed)
-    windows = [
-        Window(
-            ids=np.array([2, *draw.integers(5, 200, size=draw.integers(1, 30)), 3], dtype=np.int32),
-            segments=np.array(0, dtype=np.int8),
-            slots=[0],
-            example=n,
-        )
-        for n in range(count)
-    ]
-    windows = [w._replace(segments=(np.arange(len(w.ids)) > 4).astype(np.int8)) for w in windows]
-    return windows, [draw.integers(0, num_classes, size=1) for _ in windows]
+    windows = random_windows(count, seed)
+    return windows, [draw.integers(0, 3, size=1) for _ in windows]
 
 
 def make_batches(seed: int) -> list[LabelledBatch]:

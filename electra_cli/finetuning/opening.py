@@ -1,0 +1,80 @@
+"""Open a fine-tune: its data, encoders and jobs, and what they were when it began."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from electra_cli.disk import write_bytes_atomically
+from electra_cli.errors import RunError
+from electra_cli.finetuning.encoders import open_encoders
+from electra_cli.finetuning.labelled import load_labelled
+from electra_cli.finetuning.recipe import recipe_of
+from electra_cli.finetuning.session import FinetuneSession, build_inputs, list_jobs
+from electra_cli.finetuning.settings import FinetuneConfig
+from electra_cli.model.layers.flash_attention import can_run_flash_attention
+from electra_cli.run_directory import RunDirectory
+from electra_cli.training.device import DTYPES, Compute, select_device, select_precision
+
+_FILES = ("train", "validation", "test", "data")
+_INPUTS_NAME = "inputs.json"  # fingerprints of what is learned from
+
+
+def open_session(root: RunDirectory, config: FinetuneConfig) -> FinetuneSession:
+    """Read and tokenize everything. Raises UserError for all that cannot be used."""
+    if not config.encoders:
+        raise RunError("there is no encoder to fine-tune", hint="name a run: runs/NAME")
+    data = load_labelled(config)
+    device = select_device(config.device)
+    precision = select_precision(config.precision, device)
+    encoders = open_encoders(config.encoders)
+    inputs = [build_inputs(data, each, recipe_of(config, data.task, each)) for each in encoders]
+    heads = {int(e.weights.config.num_attention_heads): e.weights.width for e in encoders}
+    has_flash = all(
+        can_run_flash_attention(device, DTYPES[precision], width // count)
+        for count, width in heads.items()
+    )
+    compute = Compute(device, precision, has_flash)
+    jobs = list_jobs(root, config, inputs)
+    return FinetuneSession(root, config, data, compute, jobs, data.sha256())
+
+
+def with_whole_paths(config: FinetuneConfig) -> FinetuneConfig:
+    """Files and folders by their full names, so that a resume works from anywhere."""
+
+    def whole(name: str) -> str:
+        path = Path(name).expanduser()
+        return str(path.resolve()) if path.exists() else name
+
+    named = {n: whole(v) for n in _FILES if (v := getattr(config, n)) is not None}
+    return config.model_copy(update={**named, "encoders": tuple(map(whole, config.encoders))})
+
+
+def is_finetune(root: Path) -> bool:
+    """Whether a folder is one of `electra finetune`."""
+    return (root / _INPUTS_NAME).is_file()
+
+
+def _fingerprints(session: FinetuneSession) -> dict[str, Any]:
+    encoders = {job.inputs.encoder.label: job.inputs.encoder for job in session.jobs}
+    return {
+        "data_sha256": session.data_sha256,
+        "encoders_sha256": {label: each.sha256() for label, each in encoders.items()},
+    }
+
+
+def write_fingerprints(session: FinetuneSession) -> None:
+    """Keep what a resume must find again."""
+    content = json.dumps(_fingerprints(session), indent=1) + "\n"
+    write_bytes_atomically(session.root.root / _INPUTS_NAME, content.encode())
+
+
+def compare_fingerprints(session: FinetuneSession) -> None:
+    """Raise RunError if the examples or the encoders are others than at the beginning."""
+    known = json.loads((session.root.root / _INPUTS_NAME).read_text())
+    found = _fingerprints(session)
+    for name, what in (("data_sha256", "labelled examples"), ("encoders_sha256", "encoders")):
+        if known.get(name) != found[name]:
+            raise RunError(
+                f"the {what} are no longer those that {session.root.root} began with",
+                hint="put them back, or begin a new fine-tune: electra finetune",
+            )

@@ -1,0 +1,196 @@
+"""Labelled files of every form, held-out examples, GLUE's folders."""
+
+import gzip
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tiny_tasks import write_jsonl
+
+from electra_cli.errors import DataError
+from electra_cli.finetuning.columns import find_columns
+from electra_cli.finetuning.examples import Answers, Example, hold_out
+from electra_cli.finetuning.glue import load_glue, submission_of
+from electra_cli.finetuning.labelled import load_labelled
+from electra_cli.finetuning.predictions import RegressionPredictions
+from electra_cli.finetuning.rows import read_table
+from electra_cli.finetuning.settings import FinetuneConfig
+
+
+def test_every_form_of_a_table_has_the_same_rows(tmp_path):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    rows = [{"text": 'so "quoted", he said', "label": "a"}, {"text": "Ärger", "label": "b"}]
+    write_jsonl(tmp_path / "a.jsonl", rows)
+    (tmp_path / "a.json").write_text(json.dumps(rows))
+    (tmp_path / "a.csv").write_text(
+        'text,label\n"so ""quoted"", he said",a\nÄrger,b\n', encoding="utf-8-sig"
+    )
+    (tmp_path / "a.tsv").write_text('text\tlabel\nso "quoted", he said\ta\nÄrger\tb\n')
+    (tmp_path / "b.tsv.gz").write_bytes(gzip.compress((tmp_path / "a.tsv").read_bytes()))
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "a.parquet")
+    for name in ("a.jsonl", "a.json", "a.csv", "a.tsv", "b.tsv.gz", "a.parquet"):
+        assert [row.values for row in read_table(str(tmp_path / name)).rows] == rows, name
+
+
+def test_conll_lines_are_sentences(tmp_path):
+    path = tmp_path / "a.conll"
+    path.write_text("-DOCSTART- -X- O\n\nEU NNP B-ORG\nrejects VBZ O\n\n\nPeter NNP B-PER")
+    rows = [row.values for row in read_table(str(path)).rows]
+    assert rows == [
+        {"tokens": ["EU", "rejects"], "tags": ["B-ORG", "O"]},
+        {"tokens": ["Peter"], "tags": ["B-PER"]},
+    ]
+
+
+CONTEXT = "the list of a file"
+ANSWER = {"text": "a file", "answer_start": 12}
+SQUAD = {
+    "data": [
+        {
+            "paragraphs": [
+                {
+                    "context": CONTEXT,
+                    "qas": [
+                        {"id": "1", "question": "what", "answers": [ANSWER]},
+                        {"id": "2", "question": "who", "answers": [], "is_impossible": True},
+                    ],
+                }
+            ]
+        }
+    ]
+}
+FLAT = [
+    {"id": "1", "question": "what", "context": CONTEXT,
+     "answers": {"text": ["a file"], "answer_start": [12]}},
+    {"id": "2", "question": "who", "context": CONTEXT,
+     "answers": {"text": [], "answer_start": []}},
+]  # fmt: skip
+MRQA = [
+    {"header": {}},
+    {"context": CONTEXT, "qas": [
+        {"qid": "1", "question": "what",
+         "detected_answers": [{"text": "a file", "char_spans": [[12, 17]]}]},
+        {"qid": "2", "question": "who", "detected_answers": []},
+    ]},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("squad.json", json.dumps(SQUAD)),
+        ("flat.jsonl", "".join(json.dumps(row) + "\n" for row in FLAT)),
+        ("mrqa.jsonl", "".join(json.dumps(row) + "\n" for row in MRQA)),
+    ],
+)
+def test_questions_are_read_in_all_three_forms(tmp_path, name, content):
+    (tmp_path / name).write_text(content)
+    config = FinetuneConfig(train=str(tmp_path / name), validation=str(tmp_path / name))
+    data = load_labelled(config)
+    assert data.task.name == "qa"
+    assert [(e.id, e.text, e.pair, e.target) for e in data.splits["train"]] == [
+        ("1", "what", CONTEXT, Answers(("a file",), (12,))),
+        ("2", "who", CONTEXT, Answers((), ())),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("labels", "task"),
+    [
+        (["x", "y"], "classify"),
+        (["0", "1", "1"], "classify"),
+        (["1", "2", "3"], "classify"),
+        (["0.5", "1"], "regress"),
+        (["1", "?"], "classify"),
+    ],
+)
+def test_the_task_follows_from_labels_that_leave_no_doubt(tmp_path, labels, task):
+    path = write_jsonl(tmp_path / "a.jsonl", [{"text": "a", "label": label} for label in labels])
+    assert find_columns(read_table(str(path)), FinetuneConfig()).task == task
+
+
+def test_two_candidates_for_a_column_are_a_doubt(tmp_path):
+    path = write_jsonl(tmp_path / "a.jsonl", [{"text": "a", "sentence": "b", "label": "c"}])
+    with pytest.raises(DataError, match="not certain which column holds the text"):
+        find_columns(read_table(str(path)), FinetuneConfig())
+
+
+@given(
+    st.lists(st.tuples(st.text("ab", min_size=1, max_size=4), st.sampled_from("xy")), min_size=1),
+    st.sampled_from([0.1, 0.3, 0.5]),
+)
+def test_equal_texts_stay_on_one_side_and_order_does_not_matter(pairs, fraction):
+    examples = [Example(str(n), text, target=label) for n, (text, label) in enumerate(pairs)]
+    training, held = hold_out(examples, fraction, lambda example: example.target)
+    assert sorted(e.id for e in (*training, *held)) == sorted(e.id for e in examples)
+    assert not {e.text for e in training} & {e.text for e in held}
+
+
+def test_each_class_is_held_out_in_proportion():
+    examples = [Example(str(n), f"text {n}", target="xy"[n % 5 == 0]) for n in range(500)]
+    _, held = hold_out(examples, 0.1, lambda example: example.target)
+    assert sum(e.target == "x" for e in held) == 40
+    assert sum(e.target == "y" for e in held) == 10
+    _, again = hold_out(examples[::-1], 0.1, lambda example: example.target)
+    assert {e.id for e in again} == {e.id for e in held}
+
+
+def test_a_group_is_never_on_both_sides():
+    examples = [Example(str(n), f"{n}", target="x", group=str(n % 10)) for n in range(100)]
+    training, held = hold_out(examples, 0.2, lambda _: "")
+    assert len(held) == 20
+    assert not {e.group for e in training} & {e.group for e in held}
+
+
+def glue_folder(tmp_path, files: dict[str, str]):
+    for name, content in files.items():
+        (tmp_path / name).write_text(content)
+    return FinetuneConfig(task="glue/x", data=str(tmp_path))
+
+
+def test_cola_has_no_header_but_in_test_and_quotes_are_text(tmp_path):
+    config = glue_folder(
+        tmp_path,
+        {
+            "train.tsv": 'gj04\t1\t\tHe said "no.\ngj04\t0\t*\tSaid he no.\n',
+            "dev.tsv": "gj04\t1\t\tYes.\n",
+            "test.tsv": "index\tsentence\n0\tPerhaps.\n",
+        },
+    ).model_copy(update={"task": "glue/CoLA"})
+    task, splits = load_glue(config)
+    assert task.label_names == ("0", "1")
+    assert [(e.text, e.target) for e in splits["train"]] == [
+        ('He said "no.', "1"),
+        ("Said he no.", "0"),
+    ]
+    assert [(e.text, e.target) for e in splits["test"]] == [("Perhaps.", None)]
+
+
+def test_sts_b_reads_from_the_end_of_the_row_and_both_orders(tmp_path):
+    config = glue_folder(
+        tmp_path,
+        {
+            "train.tsv": "index\tgenre\tsentence1\tsentence2\tscore\n0\tnews\ta\tb\t2.5\n",
+            "dev.tsv": "index\tgenre\tsentence1\tsentence2\tscore\n0\tnews\ta\tb\t5.0\n",
+        },
+    ).model_copy(update={"task": "glue/STS-B"})
+    task, splits = load_glue(config)
+    assert task.epochs == 10
+    assert [(e.text, e.pair, e.target) for e in splits["train"]] == [
+        ("a", "b", 2.5),
+        ("b", "a", 2.5),
+    ]
+    assert [(e.text, e.pair) for e in splits["validation"]] == [("a", "b")]
+
+
+def test_a_submission_is_clamped_and_numbered():
+    import numpy as np
+
+    predictions = RegressionPredictions(np.zeros(2), np.array([5.7, 1.23456]))
+    name, lines = submission_of("glue/STS-B", "test", predictions)
+    assert name == "STS-B.tsv"
+    assert lines == ["index\tprediction", "0\t5.000", "1\t1.235"]
+    assert submission_of("glue/STS-B", "validation", predictions) is None
