@@ -8,7 +8,7 @@ widened from the normal to Student's t distribution.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -18,6 +18,8 @@ from electra_cli.finetuning.scores import measure_of
 RESAMPLES = 2000
 _CHUNK = 100  # resamples at a time: their weights are all in memory
 _PERCENTILES = (2.5, 97.5)
+_NORMAL = 1.96
+_MOST_SEEDS = 1_000  # more are never advised
 
 
 @dataclass(frozen=True)
@@ -81,17 +83,11 @@ def estimate(scores: Resampled) -> Estimate:
         # Every example alike: the exact binomial bound for n of n (the "rule of three").
         bound = 1 - 0.025 ** (1 / scores.num_examples)
         low, high = value - bound, value + bound
-    needed = _needed(value, float(np.nanvar(of_examples)), scores.values)
-    examples, seeds = needed if low <= 0 <= high else (None, None)
-    return Estimate(
-        value,
-        low,
-        high,
-        scores.num_examples,
-        num_seeds,
-        None if examples is None else int(np.ceil(scores.num_examples * examples)),
-        None if seeds is None else int(np.ceil(num_seeds * seeds)),
-    )
+    found = Estimate(value, low, high, scores.num_examples, num_seeds)
+    if found.differs_from_zero:
+        return found
+    examples, seeds = _needed(scores, float(np.nanvar(of_examples)))
+    return replace(found, needed_examples=examples, needed_seeds=seeds)
 
 
 def _weights(count: int) -> Iterator[Floats]:
@@ -106,25 +102,32 @@ def _weights(count: int) -> Iterator[Floats]:
 
 def _seeds_part(values: Floats) -> Floats:
     """[R] what resampling the seeds adds to their mean; 0 for one seed, whose spread is unknown."""
-    from scipy import stats
-
     count = values.size
     if count == 1:
         return np.zeros(RESAMPLES)
     drawn = np.random.default_rng(1).integers(count, size=(RESAMPLES, count - 1))
-    widened = stats.t.ppf(0.975, count - 1) / stats.norm.ppf(0.975)
-    part: Floats = widened * (values[drawn].mean(axis=1) - values.mean())
+    part: Floats = _students(count) / _NORMAL * (values[drawn].mean(axis=1) - values.mean())
     return part
 
 
-def _needed(value: float, of_examples: float, seeds: Floats) -> tuple[float | None, float | None]:
-    """How many times the examples, or else the seeds, it takes to tell the value from 0.
+def _students(seeds: int) -> float:
+    """Half the width of the 95% interval of a mean of so many seeds, in standard errors."""
+    from scipy import stats
 
-    None: that alone does not do. The variance of the mean is that of the examples, which falls
-    with their number, and that of the seeds, which falls with theirs.
+    return float(stats.t.ppf(0.975, seeds - 1))
+
+
+def _needed(scores: Resampled, of_examples: float) -> tuple[int | None, int | None]:
+    """How many examples, or else seeds, it takes to tell this mean from 0; None: they do not do.
+
+    of_examples: the mean's variance from the examples, which falls with their number.
     """
-    of_seeds = float(seeds.var(ddof=1)) / seeds.size if seeds.size > 1 else 0.0
-    wanted = (value / 1.96) ** 2
-    examples = of_examples / (wanted - of_seeds) if wanted > of_seeds else None
-    more_seeds = of_seeds / (wanted - of_examples) if wanted > of_examples and of_seeds else None
-    return examples, more_seeds
+    wanted, count = float(scores.values.mean()) ** 2, scores.values.size
+    variance = float(scores.values.var(ddof=1)) if count > 1 else 0.0
+    left = wanted - (_students(count) ** 2 * variance / count if count > 1 else 0.0)
+    examples = None
+    if left > 0:
+        examples = int(np.ceil(scores.num_examples * _NORMAL**2 * of_examples / left))
+    left = wanted - _NORMAL**2 * of_examples
+    enough = (s for s in range(count + 1, _MOST_SEEDS) if _students(s) ** 2 * variance / s < left)
+    return examples, next(enough, None) if variance and left > 0 else None

@@ -20,8 +20,8 @@ from electra_cli.finetuning.predictions import (
 )
 from electra_cli.finetuning.results import LABEL_SEPARATOR, Examples, Judged, Results, Tuned
 from electra_cli.finetuning.scores import counts_of_classes, counts_of_spans
+from electra_cli.finetuning.words import RANDOM_WEIGHTS
 
-RANDOM_WEIGHTS = "random weights"
 _MOST_MISTAKES = 20
 _MOST_SHARED = 5
 # Where both are there, the temperature is fitted on the first and judged on the others too.

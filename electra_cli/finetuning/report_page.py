@@ -11,12 +11,12 @@ from string import Template
 from typing import Any
 
 from electra_cli.finetuning.intervals import Estimate
-from electra_cli.finetuning.judgement import RANDOM_WEIGHTS
 from electra_cli.finetuning.report_charts import reliability_chart, scores_over_flops
 from electra_cli.finetuning.words import (
-    compare,
+    RANDOM_WEIGHTS,
+    failures,
+    findings,
     metric_title,
-    pretraining_gain,
     show_gain,
     show_score,
 )
@@ -112,31 +112,10 @@ def _how_to_read(encoders: Mapping[str, Any]) -> str:
 
 
 def _sentences(metric: str, judged: Any) -> str:
-    """What pre-training gave, which encoder is better, which seeds failed."""
-    said = []
-    for name, encoder in judged["encoders"].items():
-        if RANDOM_WEIGHTS in encoder["gains"]:
-            gain = encoder["gains"][RANDOM_WEIGHTS][metric]
-            said.append(escape(pretraining_gain(metric, name, gain)))
-    for each in judged["differences"]:
-        difference = each["scores"][metric]
-        said.append(escape(compare(metric, each["of"], each["minus"], difference)))
-    paragraphs = [f"<p>{sentence}</p>" for sentence in said]
-    for name, encoder in judged["encoders"].items():
-        paragraphs += _failed(name, encoder["failed_seeds"], len(encoder["seeds"]))
-        twin = encoder["random_weights"]
-        if twin is not None:
-            title = f"{name}, {RANDOM_WEIGHTS}"
-            paragraphs += _failed(title, twin["failed_seeds"], len(encoder["seeds"]))
-    return f'<div class="sentences">{"".join(paragraphs)}</div>'
-
-
-def _failed(name: str, failed: Mapping[str, str], seeds: int) -> list[str]:
-    if not failed:
-        return []
-    reasons = "; ".join(f"seed {seed} {reason}" for seed, reason in failed.items())
-    said = f"{name}: {len(failed)} of {seeds} failed, and counted in the mean: {reasons}."
-    return [f'<p class="failed">▲ {escape(said)}</p>']
+    """What was found, and which seeds failed."""
+    found = "".join(f"<p>{escape(sentence)}</p>" for sentence in findings(metric, judged))
+    failed = "".join(f'<p class="failed">▲ {escape(each)}</p>' for each in failures(judged))
+    return f'<div class="sentences">{found}{failed}</div>'
 
 
 def _flops_chart(metric: str, judged: Any) -> str:
@@ -149,7 +128,7 @@ def _flops_chart(metric: str, judged: Any) -> str:
     ]
     levels = [(name, value) for name, value in levels if math.isfinite(value)]
     points = [(each["pretraining_flops"], each["scores"][metric]) for each in known.values()]
-    if not points or not all(math.isfinite(score.value) for _, score in points):
+    if len(points) < 2 or not all(math.isfinite(score.value) for _, score in points):
         return ""
     names = "; ".join(f"{at}: {escape(name)}" for at, name in enumerate(known, start=1))
     chart = scores_over_flops(metric, points, levels)
@@ -179,7 +158,7 @@ def _per_class(per_class: Mapping[str, Mapping[str, float]] | None) -> str:
         (
             name,
             [
-                *(f"{100 * each[key]:.1f}" for key in ("precision", "recall", "f1")),
+                *(_percent(each[key]) for key in ("precision", "recall", "f1")),
                 f"{each['examples']:g}",
                 f"{each['predicted']:.4g}",
             ],
@@ -264,6 +243,11 @@ def _data_sections(report: Mapping[str, Any]) -> Iterator[str]:
 
 def _section(title: str, *parts: str) -> str:
     return f"<section><h2>{escape(title)}</h2>{''.join(parts)}</section>"
+
+
+def _percent(share: float) -> str:
+    """A dash where nothing was there or predicted."""
+    return f"{100 * share:.1f}" if math.isfinite(share) else "–"
 
 
 def _side_by_side(*parts: str) -> str:

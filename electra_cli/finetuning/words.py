@@ -1,8 +1,12 @@
 """Scores and differences as a reader is told them."""
 
 import math
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from electra_cli.finetuning.intervals import Estimate
+
+RANDOM_WEIGHTS = "random weights"
 
 _TITLES = {
     "accuracy": "accuracy",
@@ -19,6 +23,7 @@ _TITLES = {
     "span_f1_google": "span F1, ELECTRA authors' rule",
     "tag_accuracy": "tag accuracy",
 }
+_MOST_EXAMPLES = 10_000_000  # more are not worth a word
 _ERRORS = ("mean_squared_error",)  # in the labels' units, and less is better
 
 
@@ -41,6 +46,28 @@ def show_gain(metric: str, difference: Estimate) -> str:
         return "none"
     low, high = (_shown(metric, each) for each in (difference.low, difference.high))
     return f"{_shown(metric, difference.value, sign='+')} ({low} to {high})"
+
+
+def findings(metric: str, judged: Mapping[str, Any]) -> Iterator[str]:
+    """What a split of the report says of an encoder: what pre-training gave, and which is best."""
+    for name, encoder in judged["encoders"].items():
+        if RANDOM_WEIGHTS in encoder["gains"]:
+            yield pretraining_gain(metric, name, encoder["gains"][RANDOM_WEIGHTS][metric])
+    for each in judged["differences"]:
+        yield compare(metric, each["of"], each["minus"], each["scores"][metric])
+
+
+def failures(judged: Mapping[str, Any]) -> Iterator[str]:
+    """The seeds that failed, of every encoder and of the same with random weights."""
+    for name, encoder in judged["encoders"].items():
+        seeds, twin = len(encoder["seeds"]), encoder["random_weights"]
+        tuned = {name: encoder, f"{name}, {RANDOM_WEIGHTS}": twin}
+        for title, each in tuned.items():
+            failed = each["failed_seeds"] if each else {}
+            reasons = "; ".join(f"seed {seed} {reason}" for seed, reason in failed.items())
+            if failed:
+                said = f"{title}: {len(failed)} of {seeds} failed, and counted in the mean"
+                yield f"{said}: {reasons}."
 
 
 def compare(metric: str, name: str, other: str, difference: Estimate) -> str:
@@ -96,8 +123,8 @@ def _data(difference: Estimate) -> str:
 def _needed(difference: Estimate) -> str:
     """What would tell them apart, if the difference is real."""
     ways = []
-    if difference.needed_examples is not None and difference.needed_examples < 1e7:
-        ways.append(f"about {difference.needed_examples:,} examples")
-    if difference.needed_seeds is not None and difference.needed_seeds < 1e4:
+    if difference.needed_examples is not None and difference.needed_examples < _MOST_EXAMPLES:
+        ways.append(f"about {float(f'{difference.needed_examples:.2g}'):,.0f} examples")
+    if difference.needed_seeds is not None:
         ways.append(f"about {difference.needed_seeds:,} seeds")
     return f"; a difference of this size would take {' or '.join(ways)}" if ways else ""

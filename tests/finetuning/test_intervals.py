@@ -86,6 +86,19 @@ def test_it_says_what_would_be_needed_to_tell_a_difference():
     assert found.needed_seeds is None  # one seed: their spread is unknown
 
 
+def test_more_seeds_are_advised_than_there_are():
+    seeds = [first(0.72, 400), np.roll(first(0.80, 400), 3), np.roll(first(0.70, 400), 6)]
+    other = [first(0.72, 400)] * 3
+    found = estimate(resample(right(*seeds), "accuracy") - resample(right(*other), "accuracy"))
+    assert not found.differs_from_zero
+    values = np.array([0, 0.08, -0.02])
+    count = found.needed_seeds
+    of_examples = found.value**2 - stats.t.ppf(0.975, count - 1) ** 2 * values.var(ddof=1) / count
+    assert count > 3
+    assert of_examples > 0  # what is left for the examples' part
+    assert found.needed_examples is None  # three seeds of this spread hide the difference
+
+
 def test_a_metric_without_a_value_has_no_interval():
     constant = RegressionPredictions(np.arange(9.0), np.ones(9))
     found = estimate(resample([constant], "pearson"))
