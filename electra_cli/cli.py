@@ -217,6 +217,14 @@ def train(
     device: Annotated[
         str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps (run.device).")
     ] = None,
+    probe: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FILE",
+            help="Labelled texts (text, label) or minimal pairs (good, bad) to probe with while "
+            "training (run.probes); may be repeated.",
+        ),
+    ] = None,
     assignments: Annotated[
         list[str] | None,
         typer.Option(
@@ -251,6 +259,7 @@ def train(
         "data.max_seq_length": max_seq_length,
         "run.precision": precision,
         "run.device": device,
+        "run.probes": probe or None,
     }
     with stop_request(max_minutes):  # from here on, so that a signal while torch loads counts
         from electra_cli.commands.train import TrainOptions

@@ -315,6 +315,17 @@ class RunConfig(Section):
     num_eval_windows: Annotated[int, _NOT_LEARNED] = Field(
         2_048, ge=1, le=MAX_WINDOWS, description="Maximum held-out windows per evaluation."
     )
+    probes: Annotated[tuple[str, ...], Changeable(), _NOT_LEARNED] = Field(
+        (),
+        description="Files to probe the model with: text and label, or minimal pairs good and bad.",
+    )
+    probe_every: Annotated[int | None, Changeable(), _NOT_LEARNED] = Field(
+        None,
+        ge=1,
+        le=MAX_STEPS,
+        description="Steps between probes, a multiple of eval_every; null: so many that they cost "
+        "less than 5%.",
+    )
     save_every: Annotated[int, Changeable(), _NOT_LEARNED] = Field(
         5_000, ge=1, le=MAX_STEPS, description="Steps between checkpoints."
     )
@@ -371,6 +382,10 @@ class RunConfig(Section):
         if self.eval_every % self.log_every:
             raise ValueError(
                 f"eval_every {self.eval_every} is no multiple of log_every {self.log_every}"
+            )
+        if self.probe_every is not None and self.probe_every % self.eval_every:
+            raise ValueError(
+                f"probe_every {self.probe_every} is no multiple of eval_every {self.eval_every}"
             )
         if self.keep_every is not None and self.keep_every % self.save_every:
             raise ValueError(
@@ -445,19 +460,25 @@ def reason_not_searched(name: str) -> str | None:
     return next((mark.reason for mark in marks if isinstance(mark, NotSearched)), None)
 
 
+def _in_yaml(default: Any) -> str:
+    """A default as it is written in a preset."""
+    match default:
+        case None:
+            return "null"
+        case bool():
+            return str(default).lower()
+        case float():
+            return f"{default:.4g}"
+        case tuple():
+            return str(list(default))
+    return str(default)
+
+
 def option_table(recipe: type[Section] | None = None) -> str:
     """A table of options in docs/options.md, in Markdown."""
     lines = ["| option | default | what it does |", "|---|---|---|"]
     for name, option in iter_options(recipe):
-        default: Any = option.default
-        shown = (
-            "null"
-            if default is None
-            else f"{default:.4g}"
-            if isinstance(default, float)
-            else (str(default).lower() if isinstance(default, bool) else str(default))
-        )
-        cells = (f"`{name}`", shown, str(option.description))
+        cells = (f"`{name}`", _in_yaml(option.default), str(option.description))
         lines.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
     return "\n".join(lines)
 

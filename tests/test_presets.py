@@ -63,6 +63,7 @@ def test_set_reaches_every_option():
     for name, option in iter_options():
         value = values.get(name, option.default)
         text = "null" if value is None else str(value).lower() if value is True else str(value)
+        text = "[]" if value == () else text
         config = load_preset("base", assignments=[f"{name}={text}"])
         section, key = name.split(".")
         found = getattr(getattr(config, section), key)

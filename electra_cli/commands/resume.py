@@ -10,6 +10,7 @@ from electra_cli.data.prepared import PreparedData, open_data
 from electra_cli.disk import as_argument
 from electra_cli.errors import RunError
 from electra_cli.finetuning.opening import is_finetune
+from electra_cli.finetuning.probe_files import open_probes
 from electra_cli.locks import hold_run
 from electra_cli.presets import load_preset
 from electra_cli.run_directory import RunDirectory
@@ -51,7 +52,8 @@ def resume(options: ResumeOptions) -> None:
         checkpoints = open_checkpoints(run, config)
         step, start = choose_checkpoint(run, checkpoints, options.step)
         refuse_changes(run, start, config, data)
-        session = open_session(run, config, data, compute, checkpoints, start)
+        probes = open_probes(config, data)
+        session = open_session(run, config, data, compute, checkpoints, start, probes=probes)
         go_back(session, step, start)
         console.talk(f"resuming {run.root} from step {step:,} of {config.run.num_steps:,}")
         train_to_end(session)

@@ -9,6 +9,7 @@ from typing import Any
 from electra_cli import console
 from electra_cli.data.prepared import find_data, open_data, prepared_folders
 from electra_cli.errors import ConfigError
+from electra_cli.finetuning.probe_files import describe_probes, open_probes, with_whole_paths
 from electra_cli.locks import hold_run
 from electra_cli.presets import load_preset, with_options
 from electra_cli.run_directory import RUNS_FOLDER
@@ -39,7 +40,7 @@ class TrainOptions:
 
 def train(options: TrainOptions) -> None:
     """Pre-train from scratch in a new run folder."""
-    config = load_preset(options.preset, options.options, options.assignments)
+    config = with_whole_paths(load_preset(options.preset, options.options, options.assignments))
     _check_epochs(options)
     compute = select_compute(config)
     require_trackers(config)
@@ -58,7 +59,9 @@ def train(options: TrainOptions) -> None:
     _, num_parameters = count_model_parameters(config, vocab_size)
     config = fit_micro_batch(config, num_parameters, compute)
     size = measure_run(config, vocab_size, data)
-    show_plan(config, size, compute)
+    probes = None if data is None else open_probes(config, data)
+    probing = None if probes is None else describe_probes(config, size, vocab_size, probes)
+    show_plan(config, size, compute, probing)
     unknown = None if data is None else data.manifest.report.unknown_fraction
     warnings = warnings_before_training(config, size.num_epochs, unknown)
     if options.dry_run:
@@ -69,7 +72,7 @@ def train(options: TrainOptions) -> None:
     name = options.run_name or f"{Path(options.preset).stem}-{datetime.now():%Y-%m-%d-%H%M%S}"
     run = create_run(RUNS_FOLDER / name, config, compute)
     with hold_run(run):
-        session = open_session(run, config, data, compute)
+        session = open_session(run, config, data, compute, probes=probes)
         # Before the first step, so that a disk without room for it is found now and not in hours.
         RunRecords(session).save_now()
         warn_about(run, 0, warnings)

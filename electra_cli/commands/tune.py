@@ -1,17 +1,19 @@
 """`electra tune`: search hyperparameters; every trial is a run, and the study goes on."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from electra_cli import console
 from electra_cli.config import PretrainConfig
 from electra_cli.data.prepared import PreparedData, find_data, open_data
 from electra_cli.errors import ConfigError, DataError
+from electra_cli.finetuning.probe_files import open_probes
 from electra_cli.presets import load_preset, load_tune_section
+from electra_cli.probing.probes import Probes
 from electra_cli.runs.trackers import require_trackers
 from electra_cli.tuning.messages import introduce, say_what_was_best
-from electra_cli.tuning.metric import select_metric
+from electra_cli.tuning.metric import Metric, select_metric
 from electra_cli.tuning.report import write_reports
 from electra_cli.tuning.search import open_search
 from electra_cli.tuning.space import WARMUP_FRACTION, apply_values, parse_space
@@ -48,6 +50,7 @@ def tune(options: TuneOptions) -> None:
     _check(options, preset)
     require_trackers(preset)
     data = _open_data(options, preset)
+    probes = _open_probes(preset, data, metric)
     name = _study_name(options)
     storage = options.storage or f"sqlite:///{TUNE_FOLDER / name}.db"
     with storage_errors(storage):
@@ -61,6 +64,7 @@ def tune(options: TuneOptions) -> None:
             metric=metric,
             pruner=options.pruner,
             data=data,
+            probes=probes,
         )
         introduce(search, storage)
         try:
@@ -83,6 +87,18 @@ def _check(options: TuneOptions, preset: PretrainConfig) -> None:
         raise ConfigError(
             f"there is no pruner {options.pruner!r}", hint=f"--pruner: {', '.join(PRUNERS)}"
         )
+
+
+def _open_probes(preset: PretrainConfig, data: PreparedData, metric: Metric) -> Probes | None:
+    """The preset's probes, asked at each evaluation. Raises ConfigError if `metric` lacks its."""
+    probes = open_probes(preset, data)
+    if metric.probe is not None and (probes is None or getattr(probes, metric.probe) is None):
+        columns = "text and label" if metric.probe == "labelled" else "good and bad"
+        raise ConfigError(
+            f"--metric {metric.name} needs a file with columns {columns}",
+            hint="name it in the preset: run.probes: [FILE]",
+        )
+    return None if probes is None else replace(probes, every=1)
 
 
 def _open_data(options: TuneOptions, preset: PretrainConfig) -> PreparedData:

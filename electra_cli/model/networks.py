@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor, nn
 from transformers import ElectraConfig, ElectraForMaskedLM, ElectraForPreTraining
 
-from electra_cli.batch import Batch
+from electra_cli.batch import PackedTokens
 from electra_cli.config import ModelConfig, ObjectiveConfig
 from electra_cli.model.initialization import initialize, set_sinusoids
 from electra_cli.model.layers.attention import PackedLayout, pack_attention
@@ -93,7 +93,7 @@ def draw_weights(module: nn.Module, networks: Iterable[Network], model: ModelCon
             network.generator_lm_head.weight = embeddings.word_embeddings.weight
 
 
-def encode(network: Network, input_ids: Tensor, batch: Batch) -> Tensor:
+def encode(network: Network, input_ids: Tensor, batch: PackedTokens) -> Tensor:
     """Token ids [T] -> hidden states [T, H]."""
     output = network.electra(
         input_ids=input_ids[None],

@@ -105,6 +105,19 @@ GROUPS = (
         ),
     ),
     Group(
+        "Probes",
+        (
+            Panel("Labels found", "accuracy with frozen layers, the best layer", "probe_accuracy"),
+            Panel("Labels found, last layer", "accuracy", "probe_last_accuracy"),
+            Panel("Best layer", "0: the embeddings", "probe_layer"),
+            Panel(
+                "Pairs, discriminator", "good text above bad; 0.5: chance", "pairs_discriminator"
+            ),
+            Panel("Pairs, generator", "good text above bad; 0.5: chance", "pairs_generator"),
+            Panel("Pairs, masked LM", "good text above bad; 0.5: chance", "pairs_masked_lm"),
+        ),
+    ),
+    Group(
         "Training",
         (
             Panel("Learning rate", "as scheduled", "learning_rate", is_smoothed=False),

@@ -64,6 +64,8 @@ def train(session: Session, more_loggers: Sequence[RunLogger] = ()) -> None:
                     if session.evaluation and (step % config.eval_every == 0 or is_last):
                         held_out = trainer.evaluate(session.evaluation)
                         held_out[UNIGRAM_ENTROPY] = session.data.manifest.unigram_entropy
+                        if session.probes and session.probes.are_due(step, is_last):
+                            held_out |= session.probes.measure(trainer.model, session.compute)
                     records.append_row(log_row(metrics, held_out))
                     progress.show_row(metrics, held_out)
                     if held_out is not None:

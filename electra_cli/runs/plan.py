@@ -93,8 +93,10 @@ def matrix_flops_per_second(compute: Compute) -> float:
     return repeats * 2 * _PROBE_SIZE**3 / (time.perf_counter() - started)
 
 
-def show_plan(config: PretrainConfig, size: RunSize, compute: Compute) -> None:
-    """The plan as a table."""
+def show_plan(
+    config: PretrainConfig, size: RunSize, compute: Compute, probes: str | None = None
+) -> None:
+    """The plan as a table; `probes` says how often and at which cost there are some."""
     run, model = config.run, config.model
     generator = "none"
     if config.objective.trains_generator:
@@ -133,5 +135,6 @@ def show_plan(config: PretrainConfig, size: RunSize, compute: Compute) -> None:
                 f"{compute.device}, {compute.precision}, products at {rate / 1e9:,.0f} GFLOP/s",
             ),
             ("time", f"about {console.format_duration(seconds)}"),
+            *([("probes", probes)] if probes else []),
         ],
     )

@@ -18,6 +18,7 @@ from electra_cli.model.networks import count_parameters
 from electra_cli.model.objectives.objective import Objective
 from electra_cli.model.objectives.registry import build_objective
 from electra_cli.presets import save_config
+from electra_cli.probing.probes import Probes
 from electra_cli.run_directory import RunDirectory
 from electra_cli.runs.environment import write_environment
 from electra_cli.runs.loggers import RunLogger, build_loggers
@@ -40,6 +41,7 @@ class Session:
     checkpoints: CheckpointManager
     batches: TrainingBatches
     evaluation: Sequence[Batch]  # held-out windows; none where no document is held out
+    probes: Probes | None
     loggers: Sequence[RunLogger]  # where rows of the log go
 
     def close(self) -> None:
@@ -58,6 +60,7 @@ def open_session(
     checkpoints: CheckpointManager | None = None,
     start: Checkpoint | None = None,
     evaluation: Sequence[Batch] | None = None,
+    probes: Probes | None = None,
 ) -> Session:
     """Build a run's parts, at its start or where a checkpoint says.
 
@@ -85,6 +88,7 @@ def open_session(
             compute.device,
         ),
         evaluation=held_out_batches(config, data) if evaluation is None else evaluation,
+        probes=probes,
         loggers=build_loggers(run, config),
     )
 

@@ -3,8 +3,9 @@
 A number compares trials if it is measured on the same text for all of them. On the yardstick it is:
 every discriminator is scored on one corrupted text (yardstick.py). The held-out windows and masks
 of all trials are those of the preset, whatever max_seq_length or mask_fraction a trial trains with,
-so the generators' losses on them compare, too. The discriminator's figures on samples of the
-trial's own generator do not: each setting that changes the generator changes how hard they are.
+so the generators' losses on them compare, too, and so do probes, whose texts are fixed. The
+discriminator's figures on samples of the trial's own generator do not: each setting that changes
+the generator changes how hard they are.
 """
 
 from collections.abc import Iterable
@@ -23,6 +24,7 @@ class Metric:
     direction: Literal["minimize", "maximize"]
     incomparable_across: tuple[str, ...] = ()
     reason: str = ""
+    probe: Literal["labelled", "pairs"] | None = None  # what run.probes has to hold for it
 
     @property
     def name(self) -> str:
@@ -67,6 +69,9 @@ _ALL = (
     _on_own_samples("rtd_recall", "maximize"),
     _on_own_samples("rtd_auc", "maximize"),
     _on_own_samples("rtd_content_auc", "maximize"),
+    Metric("held_out", "probe_accuracy", "maximize", probe="labelled"),
+    Metric("held_out", "pairs_discriminator", "maximize", probe="pairs"),
+    Metric("held_out", "pairs_generator", "maximize", probe="pairs"),
 )
 METRICS = {metric.name: metric for metric in _ALL}
 

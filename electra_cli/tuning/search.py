@@ -13,6 +13,7 @@ from electra_cli.config import PretrainConfig
 from electra_cli.data.prepared import PreparedData
 from electra_cli.errors import DataError
 from electra_cli.model.objectives.electra import ElectraObjective
+from electra_cli.probing.probes import Probes
 from electra_cli.run_directory import RunDirectory
 from electra_cli.runs.micro_batch import fit_micro_batch
 from electra_cli.runs.session import count_model_parameters, held_out_batches
@@ -50,6 +51,7 @@ class Search:
     metric: Metric
     data: PreparedData
     held_out: list[Batch]  # the preset's windows and masks, for every trial
+    probes: Probes | None  # the preset's
     yardstick: FixedCorruption | None = None
     ownerless_since: dict[int, float] = field(default_factory=dict)  # see fail_dead_trials
 
@@ -108,6 +110,7 @@ def open_search(
     metric: Metric,
     pruner: str,
     data: PreparedData,
+    probes: Probes | None,
 ) -> Search:
     """Create the study with its folder, or go on with it; the preset unchanged is queued first.
 
@@ -130,4 +133,4 @@ def open_search(
     _, num_parameters = count_model_parameters(preset, data.manifest.vocab_size)
     fitted = fit_micro_batch(preset, num_parameters, select_compute(preset))
     held_out = held_out_batches(fitted, data)
-    return Search(study, folder, num_trials, preset, space, metric, data, held_out)
+    return Search(study, folder, num_trials, preset, space, metric, data, held_out, probes)

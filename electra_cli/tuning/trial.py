@@ -135,7 +135,9 @@ def _open(search: Search, trial: optuna.Trial, values: dict[str, Any]) -> Sessio
     run = search.trial_directory(trial.number)
     save_config(config, run.config)
     write_environment(run.environment, compute)
-    return open_session(run, config, data, compute, evaluation=search.held_out)
+    return open_session(
+        run, config, data, compute, evaluation=search.held_out, probes=search.probes
+    )
 
 
 def equal_flops_steps(preset: PretrainConfig, draft: PretrainConfig, data: PreparedData) -> int:
@@ -159,6 +161,7 @@ def trial_config(preset: PretrainConfig, values: dict[str, Any], num_steps: int)
         "run.save_every": num_steps,
         "run.keep_checkpoints": 1,
         "run.keep_every": None,
+        "run.probe_every": None,
         "run.on_nonfinite": "stop",  # a trial that diverges is a failed trial
     }
     return with_options(config, intervals, "these settings")
@@ -226,7 +229,7 @@ class _TrialScoring:
         if metric.source == "yardstick":
             value = getattr(score, metric.field)
         else:
-            value = self._row[VALIDATION_PREFIX + metric.field]
+            value = self._row.get(VALIDATION_PREFIX + metric.field)
         if value is None or not math.isfinite(value):
             raise _UnusableSettings(f"the {metric.source} {metric.field} is not finite")
         return float(value)

@@ -156,7 +156,7 @@ def test_every_metric_is_a_figure_that_exists():
         "held_out": set(ElectraObjective.metric_names()[1]),
     }
     for metric in METRICS.values():
-        assert metric.field in known[metric.source]
+        assert metric.probe or metric.field in known[metric.source]
 
 
 def test_an_unknown_metric_is_refused_with_those_that_compare():

@@ -1,0 +1,99 @@
+"""Probes of a model in training: they cost seconds, and say what its losses do not.
+
+An RTD loss does not rank runs, because each generator makes it differently hard. How well frozen
+layers tell labels, and how often the better of two texts is found, do.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from electra_cli.metrics import Metrics
+from electra_cli.model.cost.flops import TrainingFlops
+from electra_cli.model.networks import Network
+from electra_cli.model.objectives.objective import Objective
+from electra_cli.probing.layers import accuracies_of_layers, features_of_layers
+from electra_cli.probing.pairs import MinimalPairs, rtd_scores, share_preferred, word_scores
+from electra_cli.probing.texts import TokenIds
+from electra_cli.training.device import Compute
+
+# The share of a run's FLOPs that probes may cost where nothing else is said.
+USUAL_SHARE = 0.05
+# A training step computes a forward pass and, at twice its cost, the backward one.
+_FORWARD_SHARE = 1 / 3
+
+
+@dataclass(frozen=True)
+class LabelledTexts:
+    """The first `num_training` of the texts are learned from, the others asked."""
+
+    texts: Sequence[TokenIds]
+    labels: Sequence[str]
+    num_training: int
+
+
+@dataclass(frozen=True)
+class Probes:
+    """What is asked of a model every `every` steps, and at the end."""
+
+    every: int
+    mask_id: int
+    labelled: LabelledTexts | None
+    pairs: MinimalPairs | None
+
+    def are_due(self, step: int, is_last: bool) -> bool:
+        """Whether it is their turn; `step` is one at which held-out text is evaluated."""
+        return is_last or step % self.every == 0
+
+    @torch.no_grad()
+    def measure(self, model: Objective, compute: Compute) -> Metrics:
+        """The metrics of this model, which stays as it is; no random numbers are drawn."""
+        model.eval()
+        metrics: Metrics = {}
+        networks = model.networks()
+        if self.labelled is not None:
+            main = networks[model.main_network]
+            features = features_of_layers(main, self.labelled.texts, compute)
+            accuracies = accuracies_of_layers(
+                features, self.labelled.labels, self.labelled.num_training
+            )
+            best = max(range(len(accuracies)), key=accuracies.__getitem__)
+            metrics["probe_accuracy"] = accuracies[best]
+            metrics["probe_layer"] = float(best)
+            metrics["probe_last_accuracy"] = accuracies[-1]
+        if self.pairs is not None:
+            for name, network in networks.items():
+                judges = name == model.main_network and not model.predicts_words
+                metrics |= self._compare_pairs(name, network, judges, compute)
+        model.train()
+        return metrics
+
+    def _compare_pairs(
+        self, name: str, network: Network, judges: bool, compute: Compute
+    ) -> Metrics:
+        assert self.pairs is not None
+        texts = [*self.pairs.good, *self.pairs.bad]
+        if judges:
+            scores = rtd_scores(network, texts, compute)
+        else:
+            scores = word_scores(network, texts, self.mask_id, compute)
+        half = len(self.pairs.good)
+        found = (scores[:half], scores[half:])
+        return {
+            f"pairs_{name}": share_preferred(self.pairs, *found),
+            f"pairs_{name}_by_token": share_preferred(self.pairs, *found, by_token=True),
+        }
+
+
+def probing_flops(
+    flops: TrainingFlops, labelled: LabelledTexts | None, pairs: MinimalPairs | None
+) -> float:
+    """Operations of one measurement, at most: as if every token went through every network."""
+    lengths = [len(ids) for ids in labelled.texts] if labelled else []
+    num_predicted = 0
+    for ids in (*pairs.good, *pairs.bad) if pairs else ():
+        lengths += [len(ids)] * (len(ids) - 1)  # once for RTD, and once per token for words
+        num_predicted += len(ids) - 2
+    squares = sum(length * length for length in lengths)
+    return _FORWARD_SHARE * flops.count(sum(lengths), num_predicted, squares)
