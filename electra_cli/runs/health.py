@@ -131,8 +131,7 @@ def find_overfitting(evaluations: list[Evaluation]) -> HealthWarning | None:
     best = min(evaluations, key=lambda evaluation: evaluation.validation_loss)
     recent = evaluations[-_RISES:]
     is_rising = all(
-        evaluation.step > best.step
-        and evaluation.training_loss < best.training_loss
+        evaluation.training_loss < best.training_loss
         and evaluation.validation_loss > before.validation_loss
         for before, evaluation in zip(evaluations[-_RISES - 1 :], recent, strict=False)
     )

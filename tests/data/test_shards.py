@@ -333,6 +333,11 @@ def test_a_record_of_nothing_is_refused(field):
         ShardRecord.model_validate({**record, field: 0})
 
 
+def test_documents_that_are_neither_duplicates_nor_too_short_are_kept():
+    counts = {"documents": 9, "duplicates": 2, "too_short": 3}
+    assert REPORT.model_copy(update=counts).kept_documents == 4
+
+
 def test_what_was_read_cannot_be_changed(tmp_path):
     for read in (SETTINGS, REPORT):
         with pytest.raises(ValueError, match="frozen"):

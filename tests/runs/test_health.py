@@ -73,6 +73,11 @@ def test_a_rule_speaks_when_its_figures_say_so(tmp_path, step, figures, expected
     assert keys(tmp_path, step, **figures) == expected
 
 
+@pytest.mark.parametrize(("auc", "expected"), [(0.505, ["chance"]), (0.506, [])])
+def test_chance_ends_above_an_auc_of_0_505(tmp_path, auc, expected):
+    assert keys(tmp_path, 900, rtd_content_auc=auc) == expected
+
+
 def test_a_warning_is_raised_once_also_over_a_resume(tmp_path):
     run = RunDirectory(tmp_path)
     monitor = HealthMonitor(CONFIG, run)

@@ -15,13 +15,10 @@ _LEVELS = 2**16
 def keep_mask(like: Tensor, rate: float) -> tuple[Tensor, float]:
     """(uint8 mask of like's shape, 1 where an element is kept; the scale of kept elements).
 
-    A CPU draws random numbers one by one, so bernoulli_ takes as long as a product with the layer's
-    weights. Here 64 bits of torch's generator decide on four elements. The mask is uint8, because
-    torch multiplies by bool several times slower.
+    For CPUs alone. They draw random numbers one by one, so bernoulli_ takes as long as a product
+    with the layer's weights. Here 64 bits of torch's generator decide on four elements. The mask is
+    uint8, because torch multiplies by bool several times slower.
     """
-    if like.device.type != "cpu":
-        keep = torch.empty_like(like, dtype=torch.uint8).bernoulli_(1 - rate)
-        return keep, 1 / (1 - rate)
     dropped = min(round(rate * _LEVELS), _LEVELS - 1)
     drawn = torch.empty((like.numel() + 3) // 4, dtype=torch.int64)
     drawn.random_(-(2**63), None)

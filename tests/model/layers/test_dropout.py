@@ -21,6 +21,16 @@ def test_as_many_elements_are_dropped_as_the_rate_says(rate):
     assert len({row.numpy().tobytes() for row in keep}) == len(keep)
 
 
+def test_of_all_random_bits_as_many_drop_an_element_as_the_rate_says(monkeypatch):
+    def draw_each_once(drawn: torch.Tensor, *_: object) -> None:
+        drawn.view(torch.int16).copy_(torch.arange(-(2**15), 2**15))
+
+    monkeypatch.setattr(torch.Tensor, "random_", draw_each_once)
+    keep, scale = keep_mask(torch.empty(2**16), 0.1)
+    assert keep.sum() == 65_536 - 6_554
+    assert scale == 65_536 / (65_536 - 6_554)
+
+
 def test_neighbours_are_independent():
     torch.manual_seed(0)
     keep = keep_mask(torch.empty(4_000_000), 0.5)[0].double() - 0.5

@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from electra_cli.model.layers import flash_attention as flash_attention_module
+from electra_cli.model.layers.attention import choose_kernel
 from electra_cli.model.layers.flash_attention import can_run_flash_attention
 from electra_cli.model.torch_private import flash_attention
 
@@ -66,6 +67,27 @@ def test_two_calls_drop_different_weights(cpu_kernels):
 
 def test_tensors_on_the_host_are_not_for_it():
     assert not can_run_flash_attention(torch.device("cpu"), torch.bfloat16, 64)
+
+
+@pytest.mark.parametrize(
+    ("number", "dtype", "head_size", "capability", "kernel"),
+    [
+        (1, torch.bfloat16, 64, (8, 0), "flash"),
+        (2, torch.float16, 8, (9, 0), "flash"),
+        (3, torch.bfloat16, 256, (8, 6), "flash"),
+        (4, torch.bfloat16, 264, (9, 0), "sdpa"),
+        (5, torch.bfloat16, 60, (9, 0), "sdpa"),
+        (6, torch.float32, 64, (9, 0), "sdpa"),
+        (7, torch.float16, 64, (7, 5), "sdpa"),  # before Ampere
+    ],
+)
+def test_a_gpu_runs_what_its_kernel_takes(
+    monkeypatch, number, dtype, head_size, capability, kernel
+):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    gpu = torch.device("cuda", number)
+    assert can_run_flash_attention(gpu, dtype, head_size) == (kernel == "flash")
+    assert choose_kernel(gpu, dtype, head_size) == kernel
 
 
 def test_to_ask_for_the_capability_breaks_no_compiled_graph(monkeypatch):
