@@ -7,13 +7,16 @@ import time
 import pytest
 import torch
 from command_line import electra_environment
+from conftest import CPU, tiny_config
 from tiny_session import FullDisk, RecordingLogger, open_tiny
 
 from electra_cli import console
 from electra_cli.errors import DiskFullError, NonFiniteError, RunError
 from electra_cli.run_directory import RunDirectory
 from electra_cli.run_events import read_events
-from electra_cli.runs.loop import train, train_to_end
+from electra_cli.runs.health import HealthWarning
+from electra_cli.runs.loop import train, train_to_end, warn_about
+from electra_cli.runs.session import create_run
 from electra_cli.stopping import stop_request
 
 FRAMES = """
@@ -103,6 +106,8 @@ def test_every_step_is_shown_and_held_out_text_is_not_missed(
     session.close()
     shown = capsys.readouterr().err
     assert [step for step in range(7) if f"training: {step}/6" in shown] == [1, 2, 3, 4, 5, 6]
+    assert shown.count("tokens/s") == 6
+    assert [step for step in range(7) if f"step {step} held-out" in shown] == [3, 6]
     assert "no document is held out" not in shown
 
 
@@ -136,6 +141,17 @@ def test_at_the_end_the_folder_is_the_result(finished):
     assert run.page.is_file()
     assert run.picture.is_file()
     assert [event.kind for event in read_events(run.events) if event.kind != "warning"] == []
+
+
+def test_a_warning_is_shown_and_kept_with_the_run_if_there_is_one(tmp_path, capsys):
+    run = create_run(tmp_path / "run", tiny_config(), CPU)
+    warning = HealthWarning("plateau", "nothing is learned", "wait")
+    warn_about(None, 0, [warning])
+    warn_about(run, 3, [warning])
+    assert capsys.readouterr().err.count("nothing is learned") == 2
+    assert [(e.step, e.kind, e.text, e.key) for e in read_events(run.events)] == [
+        (3, "warning", "nothing is learned", "plateau")
+    ]
 
 
 class SlowLogger(RecordingLogger):

@@ -1,3 +1,5 @@
+import time
+
 import pytest
 from conftest import CPU, tiny_config
 
@@ -64,6 +66,12 @@ def test_the_plan_says_what_the_run_is(capsys, objective, generator, main):
 
 def shown_lines(text: str) -> list[str]:
     return [line for line in text.splitlines() if line.startswith("  ") and line.strip()]
+
+
+def test_the_rate_is_that_of_the_measured_products(monkeypatch):
+    clock = iter((5.0, 7.0))
+    monkeypatch.setattr(time, "perf_counter", lambda: next(clock))
+    assert matrix_flops_per_second(CPU) == 4 * 2 * 1_024**3 / 2
 
 
 def test_the_rate_of_products_is_that_of_a_processor():
