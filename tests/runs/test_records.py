@@ -40,6 +40,22 @@ def test_rows_wait_for_room_but_other_loggers_do_not(session, capsys):
     assert session.checkpoints.load(1).state.log_rows == 2
     records.rewind(0)
     assert (disk.rewound, other.rewound, disk.rows) == ([0], [0], [])
+    capsys.readouterr()
+    disk.is_full = True
+    records.append_row(row)
+    assert "no room for the row" in capsys.readouterr().err  # said again
+
+
+def test_rows_that_waited_are_written_at_the_end(session):
+    disk, row = FullDisk(), make_row(session)
+    object.__setattr__(session, "loggers", (disk,))
+    records = RunRecords(session)
+    records.save()
+    records.append_row(row)
+    assert disk.rows == []
+    disk.is_full = False
+    records.finish()
+    assert disk.rows == [row]
 
 
 def test_a_full_disk_stops_where_the_settings_say_so(tmp_path, prepared):
