@@ -120,3 +120,9 @@ def test_the_main_network_is_the_folder_that_users_are_told_of(tmp_path, prepare
     assert "for 1 steps of 8" in card
     assert "fill-mask" in card
     session.close()
+
+
+def test_a_run_that_cannot_be_made_says_why(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunError, match="cannot be made: Not a directory"):
+        create_run(tmp_path / "file" / "run", tiny_config(), CPU)
