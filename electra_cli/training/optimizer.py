@@ -11,8 +11,8 @@ from electra_cli.config import OptimConfig
 
 # The authors' Adam has no bias correction (optimization.py:119-133). torch's divides by
 # 1 - beta**step. With a step count this high that is exactly 1 in double precision for every beta
-# up to 0.99996, and float32 still counts exactly.
-_STEP_WITHOUT_CORRECTION = 1_000_000.0
+# below 1. Such a count stays what it is when torch adds 1.
+_STEP_WITHOUT_CORRECTION = 1e18
 
 
 def learning_rate_at(step: int, optim: OptimConfig, num_steps: int) -> float:

@@ -29,6 +29,9 @@ Tensors = dict[str, dict[str, Tensor]]  # group, name
 
 # Documents named when a loss is not finite: enough to look at.
 _NAMED_DOCUMENTS = 8
+# Steps after which a GPU is asked whether all losses were finite, where no row of the log is due
+# before: the documents of so many steps are kept in memory.
+_MOST_STEPS_UNCHECKED = 1_000
 
 
 Model = TypeVar("Model", bound=Trainable)
@@ -64,7 +67,7 @@ class Trainer(Generic[Model]):
     def train_step(self, batches: Iterator[PackedTokens]) -> None:
         """Take the next batch and make one optimizer step; does not wait for a GPU.
 
-        On a CPU raises NonFiniteError at once; of other devices flush() raises it.
+        On a CPU raises NonFiniteError at once; of other devices flush() or a later step raises it.
         """
         started = time.perf_counter()
         run, optim, device = self._config.run, self._config.optim, self._compute.device
@@ -108,8 +111,9 @@ class Trainer(Generic[Model]):
         )
         self._tokens_seen += batch.num_tokens
         self._recent_documents[self.step] = batch.document_ids
-        if self._compute.is_on_cpu:
+        if self._compute.is_on_cpu or len(self._recent_documents) == _MOST_STEPS_UNCHECKED:
             self._stop_if_nonfinite(int(self._nonfinite_step))
+            self._recent_documents.clear()
         self._seconds_since_flush += time.perf_counter() - started
 
     def _backward(self, loss: Tensor) -> None:

@@ -44,10 +44,11 @@ class Small(nn.Module):
         self.dense.weight = self.embedding.weight  # tied, as the generator's head
 
 
-def test_the_update_is_the_authors_in_slow_obvious_code():
+@pytest.mark.parametrize("beta2", [0.999, 1 - 1e-9])
+def test_the_update_is_the_authors_in_slow_obvious_code(beta2):
     torch.manual_seed(0)
     model = Small()
-    optim = OptimConfig(learning_rate=1e-2, weight_decay=0.1)
+    optim = OptimConfig(learning_rate=1e-2, weight_decay=0.1, adam_beta2=beta2)
     expected = {name: p.detach().double().clone() for name, p in model.named_parameters()}
     first = {name: torch.zeros_like(value) for name, value in expected.items()}
     second = {name: torch.zeros_like(value) for name, value in expected.items()}
@@ -60,7 +61,7 @@ def test_the_update_is_the_authors_in_slow_obvious_code():
             parameter.grad = gradient.clone()
             # optimization.py:119-133: no bias correction; decay beside the update.
             first[name] = 0.9 * first[name] + 0.1 * gradient.double()
-            second[name] = 0.999 * second[name] + 0.001 * gradient.double() ** 2
+            second[name] = beta2 * second[name] + (1 - beta2) * gradient.double() ** 2
             update = first[name] / (second[name].sqrt() + 1e-6)
             if parameter in decayed:
                 update = update + 0.1 * expected[name]
