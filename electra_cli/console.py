@@ -8,6 +8,8 @@ Text is printed as it is, never read as markup, and control characters are shown
 names of files, columns and runs may hold anything.
 """
 
+import errno
+import io
 import os
 import re
 import sys
@@ -15,7 +17,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Protocol
+from typing import Protocol, TextIO
 
 from rich.console import Console
 from rich.live import Live
@@ -36,8 +38,55 @@ _CONTROL_CHARACTERS = re.compile(
     "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff]"
 )
 
+_GONE_ERRNOS = {errno.EIO, errno.EPIPE}
+
+
+class _Stderr(io.TextIOBase):
+    """sys.stderr, whose loss stops nothing: a run goes on, or saves, without its terminal."""
+
+    @property
+    def _file(self) -> TextIO:
+        # A progress bar of rich puts a proxy, which prints through the bar, in its place.
+        file: TextIO = getattr(sys.stderr, "rich_proxied_file", sys.stderr)
+        return file
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        return self._file.encoding
+
+    def isatty(self) -> bool:
+        return self._file.isatty()
+
+    def fileno(self) -> int:
+        return self._file.fileno()
+
+    def write(self, text: str, /) -> int:
+        with _losing(self._file):
+            self._file.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with _losing(self._file):
+            self._file.flush()
+
+
+@contextmanager
+def _losing(file: TextIO) -> Iterator[None]:
+    """Let writing to a closed terminal or to a pipe without reader, and all after it, do nothing.
+
+    Text that finds no room on a disk waits in the file's buffer.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _GONE_ERRNOS:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, file.fileno())  # also for what is flushed when the process ends
+            os.close(nowhere)
+
+
 _is_muted = False
-_stderr = Console(stderr=True, highlight=False, soft_wrap=True)
+_stderr = Console(file=_Stderr(), highlight=False, soft_wrap=True)  # type: ignore[arg-type]
 
 
 def _escape(text: str) -> str:

@@ -4,6 +4,7 @@ After a kill or a crash of the system, a name holds either its old content or al
 """
 
 import errno
+import filecmp
 import hashlib
 import io
 import os
@@ -121,31 +122,64 @@ def write_bytes_atomically(path: Path, content: bytes) -> str:
 
 
 @contextmanager
-def replace_folder(path: Path) -> Iterator[Path]:
+def replace_folder(
+    path: Path, on_aside: Callable[[Path], object] = lambda aside: None
+) -> Iterator[Path]:
     """Yield an empty folder next to `path` to fill; flush it and rename it to `path` at the end.
 
-    A folder that is at `path` already is deleted once the new one has its name. Where the block
-    raises, the old one stays. One process at a time: what a killed one left is deleted first.
+    A folder that is at `path` already and holds anything else is set aside first; `on_aside` is
+    told its new name. Where the block raises, the old one stays. One process at a time: what a
+    killed one left is deleted first.
     """
     partial = path.with_name(f".{path.name}.partial")
-    replaced = path.with_name(f".{path.name}.replaced")
     shutil.rmtree(partial, ignore_errors=True)
+    aside = None
     try:
         partial.mkdir(parents=True)
         yield partial
+        mode = partial.stat().st_mode & 0o666  # by the umask, which some libraries do not ask
         for written in (*partial.rglob("*"), partial):
+            if written.is_file():
+                written.chmod(mode)
             sync_to_disk(written)
         if path.exists():
-            shutil.rmtree(replaced, ignore_errors=True)
-            path.rename(replaced)
+            if _holds_same(path, partial):
+                shutil.rmtree(partial)
+                return
+            aside = set_aside(path)
         partial.rename(path)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
-        if replaced.exists() and not path.exists():
-            replaced.rename(path)
+        if aside is not None and not path.exists():
+            aside.rename(path)
         raise
     sync_to_disk(path.parent)
-    shutil.rmtree(replaced, ignore_errors=True)
+    if aside is not None:
+        on_aside(aside)
+
+
+def _holds_same(first: Path, second: Path) -> bool:
+    """Whether two folders hold the same files with the same content."""
+    names = [sorted(path.relative_to(each) for path in each.rglob("*")) for each in (first, second)]
+    return names[0] == names[1] and all(
+        filecmp.cmp(first / name, second / name, shallow=False)
+        for name in names[0]
+        if (first / name).is_file() and (second / name).is_file()
+    )
+
+
+def name_aside(path: Path) -> Path:
+    """The first free name of aside-NAME, aside-2-NAME, aside-3-NAME ... beside `path`."""
+    aside, number = path.with_name(f"aside-{path.name}"), 1
+    while os.path.lexists(aside):
+        number += 1
+        aside = path.with_name(f"aside-{number}-{path.name}")
+    return aside
+
+
+def set_aside(path: Path) -> Path:
+    """Rename what the program no longer uses but never deletes -> its new name."""
+    return path.rename(name_aside(path))
 
 
 class _HashingFile(io.RawIOBase):

@@ -18,8 +18,9 @@ from typing import TypeVar
 
 EXIT_STOPPED = 130
 POLL_SECONDS = 0.2
-# Schedulers send SIGUSR1 some time before the limit, and SIGTERM at it.
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+# Schedulers send SIGUSR1 some time before the limit, and SIGTERM at it; a terminal that is closed
+# sends SIGHUP.
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
 
 Result = TypeVar("Result")
 
@@ -56,13 +57,19 @@ _active: StopRequest | None = None
 
 @contextmanager
 def stop_request(max_minutes: float | None = None) -> Iterator[StopRequest]:
-    """Turn signals into a request. In the main thread only; an inner one is the outer one again."""
+    """Turn signals into a request. In the main thread only; an inner one is the outer one again.
+
+    A SIGHUP that is ignored stays ignored: that is what nohup asks for.
+    """
     global _active  # noqa: PLW0603 - signals belong to the process
     if _active is not None:
         yield _active
         return
     _active = StopRequest(max_minutes)
-    previous = {number: signal.signal(number, _active.on_signal) for number in _SIGNALS}
+    heard = set(_SIGNALS)
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        heard.remove(signal.SIGHUP)
+    previous = {number: signal.signal(number, _active.on_signal) for number in heard}
     try:
         yield _active
     finally:

@@ -85,7 +85,25 @@ def test_a_folder_is_replaced_with_all_that_is_in_it(tmp_path):
         (partial / "new").touch()
         assert names(path) == ["old"]
     assert names(path) == ["new"]
-    assert names(tmp_path) == ["folder"]
+    assert names(tmp_path / "aside-folder") == ["old"]
+    told: list[Path] = []
+    for content in ("newer", "newest", "newest"):  # the last is no change
+        with replace_folder(path, told.append) as partial:
+            (partial / "new").write_text(content)
+    assert told == [tmp_path / "aside-2-folder", tmp_path / "aside-3-folder"]
+    assert (told[1] / "new").read_text() == "newer"
+    assert names(tmp_path) == ["aside-2-folder", "aside-3-folder", "aside-folder", "folder"]
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o002, 0o077])
+def test_the_umask_decides_who_may_read_a_folder_s_files(tmp_path, umask):
+    before = os.umask(umask)
+    try:
+        with replace_folder(tmp_path / "folder") as partial:
+            (partial / "file").touch(mode=0o600)
+    finally:
+        os.umask(before)
+    assert (tmp_path / "folder" / "file").stat().st_mode & 0o777 == 0o666 & ~umask
 
 
 @pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "full"), Interrupted()])
@@ -119,9 +137,8 @@ def test_the_old_folder_comes_back_where_the_new_one_cannot_have_its_name(tmp_pa
 
 
 def test_what_a_killed_process_left_is_not_in_the_new_folder(tmp_path):
-    for left_over in (".folder.partial", ".folder.replaced"):
-        (tmp_path / left_over).mkdir()
-        (tmp_path / left_over / "half").touch()
+    (tmp_path / ".folder.partial").mkdir()
+    (tmp_path / ".folder.partial" / "half").touch()
     with replace_folder(tmp_path / "folder") as partial:
         (partial / "new").touch()
     assert names(tmp_path / "folder") == ["new"]

@@ -3,6 +3,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 
 import pytest
 
@@ -43,9 +44,28 @@ def test_work_that_ended_meanwhile_is_no_reason_to_hurry():
     assert ended(0) == (0, "waiting\ntaken apart\n")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
+STOPPING = [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP]
+
+
+@pytest.fixture(autouse=True)
+def hears_hangups() -> Iterator[None]:
+    """Tests may run under nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+def test_a_hangup_that_is_ignored_stays_ignored():
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    with stop_request() as stop:
+        os.kill(os.getpid(), signal.SIGHUP)
+        assert not stop.is_requested
+    assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+
+
+@pytest.mark.parametrize("number", STOPPING)
 def test_a_signal_is_a_request_and_the_usual_handlers_come_back(number):
-    before = [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)]
+    before = [signal.getsignal(each) for each in STOPPING]
     with stop_request() as outer, stop_request() as inner:
         assert not inner.is_requested
         os.kill(os.getpid(), number)
@@ -56,7 +76,7 @@ def test_a_signal_is_a_request_and_the_usual_handlers_come_back(number):
         with pytest.raises(KeyboardInterrupt):
             inner.raise_if_requested()
         assert signal.getsignal(signal.SIGINT) is signal.SIG_DFL  # the next one ends at once
-    after = [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)]
+    after = [signal.getsignal(each) for each in STOPPING]
     assert after == before
 
 

@@ -16,6 +16,7 @@ from electra_cli.presets import load_preset
 from electra_cli.run_directory import RunDirectory
 from electra_cli.runs.loop import train_to_end
 from electra_cli.runs.micro_batch import fit_micro_batch
+from electra_cli.runs.out_of_memory import explain_out_of_memory
 from electra_cli.runs.rollback import (
     choose_checkpoint,
     go_back,
@@ -48,13 +49,13 @@ def resume(options: ResumeOptions) -> None:
         finetune.resume(options.root)
         return
     run, config, data, compute = _open_run(options)
-    with hold_run(run):
+    with hold_run(run), explain_out_of_memory(run, config):
         checkpoints = open_checkpoints(run, config)
         step, start = choose_checkpoint(run, checkpoints, options.step)
         refuse_changes(run, start, config, data)
         probes = open_probes(config, data)
         session = open_session(run, config, data, compute, checkpoints, start, probes=probes)
-        go_back(session, step, start)
+        go_back(session, step, start, is_chosen=options.step is not None)
         console.talk(f"resuming {run.root} from step {step:,} of {config.run.num_steps:,}")
         train_to_end(session)
 

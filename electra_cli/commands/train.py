@@ -16,6 +16,7 @@ from electra_cli.run_directory import RUNS_FOLDER
 from electra_cli.runs.health import warnings_before_training
 from electra_cli.runs.loop import train_to_end, warn_about
 from electra_cli.runs.micro_batch import fit_micro_batch
+from electra_cli.runs.out_of_memory import explain_out_of_memory
 from electra_cli.runs.plan import measure_run, show_plan, steps_of_epochs
 from electra_cli.runs.records import RunRecords
 from electra_cli.runs.session import count_model_parameters, create_run, open_session
@@ -70,8 +71,8 @@ def train(options: TrainOptions) -> None:
         return
     assert data is not None
     name = options.run_name or f"{Path(options.preset).stem}-{datetime.now():%Y-%m-%d-%H%M%S}"
-    run = create_run(RUNS_FOLDER / name, config, compute)
-    with hold_run(run):
+    run = create_run(RUNS_FOLDER / name, config, compute, is_default=not options.run_name)
+    with hold_run(run), explain_out_of_memory(run, config):
         session = open_session(run, config, data, compute, probes=probes)
         # Before the first step, so that a disk without room for it is found now and not in hours.
         RunRecords(session).save_now()

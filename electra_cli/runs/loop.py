@@ -11,6 +11,7 @@ from electra_cli.run_directory import RunDirectory
 from electra_cli.runs.export import draw_curves, export_models
 from electra_cli.runs.health import HealthMonitor, HealthWarning
 from electra_cli.runs.loggers import RunLogger
+from electra_cli.runs.out_of_memory import explain_out_of_memory
 from electra_cli.runs.progress import TrainingProgress
 from electra_cli.runs.records import RunRecords
 from electra_cli.runs.session import Session
@@ -23,7 +24,8 @@ def train_to_end(session: Session) -> None:
     """Train, then export the models and draw the curves."""
     run = session.run
     try:
-        train(session)
+        with explain_out_of_memory(run, session.config):
+            train(session)
     except UserError as error:
         record_event(run, session.trainer.step, "stopped", str(error))
         if isinstance(error, DiskFullError):

@@ -1,10 +1,16 @@
 """Back to a checkpoint of a run: which one, whether it fits, and what is later than it."""
 
+import filecmp
+import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any
 
 from electra_cli import console
 from electra_cli.config import PretrainConfig, changeable_options, iter_options
 from electra_cli.data.prepared import PreparedData
+from electra_cli.disk import name_aside, set_aside
 from electra_cli.errors import ConfigError, DataError, RunError
 from electra_cli.presets import load_config, save_config
 from electra_cli.run_directory import RunDirectory
@@ -85,12 +91,23 @@ def _changes(saved: SavedConfig, config: PretrainConfig) -> list[tuple[str, Any,
     return changes
 
 
-def go_back(session: Session, step: int, start: Checkpoint | None) -> None:
-    """Cut everything that is later than the checkpoint off the run, and keep its new settings."""
+def go_back(session: Session, step: int, start: Checkpoint | None, is_chosen: bool) -> None:
+    """Set aside everything that is later than the checkpoint, and keep the run's new settings.
+
+    Rows of the log are set aside where the user chose the step: after the newest checkpoint they
+    only wait to be written again.
+    """
     run, config = session.run, session.config
-    with explain_write_errors(run.root):
+    with explain_write_errors(run.root), ExitStack() as stack:
+        if is_chosen:
+            for path in (run.log, run.events):
+                stack.enter_context(_keep_if_changed(path))
         for path in session.checkpoints.set_aside_after(step):
             console.talk(f"a later checkpoint was set aside: {path}")
+        if step < config.run.num_steps:
+            for name in session.trainer.model.networks():
+                if run.model(name).exists():
+                    console.talk(f"a later model was set aside: {set_aside(run.model(name))}")
         for logger in session.loggers:
             logger.rewind(step)
         truncate_events(run.events, step)
@@ -106,3 +123,18 @@ def go_back(session: Session, step: int, start: Checkpoint | None) -> None:
         changes = _changes(start.state.config, config)
         text += "".join(f", {name} {old} -> {new}" for name, old, new in changes)
     record_event(run, step, "resumed", text)
+
+
+@contextmanager
+def _keep_if_changed(path: Path) -> Iterator[None]:
+    """Set a copy of a file aside if the block changes it."""
+    if not path.exists():
+        yield
+        return
+    copy = name_aside(path)
+    shutil.copy2(path, copy)
+    yield
+    if filecmp.cmp(path, copy, shallow=False):
+        copy.unlink()
+    else:
+        console.talk(f"{path} as it was is set aside: {copy}")

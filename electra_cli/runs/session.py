@@ -1,5 +1,6 @@
 """A run's parts, wired together: data, model, trainer, checkpoints."""
 
+import errno
 import os
 import shutil
 from collections.abc import Sequence
@@ -120,25 +121,52 @@ def count_model_parameters(config: PretrainConfig, vocab_size: int) -> tuple[int
 def refuse_existing(root: Path) -> None:
     """Raise RunError if a run's folder is there, and not empty."""
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
-        raise RunError(
-            f"{root} is there already",
-            hint=f"choose another --run-name, or: electra resume {as_argument(root)}",
-        )
+        raise _exists(root)
 
 
-def create_run(root: Path, config: Section, compute: Compute) -> RunDirectory:
-    """Create a run folder with its settings, atomically; refuse one that is not empty."""
-    refuse_existing(root)
+def _exists(root: Path) -> RunError:
+    return RunError(
+        f"{root} is there already",
+        hint=f"choose another --run-name, or: electra resume {as_argument(root)}",
+    )
+
+
+def create_run(
+    root: Path, config: Section, compute: Compute, is_default: bool = False
+) -> RunDirectory:
+    """Create a run folder with its settings, atomically; refuse one that is not empty.
+
+    Where nobody chose the name (`is_default`), NAME-2, NAME-3 and so on take its place.
+    """
+    name, number = root.name, 1
     partial = RunDirectory(root.with_name(f".{root.name}.{os.getpid()}.partial"))
     try:
         partial.root.mkdir(parents=True)
         save_config(config, partial.config)
         write_environment(partial.environment, compute)
-        partial.root.rename(root)
+        while not _rename_to_free(partial.root, root):
+            if not is_default:
+                raise _exists(root)
+            number += 1
+            root = root.with_name(f"{name}-{number}")
         sync_to_disk(root.parent)
     except OSError as error:
-        shutil.rmtree(partial.root, ignore_errors=True)
         raise RunError(
             f"{root} cannot be made: {error.strerror}", hint="choose another --run-name"
         ) from None
+    finally:
+        shutil.rmtree(partial.root, ignore_errors=True)
     return RunDirectory(root)
+
+
+def _rename_to_free(folder: Path, name: Path) -> bool:
+    """Rename a folder, unless another process has that name; whether it was free."""
+    if name.exists() and not name.is_dir():
+        return False
+    try:
+        folder.rename(name)
+    except OSError as error:
+        if error.errno in (errno.EEXIST, errno.ENOTEMPTY):
+            return False
+        raise
+    return True

@@ -22,6 +22,7 @@ from electra_cli.disk import (
     drop_from_cache,
     is_full,
     replace_folder,
+    set_aside,
     sha256_of,
     step_folder,
     steps_of_folders,
@@ -118,7 +119,7 @@ class CheckpointManager:
         try:
             for left_over in self._directory.glob(".step-*"):  # of a killed save
                 shutil.rmtree(left_over)
-            with replace_folder(path) as partial:  # an existing one was damaged
+            with replace_folder(path) as partial:  # sets a damaged one aside
                 _write_files(partial, step, tensors, values)
                 for file in after:
                     sync_to_disk(file)
@@ -151,10 +152,7 @@ class CheckpointManager:
         renamed = []
         for later in self.steps():
             if later > step and later not in self._damaged:
-                path = self.path_of(later)
-                aside = path.with_name(f"aside-{path.name}")
-                shutil.rmtree(aside, ignore_errors=True)
-                renamed.append(path.rename(aside))
+                renamed.append(set_aside(self.path_of(later)))
         return renamed
 
     def load(self, step: int) -> Checkpoint:

@@ -61,7 +61,16 @@ def select_compute(config: PretrainConfig) -> Compute:
 
 
 def select_device(name: str) -> torch.device:
-    """`auto` or a device's name -> the device. Raises RunError if it is not there."""
+    """`auto` or a device's name -> the device. Raises RunError if it is not there.
+
+    Also in one of several processes of a launcher such as torchrun: each would train the same run.
+    """
+    world_size = os.environ.get("WORLD_SIZE", "1")
+    if world_size.strip() not in ("", "1"):
+        raise RunError(
+            f"a run trains in one process; this is one of {world_size} (WORLD_SIZE)",
+            hint="start electra itself, without torchrun or another launcher",
+        )
     if name == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")

@@ -20,6 +20,7 @@ from electra_cli.presets import save_config, with_options
 from electra_cli.runs.environment import write_environment
 from electra_cli.runs.loop import train
 from electra_cli.runs.micro_batch import fit_micro_batch
+from electra_cli.runs.out_of_memory import describe_out_of_memory, is_out_of_memory
 from electra_cli.runs.plan import measure_run
 from electra_cli.runs.session import Session, count_model_parameters, open_session
 from electra_cli.training.device import select_compute
@@ -37,7 +38,6 @@ from electra_cli.tuning.study import (
 from electra_cli.tuning.yardstick import DiscriminatorScore, score_discriminator
 
 FIGURES = "figures"  # the attribute of a trial that holds what tables show of it
-_OUT_OF_MEMORY = ("not enough memory", "can't allocate memory")  # of torch's CPU allocator
 _ROWS_PER_SHARE = 10  # of the log, where a trial has steps enough
 
 
@@ -72,12 +72,10 @@ def run_trial(search: Search, trial: optuna.Trial, trial_lock: ExitStack) -> flo
         return _train(search, trial, is_preset)
     except (ConfigError, NonFiniteError, _UnusableSettings) as error:
         reason = str(error)
-    except (MemoryError, torch.OutOfMemoryError) as error:
-        reason = f"out of memory: {_first_line(error)}"
-    except RuntimeError as error:
+    except (MemoryError, RuntimeError, OSError) as error:
         if not is_out_of_memory(error):
             raise
-        reason = f"out of memory: {_first_line(error)}"
+        reason = describe_out_of_memory(error)
     # Outside the handlers, whose traceback keeps the trial's tensors alive.
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
@@ -87,15 +85,6 @@ def run_trial(search: Search, trial: optuna.Trial, trial_lock: ExitStack) -> flo
 
 class _UnusableSettings(Exception):
     """Settings that this machine or this corpus cannot run, or whose run has no finite score."""
-
-
-def is_out_of_memory(error: RuntimeError) -> bool:
-    """Whether torch's CPU allocator raised it: it has no class of its own."""
-    return any(text in str(error) for text in _OUT_OF_MEMORY)
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]
 
 
 def _train(search: Search, trial: optuna.Trial, is_preset: bool) -> float:

@@ -1,12 +1,12 @@
 """The loop of one process over the trials of a study, which other processes may work on, too."""
 
-import time
 from contextlib import ExitStack
 
 from optuna.trial import Trial, TrialState
 
 from electra_cli import console
 from electra_cli.errors import RunError
+from electra_cli.stopping import pause, stop_request
 from electra_cli.tuning.messages import describe_trial, reason_to_wait
 from electra_cli.tuning.report import table_of_trials, title_of
 from electra_cli.tuning.search import Search
@@ -24,10 +24,14 @@ _POLL_SECONDS = 1.0
 
 
 def run_trials(search: Search) -> None:
-    """Run trials until the study has enough of them; wait where others run what is missing."""
+    """Run trials until the study has enough of them; wait where others run what is missing.
+
+    Raises KeyboardInterrupt after a stop request.
+    """
     last_reason = None
-    with console.live_table() as board:
+    with stop_request() as stop, console.live_table() as board:
         while True:
+            stop.raise_if_requested()
             fail_dead_trials(search.study, search.folder, search.ownerless_since)
             _stop_if_preset_failed(search)
             if num_finished(search.study) >= search.num_trials:
@@ -41,7 +45,7 @@ def run_trials(search: Search) -> None:
             else:
                 if reason != last_reason:
                     console.talk(reason)
-                time.sleep(_POLL_SECONDS)
+                pause(_POLL_SECONDS, stop)
             last_reason = reason
 
 

@@ -399,14 +399,19 @@ def test_a_run_that_goes_on_does_not_tokenize_again(corpus: Path, tmp_path: Path
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("delay", [0.0, 0.1, 0.2, 0.3])
-def test_ctrl_c_is_never_lost_and_says_how_to_go_on(tmp_path: Path, delay: float):
+@pytest.mark.parametrize(
+    ("delay", "number"),
+    [(0.0, signal.SIGINT), (0.1, signal.SIGHUP), (0.2, signal.SIGINT), (0.3, signal.SIGTERM)],
+)
+def test_a_signal_is_never_lost_and_says_how_to_go_on(
+    tmp_path: Path, delay: float, number: signal.Signals
+):
     # Within this time the child imports torch, where Python loses a KeyboardInterrupt.
     corpus = write_corpus(tmp_path / "c.txt", make_text(6_000))
     child = start(corpus, tmp_path / "out", shard_tokens=12_000)
     wait_for_change(child, tmp_path / "out")
     time.sleep(delay)
-    child.send_signal(signal.SIGINT)
+    child.send_signal(number)
     _, err = child.communicate()
     assert child.returncode == 130
     assert "the same command goes on" in err

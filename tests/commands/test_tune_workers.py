@@ -61,7 +61,7 @@ SETTINGS = ("optim.learning_rate", "objective.mask_fraction", "run.batch_size")
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "storage"),
-    [(signal.SIGKILL, "sqlite:///tune/mini.db"), (signal.SIGINT, "tune/mini.journal")],
+    [(signal.SIGKILL, "sqlite:///tune/mini.db"), (signal.SIGHUP, "tune/mini.journal")],
 )
 def test_a_killed_search_goes_on_and_tries_the_interrupted_trial_again(
     tmp_path, prepared, number, storage
@@ -71,7 +71,7 @@ def test_a_killed_search_goes_on_and_tries_the_interrupted_trial_again(
     wait_for(folder / "tune" / "mini" / "trial-0002" / "training_log.csv")
     process.send_signal(number)
     _, stderr = process.communicate(timeout=60)
-    assert process.returncode == (130 if number == signal.SIGINT else -number), stderr
+    assert process.returncode == (130 if number == signal.SIGHUP else -number), stderr
     again = run_electra(folder, *SEARCH, "--trials=4", f"--storage={storage}")
     assert again.returncode == 0, again.stderr
     rows = read_trials(folder)

@@ -70,12 +70,12 @@ def test_going_back_cuts_off_what_is_later(tmp_path, prepared, capsys):
     step, start = choose_checkpoint(session.run, session.checkpoints, 2)
     assert start is not None
     assert start.state.trainer.step == step == 2
-    go_back(session, 2, start)
+    go_back(session, 2, start, is_chosen=True)
     assert session.run.read_log()["step"] == [1, 2]
     assert session.checkpoints.steps() == [2]
     assert "set aside" in capsys.readouterr().err
     session.run.truncate_log(1)
-    go_back(session, 2, start)
+    go_back(session, 2, start, is_chosen=True)
     assert "has 1 rows up to step 2, there were 2" in capsys.readouterr().err
     session.close()
 

@@ -231,8 +231,9 @@ def test_later_ones_are_set_aside(manager, tmp_path):
     assert [path.name for path in manager.set_aside_after(3)] == ["aside-step-00000006"]
     assert manager.steps() == [3]
     save(manager, 6)
-    manager.set_aside_after(3)  # takes the place of the first
+    assert [path.name for path in manager.set_aside_after(3)] == ["aside-2-step-00000006"]
     assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == [
+        "aside-2-step-00000006",
         "aside-step-00000006",
         "step-00000003",
     ]
