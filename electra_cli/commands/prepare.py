@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from electra_cli import console
+from electra_cli.data.bert_tokenizer import BertTokenizer
+from electra_cli.data.exported_tokenizer import check_export
 from electra_cli.data.manifest import PROGRESS_NAME, PrepareSettings
 from electra_cli.data.shards import SHARD_TOKENS
 from electra_cli.data.tokenizer import fingerprint, load_tokenizer
@@ -71,6 +73,8 @@ def run(options: PrepareOptions, *, shard_tokens: int = SHARD_TOKENS) -> None:
     given = None
     if options.tokenizer is not None:
         given = load_tokenizer(options.tokenizer, console.announce_wait)
+        if not isinstance(given, BertTokenizer):
+            check_export(given)
     default_size = VOCAB_SIZE if options.sources else BUILTIN_VOCAB_SIZE
     settings = PrepareSettings(
         source=source.fingerprint(),

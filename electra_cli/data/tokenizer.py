@@ -39,7 +39,7 @@ def load_tokenizer(name: str | Path, announce: Announce = nullcontext) -> Tokeni
     if (bert := open_bert_tokenizer(Path(name))) is not None:
         return bert
     try:
-        tokenizer = _open_with_transformers(str(name), announce)
+        tokenizer = open_with_transformers(str(name), announce)
     # transformers and tokenizers raise OSError, ValueError, KeyError and bare Exception where a
     # file that the user chose lacks something or is damaged.
     except Exception as error:
@@ -66,7 +66,7 @@ def load_tokenizer(name: str | Path, announce: Announce = nullcontext) -> Tokeni
     return tokenizer
 
 
-def _open_with_transformers(name: str, announce: Announce) -> Tokenizer:
+def open_with_transformers(name: str, announce: Announce = nullcontext) -> Tokenizer:
     """Open it; code that comes with it never runs, and nobody is asked whether it may."""
     from transformers import AutoTokenizer  # loads torch
 

@@ -1,11 +1,15 @@
 """The results of a finished run: a Hugging Face folder per network, and the curves."""
 
-import json
 import re
 from html import escape
 from pathlib import Path
 
+from electra_cli import console
+from electra_cli.batch import Batch
 from electra_cli.data.batches import Position, iter_batches
+from electra_cli.data.exported_tokenizer import export_tokenizer
+from electra_cli.data.tokenizer import open_with_transformers
+from electra_cli.disk import replace_folder
 from electra_cli.model.export import export_network
 from electra_cli.plotting.page import write_page
 from electra_cli.plotting.picture import write_picture
@@ -19,19 +23,31 @@ _SAMPLE_WINDOWS = 4
 
 
 def export_models(session: Session) -> Path:
-    """Write a folder per network; each is loaded again and compared before it takes its place.
+    """Write a folder per network with its tokenizer and a card.
 
-    Returns the folder of the main network, the trained encoder.
+    Each is loaded again and compared with what was trained before it takes its place; what was
+    there is set aside. Returns the folder of the main network, the trained encoder.
     """
-    data, run = session.data, session.run
-    reader = data.reader("train", session.config)
-    sample, _ = next(iter_batches(reader, _SAMPLE_WINDOWS, Position()))
-    folders = []
+    run, sample = session.run, _sample(session)
+    tokenizer = open_with_transformers(str(session.data.tokenizer_directory))
     for name, network in session.trainer.model.networks().items():
-        card = _model_card(session, name)
-        folders.append(run.model(name))
-        export_network(network, folders[-1], data.tokenizer_directory, card, sample)
-    return folders[0]
+        with replace_folder(run.model(name), _tell_aside) as folder:
+            export_network(network, folder, sample)
+            export_tokenizer(tokenizer, folder, network.config.max_position_embeddings)
+            (folder / "README.md").write_text(_model_card(session, name), encoding="utf-8")
+    return run.model(session.trainer.model.main_network)
+
+
+def _sample(session: Session) -> Batch:
+    """A few windows, held-out ones where there are any: to cut a corpus takes minutes."""
+    if session.evaluation:
+        return next(iter(session.evaluation[0].split(_SAMPLE_WINDOWS)))
+    reader = session.data.reader("train", session.config)
+    return next(iter_batches(reader, _SAMPLE_WINDOWS, Position()))[0]
+
+
+def _tell_aside(aside: Path) -> None:
+    console.talk(f"an earlier model was set aside: {aside}")
 
 
 def _model_card(session: Session, kind: str) -> str:
@@ -48,7 +64,7 @@ tags: [electra]
 ---
 # ELECTRA {kind}
 
-{session.trainer.model.uses[kind].format(directory=json.dumps(str(session.run.model(kind))))}
+{session.trainer.model.uses[kind]}
 Pre-trained with electra-cli for {session.trainer.step:,} steps of {config.run.batch_size:,}
 windows of at most {config.data.max_seq_length} tokens, on {manifest.num_tokens:,} tokens
 of {_as_text(manifest.source_name)} (vocabulary {manifest.vocab_size:,}).

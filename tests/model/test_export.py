@@ -3,7 +3,7 @@
 import pytest
 import torch
 from conftest import tiny_config, tiny_reader
-from transformers import AutoModelForMaskedLM, AutoModelForPreTraining, AutoTokenizer
+from transformers import AutoModelForMaskedLM, AutoModelForPreTraining
 
 from electra_cli.batch import Batch
 from electra_cli.model.export import export_network
@@ -22,33 +22,30 @@ def sample() -> Batch:
     return tiny_reader(tiny_config()).read(0, 0, 4)
 
 
-def test_a_folder_has_the_network_the_tokenizer_and_the_card(
-    model, sample, tokenizer_folder, tmp_path
-):
-    (tokenizer_folder / "weights.bin").write_bytes(b"no part of a tokenizer")
+def test_a_folder_opens_as_the_network(model, sample, tmp_path):
     for name, auto in (
         ("discriminator", AutoModelForPreTraining),
         ("generator", AutoModelForMaskedLM),
     ):
         network, folder = model.networks()[name], tmp_path / name
-        export_network(network, folder, tokenizer_folder, "# a card", sample)
+        export_network(network, folder, sample)
         loaded = auto.from_pretrained(folder)
         for key, weight in network.state_dict().items():
             assert torch.equal(loaded.state_dict()[key], weight), key
-        vocabularies = [
-            AutoTokenizer.from_pretrained(f).get_vocab() for f in (folder, tokenizer_folder)
-        ]
-        assert vocabularies[0] == vocabularies[1]
-        assert (folder / "README.md").read_text() == "# a card"
-        assert not (folder / "weights.bin").exists()
         assert network.training  # as before
-    (tokenizer_folder / "weights.bin").unlink()
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["discriminator", "generator"]
 
 
-def test_weights_that_came_out_differently_are_not_exported(
-    model, sample, tokenizer_folder, tmp_path, monkeypatch
-):
+def test_a_network_is_compared_on_the_cpu(model, sample, tmp_path, monkeypatch):
+    """TF32 products, bf16 and Apple's GPUs are less exact than the comparison asks for."""
+    network = model.networks()["discriminator"]
+    copies = []
+    monkeypatch.setattr(type(network), "cpu", lambda copy: copies.append(copy) or copy)
+    export_network(network, tmp_path, sample)
+    assert len(copies) == 1
+    assert copies[0] is not network
+
+
+def test_weights_that_came_out_differently_are_not_exported(model, sample, tmp_path, monkeypatch):
     network = model.networks()["discriminator"]
     save = network.save_pretrained
 
@@ -61,21 +58,17 @@ def test_weights_that_came_out_differently_are_not_exported(
 
     monkeypatch.setattr(network, "save_pretrained", save_other_weights)
     with pytest.raises(RuntimeError, match=r"dense\.bias differs from the trained weights"):
-        export_network(network, tmp_path / "d", tokenizer_folder, "", sample)
-    assert list(tmp_path.iterdir()) == []
+        export_network(network, tmp_path, sample)
 
 
 @pytest.mark.parametrize("name", ["discriminator", "generator"])
-def test_a_network_that_computes_something_else_is_not_exported(
-    model, sample, tokenizer_folder, tmp_path, name
-):
+def test_a_network_that_computes_something_else_is_not_exported(model, sample, tmp_path, name):
     """The same weights, but the trained one scales its attention in a way no file holds."""
     network = model.networks()[name]
     with torch.no_grad():  # away from the small initial weights, so that attention matters
         for parameter in network.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
-    export_network(network, tmp_path / "before", tokenizer_folder, "", sample)
+    export_network(network, tmp_path / "before", sample)
     network.electra.encoder.layer[0].attention.self.scaling *= 3
     with pytest.raises(RuntimeError, match="logits differ by"):
-        export_network(network, tmp_path / "after", tokenizer_folder, "", sample)
-    assert [path.name for path in tmp_path.iterdir()] == ["before"]
+        export_network(network, tmp_path / "after", sample)

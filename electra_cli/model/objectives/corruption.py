@@ -20,8 +20,8 @@ A small masked language model, which proposed the replacements:
 ```python
 from transformers import pipeline
 
-fill = pipeline("fill-mask", model={directory})
-fill("A [MASK] of text.")
+fill = pipeline("fill-mask", model=".")  # the folder of this file
+fill(f"A {fill.tokenizer.mask_token} of text.")
 ```
 """
 MASKED_LM_USE = """\
@@ -30,8 +30,8 @@ A masked language model, and a text encoder for fine-tuning:
 ```python
 from transformers import pipeline
 
-fill = pipeline("fill-mask", model={directory})
-fill("A [MASK] of text.")
+fill = pipeline("fill-mask", model=".")  # the folder of this file
+fill(f"A {fill.tokenizer.mask_token} of text.")
 ```
 """
 

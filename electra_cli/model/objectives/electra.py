@@ -46,8 +46,9 @@ A text encoder for fine-tuning, and a detector of replaced tokens:
 ```python
 from transformers import AutoModelForPreTraining, AutoTokenizer
 
-tokenizer = AutoTokenizer.from_pretrained({directory})
-model = AutoModelForPreTraining.from_pretrained({directory})
+folder = "."  # that of this file
+tokenizer = AutoTokenizer.from_pretrained(folder)
+model = AutoModelForPreTraining.from_pretrained(folder)
 logits = model(**tokenizer("A sentence.", return_tensors="pt")).logits  # > 0: looks replaced
 ```
 """,

@@ -109,7 +109,7 @@ class Objective(Trainable):
     reads_all_tokens: ClassVar[bool]  # whether its loss is over all tokens, or the masked slots
     metric_groups: ClassVar[tuple[MetricGroup, ...]]
     main_loss: ClassVar[str | None]  # the metric that is the main network's loss beside mlm_loss
-    # Of the model cards, by network: what it is good for. {directory} is the exported folder.
+    # Of the model cards, by network: what it is good for, with an example to run in its folder.
     uses: ClassVar[Mapping[str, str]]
 
     def __init__(
