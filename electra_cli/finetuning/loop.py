@@ -10,7 +10,7 @@ from electra_cli import console
 from electra_cli.data.tokenizer import fingerprint
 from electra_cli.disk import as_argument
 from electra_cli.errors import NonFiniteError, RunError
-from electra_cli.finetuning.outcome import export_model, show_scores, write_results
+from electra_cli.finetuning.outcome import export_model, write_results
 from electra_cli.finetuning.session import (
     FinetuneSession,
     Job,
@@ -19,6 +19,7 @@ from electra_cli.finetuning.session import (
     save_outputs,
     unfinished,
 )
+from electra_cli.finetuning.summary import show_report
 from electra_cli.metrics import log_row
 from electra_cli.runs.write_errors import explain_write_errors, record_event
 from electra_cli.stopping import StopRequest, stop_request
@@ -43,8 +44,8 @@ def finetune_to_end(session: FinetuneSession) -> None:
                         hint="begin again with a lower --learning-rate, or --set "
                         "finetune.precision=fp32",
                     ) from None
-        write_results(session)
-    show_scores(session)
+        report = write_results(session)
+    show_report(root.root, report)
     console.result(root.root)
 
 

@@ -1,9 +1,11 @@
 """What a fine-tune leaves behind: the exported model, the report, every prediction as a file."""
 
 from collections.abc import Sequence
-from statistics import mean
+from pathlib import Path
+from typing import Any
 
 from electra_cli import console
+from electra_cli.disk import write_bytes_atomically
 from electra_cli.finetuning import glue
 from electra_cli.finetuning.examples import Example, show_target
 from electra_cli.finetuning.inputs import pack
@@ -12,7 +14,7 @@ from electra_cli.finetuning.prediction_files import write_predictions
 from electra_cli.finetuning.predictions import Predictions
 from electra_cli.finetuning.report import write_report
 from electra_cli.finetuning.results import Examples, Judged, Results, Tuned
-from electra_cli.finetuning.scores import GLUE_METRICS, default_metrics, score
+from electra_cli.finetuning.scores import GLUE_METRICS, default_metrics
 from electra_cli.finetuning.session import FinetuneSession, Inputs, Job, load_predictions
 from electra_cli.model.export import export_finetuned
 
@@ -61,40 +63,32 @@ Fine-tuned with electra-cli on {len(session.data.splits[TRAIN]):,} examples for
 """
 
 
-def write_results(session: FinetuneSession) -> None:
-    """The report, and the predictions of every example."""
-    judged = judge(session)
+def write_results(session: FinetuneSession) -> dict[str, Any]:
+    """The predictions of every example, and the report -> what it says."""
+    judged = predictions_of(session)
+    encoders = {job.inputs.encoder.label: job.inputs.encoder for job in session.jobs}
     for each in judged:
-        encoder = next(
-            job.inputs.encoder
-            for job in session.jobs
-            if job.inputs.encoder.label == each.encoder.name
-        )
-        folder = session.folder_of(encoder)
+        folder = session.folder_of(encoders[each.encoder.name])
         folder.mkdir(exist_ok=True)
         for split, predictions in each.encoder.predictions.items():
             examples = session.data.splits[split]
             write_predictions(folder, split, examples, each.encoder.seeds, predictions)
             if session.config.task.startswith("glue/"):
-                _write_submission(session, each, split)
-    write_report(session.root.root, results_of(session, judged))
+                _write_submission(session, folder, split, predictions[0])
+    return write_report(session.root.root, results_of(session, judged))
 
 
-def _write_submission(session: FinetuneSession, judged: Judged, split: str) -> None:
+def _write_submission(
+    session: FinetuneSession, folder: Path, split: str, predictions: Predictions
+) -> None:
     """What the benchmark's server takes: the first seed's answers."""
-    first = judged.encoder.predictions[split][0]
-    submission = glue.submission_of(session.config.task, split, first)
+    submission = glue.submission_of(session.config.task, split, predictions)
     if submission is not None:
         name, lines = submission
-        folder = next(
-            session.folder_of(job.inputs.encoder)
-            for job in session.jobs
-            if job.inputs.encoder.label == judged.encoder.name
-        )
-        (folder / name).write_text("\n".join(lines) + "\n", encoding="utf-8")
+        write_bytes_atomically(folder / name, ("\n".join(lines) + "\n").encode())
 
 
-def judge(session: FinetuneSession) -> list[Judged]:
+def predictions_of(session: FinetuneSession) -> list[Judged]:
     """The predictions of all jobs: each encoder with its twin."""
     found: dict[tuple[str, bool], dict[int, dict[str, Predictions]]] = {}
     for job in session.jobs:
@@ -209,22 +203,3 @@ def _given_settings(session: FinetuneSession) -> dict[str, str]:
     """The settings that differ from their defaults, as text."""
     given = session.config.model_dump(mode="json", exclude_defaults=True)
     return {name: console.format_value(value) for name, value in given.items()}
-
-
-def show_scores(session: FinetuneSession) -> None:
-    """The means over the seeds as a table, and where the rest is."""
-    splits = labelled_splits(session)
-    judged = judge(session)
-    some = judged[0].encoder.predictions[splits[0]][0]
-    metrics = metrics_of(session, some)
-    rows = []
-    for each in judged:
-        for tuned in (each.encoder, each.random):
-            for split in splits if tuned is not None else ():
-                assert tuned is not None
-                scores = [score(found, metrics) for found in tuned.predictions[split]]
-                values = [f"{mean(each[name] for each in scores):.4f}" for name in metrics]
-                rows.append((tuned.name, split, *values))
-    title = f"mean of {len(session.config.seeds)} seed(s)"
-    console.table(title, ("encoder", "split", *metrics), rows)
-    console.hint(f"open {session.root.root / 'report.html'}")

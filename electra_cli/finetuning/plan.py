@@ -67,7 +67,8 @@ def warnings_of(session: FinetuneSession) -> list[tuple[str, str]]:
     data = session.data
     found = list(data.warnings)
     for name in data.scored:
-        if 0 < len(data.splits[name]) < _FEW_SCORED:
+        is_scored = data.splits[name][0].target is not None
+        if is_scored and len(data.splits[name]) < _FEW_SCORED:
             problem = f"{name} has {len(data.splits[name])} examples: scores will be uncertain"
             found.append((problem, "label more of them"))
     for each in _inputs(session):

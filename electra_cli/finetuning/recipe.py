@@ -12,7 +12,8 @@ from electra_cli.errors import ConfigError
 from electra_cli.finetuning.encoders import Encoder
 from electra_cli.finetuning.settings import FinetuneConfig
 from electra_cli.finetuning.tasks.task import Task
-from electra_cli.model.heads import HeadSpec, LayerRates
+from electra_cli.model.heads import HeadSpec
+from electra_cli.model.layer_rates import LayerRates
 
 # (widest encoder, peak rate, layer decay) of small, base and large.
 _SIZES = ((512, 3e-4, 0.8), (768, 1e-4, 0.8), (math.inf, 5e-5, 0.9))

@@ -7,7 +7,6 @@ linear layer is trained, and exported into that class exactly: gelu(u) - gelu(-u
 
 # Shapes: T tokens of a packed batch, B sequences, N slots, H hidden size, C outputs.
 
-import re
 from collections.abc import Callable, Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
@@ -42,6 +41,7 @@ from electra_cli.model.encoders import (
     load_weights,
     takes_segments,
 )
+from electra_cli.model.layer_rates import LayerRates
 from electra_cli.model.layers.attention import PackedLayout, pack_attention
 from electra_cli.model.layers.dropout import Dropout, replace_dropout
 from electra_cli.model.layers.feed_forward import fuse_feed_forward
@@ -59,7 +59,6 @@ _ENDINGS: tuple[tuple[str, HeadKind], ...] = (
     ("ForQuestionAnswering", "span"),
     ("ElectraForPreTraining", "token"),
 )
-_LAYER = re.compile(r"(?:^|\.)(?:layers?|albert_layer_groups)\.(\d+)\.")
 # (logits [N, C] or [B, L, 2], targets [N, ...]) -> the loss of each slot [N]
 Loss = Callable[[Tensor, LabelledBatch], Tensor]
 
@@ -143,7 +142,7 @@ def _draw_head(network: PreTrainedModel, base: PreTrainedModel) -> None:
 class FinetuneModel(Trainable):
     """A network of transformers on labelled packed batches."""
 
-    def __init__(self, network: Any, kind: HeadKind, loss: Loss, factors: "LayerRates") -> None:
+    def __init__(self, network: Any, kind: HeadKind, loss: Loss, factors: LayerRates) -> None:
         super().__init__()
         pack(network)
         self.network = network
@@ -220,40 +219,6 @@ def count_flops(base: PreTrainedModel) -> TrainingFlops:
 def count_flops_of(encoder: EncoderWeights) -> TrainingFlops:
     """The same without building it."""
     return count_flops(build_base(encoder.config, on_meta=True))
-
-
-@dataclass(frozen=True)
-class LayerRates:
-    """Layer-wise decay of the learning rate (google-research/electra, optimization.py:181-193).
-
-    published: decay ** (L + 2 - depth), depth 0 of embeddings, i + 1 of layer i, L + 2 of the head.
-    paper: the last layer has decay ** 1, for depth L + 1 belonged to a pooler that is gone
-    (google-research/electra, issue 51).
-    """
-
-    decay: float
-    formula: Literal["published", "paper"] = "published"
-
-    def factor(self, depth: int, num_layers: int) -> float:
-        """What the peak rate is multiplied by."""
-        if depth == num_layers + 2:
-            return 1.0
-        skipped = 2 if self.formula == "published" else 1
-        return float(self.decay ** (num_layers + skipped - depth))
-
-    def factors(self, network: Any) -> dict[nn.Parameter, float]:
-        """Of every parameter: embeddings, layers, and what is neither, the head."""
-        num_layers = int(network.config.num_hidden_layers)
-        prefix = f"{network.base_model_prefix}."
-        found = {}
-        for name, parameter in network.named_parameters():
-            depth = num_layers + 2
-            if name.startswith(prefix) and ".pooler." not in name:
-                layer = _LAYER.search(name)
-                is_input = "embed" in name.removeprefix(prefix).split(".")[0]
-                depth = int(layer[1]) + 1 if layer else 0 if is_input else num_layers
-            found[parameter] = self.factor(depth, num_layers)
-        return found
 
 
 @torch.no_grad()

@@ -38,7 +38,7 @@ def tuned(finished, tmp_path_factory) -> Path:
 def test_it_leaves_a_model_a_report_and_every_prediction(tuned):
     assert {path.name for path in tuned.iterdir()} >= {
         "config.yaml", "environment.json", "model", "predictions-test.csv",
-        "predictions-validation.csv", "report.json",
+        "predictions-validation.csv", "report.html", "report.json",
     }  # fmt: skip
     assert json.loads((tuned / "report.json").read_text())["task"] == "classify"
     with (tuned / "predictions-test.csv").open() as file:

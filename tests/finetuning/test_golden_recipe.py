@@ -20,11 +20,11 @@ from electra_cli.model.export import padded_inputs
 from electra_cli.model.heads import (
     FinetuneModel,
     HeadSpec,
-    LayerRates,
     as_exported,
     build_network,
     packed_logits,
 )
+from electra_cli.model.layer_rates import LayerRates
 from electra_cli.training.device import Compute
 from electra_cli.training.optimizer import learning_rate_at
 from electra_cli.training.run_state import BatchesState
