@@ -138,9 +138,19 @@ def prepare(
     ] = None,
     vocab_size: Annotated[
         int | None,
-        typer.Option(min=64, help="Word pieces to learn.  [default: 30522, built-in corpus: 512]"),
+        typer.Option(
+            min=64,
+            help="Word pieces to learn.  [default: those that occur 100 times, at most 30522; "
+            "built-in corpus: 512]",
+        ),
     ] = None,
     cased: Annotated[bool, typer.Option("--cased", help="Keep upper case and accents.")] = False,
+    no_strip_accents: Annotated[
+        bool,
+        typer.Option(
+            "--no-strip-accents", help="Keep accents and vowel signs, though in lower case."
+        ),
+    ] = False,
     column: Annotated[
         str | None, typer.Option(help="Column or key that holds the text.  [default: text]")
     ] = None,
@@ -179,6 +189,7 @@ def prepare(
             tokenizer=tokenizer,
             vocab_size=vocab_size,
             cased=cased,
+            no_strip_accents=no_strip_accents,
             column=column,
             subset=subset,
             split=split,

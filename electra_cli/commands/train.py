@@ -63,7 +63,7 @@ def train(options: TrainOptions) -> None:
     probes = None if data is None else open_probes(config, data)
     probing = None if probes is None else describe_probes(config, size, vocab_size, probes)
     show_plan(config, size, compute, probing)
-    unknown = None if data is None else data.manifest.report.unknown_fraction
+    unknown = None if data is None else data.manifest.report.worst_unknown_fraction
     warnings = warnings_before_training(config, size.num_epochs, unknown)
     if options.dry_run:
         warn_about(None, 0, warnings)

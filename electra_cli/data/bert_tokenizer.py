@@ -27,10 +27,18 @@ class BertTokenizer:
 
     model_max_length = MODEL_MAX_LENGTH  # tokens
 
-    def __init__(self, vocab: Mapping[str, int], cased: bool) -> None:
-        """Raises TypeError where `vocab` lacks a special token."""
+    def __init__(
+        self, vocab: Mapping[str, int], cased: bool, strip_accents: bool | None = None
+    ) -> None:
+        """`strip_accents`: None strips them where not `cased`, as in BERT.
+
+        Raises TypeError where `vocab` lacks a special token.
+        """
         self._cased = cased
-        engine = BertWordPieceTokenizer(dict(vocab), lowercase=not cased)
+        self._strip_accents = strip_accents
+        engine = BertWordPieceTokenizer(
+            dict(vocab), lowercase=not cased, strip_accents=strip_accents
+        )
         self.all_special_ids = [engine.token_to_id(token) for token in SPECIAL_TOKENS]
         self.pad_token_id, self.unk_token_id, cls, sep, self.mask_token_id = self.all_special_ids
         self.cls_token_id, self.sep_token_id = cls, sep
@@ -52,7 +60,7 @@ class BertTokenizer:
             "model_max_length": MODEL_MAX_LENGTH,
             "pad_token": "[PAD]",
             "sep_token": "[SEP]",
-            "strip_accents": None,
+            "strip_accents": self._strip_accents,
             "tokenize_chinese_chars": True,
             "tokenizer_class": "BertTokenizer",
             "unk_token": "[UNK]",
@@ -85,7 +93,9 @@ def open_bert_tokenizer(folder: Path) -> BertTokenizer | None:
             return None
         settings = json.loads((folder / SETTINGS_NAME).read_bytes())
         content = json.loads((folder / ENGINE_NAME).read_bytes())
-        tokenizer = BertTokenizer(content["model"]["vocab"], cased=not settings["do_lower_case"])
+        tokenizer = BertTokenizer(
+            content["model"]["vocab"], not settings["do_lower_case"], settings["strip_accents"]
+        )
     except Exception:  # as in load_tokenizer, for what is missing or damaged in the files
         return None
     for name in _NOT_SETTINGS:

@@ -33,6 +33,8 @@ class PrepareSettings(_Frozen):
     tokenizer: str | None  # fingerprint; None where one is trained
     vocab_size: int | None  # of the tokenizer to train, as cased
     cased: bool | None
+    strip_accents: bool | None = None  # None: where not cased, as in BERT
+    min_occurrences: int = 2  # of a word piece in the text
     validation_fraction: float
     shard_tokens: int
 

@@ -2,11 +2,12 @@
 
 Text never becomes a special token: a literal "[MASK]" in a document is encoded as the characters
 it is made of. nanotoken (the extra `fast`) encodes 20 to 40 times faster than Hugging Face
-tokenizers, with the same ids; every `electra prepare` checks that on a sample of its own documents.
+tokenizers. It serves only tokenizers of BERT's own steps, for which its ids are the same; every
+`electra prepare` also checks that on a sample of its own documents.
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 from typing import Any, Protocol, TypeAlias
 
@@ -16,6 +17,7 @@ from tokenizers import Tokenizer as Engine
 
 from electra_cli.data.tokenizer import Tokenizer, count_ids, describe
 from electra_cli.preparing.chunks import CHUNK_CHARS, cut_text, group_texts
+from electra_cli.preparing.lost_text import LostTextCounter
 
 TokenIds: TypeAlias = NDArray[np.unsignedinteger]
 
@@ -52,12 +54,32 @@ def open_fast_engine(tokenizer_json: str) -> FastEngine:
     return engine
 
 
+def _why_not_bert(content: Mapping[str, Any]) -> str | None:
+    """What in tokenizer.json goes beyond BERT's own steps; None if nothing does.
+
+    These steps look at one character or one word at a time. nanotoken was compared with Hugging
+    Face on them with all settings and all characters (tests/preparing/test_encoder.py).
+    """
+    if added := [token["content"] for token in content["added_tokens"] if not token["special"]]:
+        return f"the fast engine does not know added tokens (such as {added[0]!r})"
+    model, normalizer = content["model"], content["normalizer"] or {"type": "BertNormalizer"}
+    is_bert = (
+        model["type"] == "WordPiece"
+        and model["continuing_subword_prefix"] == "##"
+        and model["unk_token"] in model["vocab"]
+        and normalizer["type"] == "BertNormalizer"
+        and content["pre_tokenizer"] == {"type": "BertPreTokenizer"}
+    )
+    return None if is_bert else "the fast engine cannot read this tokenizer"
+
+
 class TextEncoder:
     """Texts to ids, in batches: no special tokens are added, and none arises from text.
 
     AutoTokenizer gives the same ids with add_special_tokens=False and split_special_tokens=True.
     `dtype` is the smallest that holds every id, `vocab_size` one more than the largest.
-    `why_slow` says why the fast engine does not encode; None where it does.
+    `why_slow` says why the fast engine does not encode; None where it does. `lost_text` counts
+    what is lost of texts.
     """
 
     def __init__(
@@ -68,11 +90,20 @@ class TextEncoder:
         self._engine.encode_special_tokens = True
         self._engine.no_truncation()
         self._engine.no_padding()
-        # Without added tokens a literal "[MASK]" is text for the fast engine, too.
-        plain = {**describe(tokenizer), "added_tokens": [], "post_processor": None}
+        content = describe(tokenizer)
+        # Cuts are made for BERT's steps alone, and beside Chinese where it stands alone.
+        reason = _why_not_bert(content)
+        self.lost_text = LostTextCounter(
+            self._engine, content, tokenizer.unk_token_id, is_bert=not reason
+        )
+        self._cuts_texts = not reason and (content["normalizer"] or {}).get("handle_chinese_chars")
         self._fast_engine: FastEngine | None = None
         self.why_slow: NoFastEngineError | None = None
         try:
+            if reason:
+                raise NoFastEngineError(reason)
+            # Without added tokens a literal "[MASK]" is text for the fast engine, too.
+            plain = {**content, "added_tokens": [], "post_processor": None}
             self._fast_engine = open_engine(json.dumps(plain))
         except NoFastEngineError as error:
             self.why_slow = error
@@ -112,7 +143,7 @@ class TextEncoder:
         counts = [0]
         pieces: list[str] = []
         for text in texts:
-            pieces.extend(cut_text(text.decode()))
+            pieces.extend(cut_text(text.decode()) if self._cuts_texts else [text.decode()])
             counts.append(len(pieces))
         encoded = [self._encode_pieces(chunk) for chunk in group_texts(pieces, CHUNK_CHARS)]
         if not encoded:

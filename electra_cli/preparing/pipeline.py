@@ -3,6 +3,7 @@
 Whether the folder may be written is folder.py's work.
 """
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -29,7 +30,7 @@ from electra_cli.preparing.sources import Source
 from electra_cli.preparing.state import PreparationState
 from electra_cli.preparing.statistics import build_report, unigram_entropy
 from electra_cli.preparing.summary import show_report
-from electra_cli.preparing.vocabulary import sample_texts, train_tokenizer
+from electra_cli.preparing.vocabulary import MIN_FREQUENCY, sample_texts, train_tokenizer
 from electra_cli.stopping import StopRequest, wait_for
 
 SAMPLE_CHARS = 64_000_000  # of text that a tokenizer is trained on
@@ -66,7 +67,7 @@ def prepare_folder(
         state = preparation.write_rounds(source.documents(), on_batch)
     if not count_split(state.shards, "train")[0]:
         raise _nothing_to_train_on(source, state)
-    manifest = _build_manifest(source, tokenizer, preparation, state)
+    manifest = _build_manifest(source, tokenizer, encoder, preparation, state)
     save_manifest(directory, manifest)
     (directory / PROGRESS_NAME).unlink()
     show_report(directory, manifest, tokenizer, source.skipped)
@@ -108,11 +109,24 @@ def _train_tokenizer(source: Source, settings: PrepareSettings, stop: StopReques
     range_bytes = SAMPLE_CHARS if source.total_bytes() is None else SAMPLED_RANGE_BYTES
     with _show_progress(source, "reading a sample", stop) as on_batch:
         texts = sample_texts(_first_documents(source, range_bytes, on_batch), SAMPLE_CHARS)
+    vocab_size, cased, strip_accents = settings.vocab_size, settings.cased, settings.strip_accents
     size = sum(map(len, texts))
-    console.talk(f"learning {settings.vocab_size:,} word pieces from {size:,} characters")
-    vocab_size, cased = settings.vocab_size, settings.cased
+    console.talk(f"learning at most {vocab_size:,} word pieces from {size:,} characters")
+    sampled_fraction = sum(len(text.encode()) for text in texts) / _text_bytes(source, range_bytes)
+    min_frequency = max(MIN_FREQUENCY, round(settings.min_occurrences * sampled_fraction))
     with console.progress("learning", None):
-        return wait_for(lambda: train_tokenizer(texts, vocab_size, cased), stop)
+        return wait_for(
+            lambda: train_tokenizer(texts, vocab_size, cased, strip_accents, min_frequency), stop
+        )
+
+
+def _text_bytes(source: Source, num_bytes: int) -> float:
+    """About how much text the source has, after its first `num_bytes` were read."""
+    counts = source.counts
+    if counts.text_bytes < num_bytes:
+        return counts.text_bytes
+    total = source.total_bytes()
+    return math.inf if total is None else counts.text_bytes * total / counts.disk_bytes_read
 
 
 def _first_documents(source: Source, num_bytes: int, on_batch: Callable[[], None]) -> Iterator[str]:
@@ -147,10 +161,15 @@ def _show_progress(
 
 
 def _build_manifest(
-    source: Source, tokenizer: Tokenizer, preparation: ShardPreparation, state: PreparationState
+    source: Source,
+    tokenizer: Tokenizer,
+    encoder: TextEncoder,
+    preparation: ShardPreparation,
+    state: PreparationState,
 ) -> ShardManifest:
     num_documents, num_tokens = count_split(state.shards, "train")
     num_validation_documents, num_validation_tokens = count_split(state.shards, "validation")
+    text = encoder.lost_text.with_unknown(state.tally.text, preparation.counts.ids)
     return ShardManifest(
         format_version=FORMAT_VERSION,
         tokenizer_sha256=fingerprint(tokenizer),
@@ -165,7 +184,7 @@ def _build_manifest(
         shards=state.shards,
         report=build_report(
             source.counts,
-            state.tally,
+            state.tally.model_copy(update={"text": text}),
             preparation.counts,
             unknown_id=tokenizer.unk_token_id,
             begins_word=word_starts(tokenizer),

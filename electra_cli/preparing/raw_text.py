@@ -60,6 +60,8 @@ class DocumentGroup(NamedTuple):
     replacement_bytes: int = 0  # by which that made the text longer
     is_cut: bool = False  # the last document goes on in the next group
     other_bytes: int = 0  # of the rows' other columns
+    broken_bytes: int = 0  # that were replaced
+    broken_characters: int = 0  # U+FFFD in their place
 
 
 class InputChecker:
@@ -88,6 +90,8 @@ class InputChecker:
         self._input_bytes = 0
         self._broken_lines = 0
         self._replacement_bytes = 0
+        self._broken_bytes = 0
+        self._broken_characters = 0
 
     def check(self, raw: bytes, number: int) -> bytes:
         """The text of lines or a row, the first of them with this number.
@@ -103,9 +107,12 @@ class InputChecker:
         """Text without NUL and lone surrogates, which JSON can also spell as escapes."""
         if text.isascii() and "\0" not in text:
             return text
-        if found := _BROKEN.search(text):
+        if found := _BROKEN.findall(text):
             what = "a NUL" if found[0] == "\0" else "half a character"
             self._count_broken(number, f"{what} (U+{ord(found[0]):04X})")
+            size = len("".join(found).encode("utf-8", "surrogatepass"))
+            self._broken_bytes += size
+            self._broken_characters += len(found)
         return _BROKEN.sub("\ufffd", text)
 
     def make_group(
@@ -118,7 +125,9 @@ class InputChecker:
         """These documents, with the counts of all that was checked since the last group."""
         counts = (self._input_bytes, disk_position, self._broken_lines, self._replacement_bytes)
         self._input_bytes = self._broken_lines = self._replacement_bytes = 0
-        return DocumentGroup(texts, *counts, is_cut, other_bytes)
+        broken = (self._broken_bytes, self._broken_characters)
+        self._broken_bytes = self._broken_characters = 0
+        return DocumentGroup(texts, *counts, is_cut, other_bytes, *broken)
 
     def _replace_broken_bytes(self, raw: bytes, number: int) -> bytes:
         lines = []
@@ -128,6 +137,10 @@ class InputChecker:
             except UnicodeDecodeError as error:
                 self._count_broken(at, f"broken UTF-8 (byte 0x{line[error.start]:02x})", raw)
                 text = line.decode("utf-8", errors="replace")
+                num_replaced = text.count("\ufffd") - line.count("\ufffd".encode())
+                size = len(line) - len(text.encode()) + num_replaced * len("\ufffd".encode())
+                self._broken_bytes += size
+                self._broken_characters += num_replaced
             lines.append(self.repair(text, at).encode())
             self._replacement_bytes += len(lines[-1]) - len(line)
         return b"".join(lines)

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from electra_cli.data.manifest import Split
+from electra_cli.data.report import TextCounts
 from electra_cli.data.shards import ShardWriter, map_shards
 from electra_cli.preparing.chunks import group_texts
 from electra_cli.preparing.duplicates import SeenHashes, hash_texts
@@ -32,13 +33,23 @@ MAX_ENCODING_THREADS = 4  # the one reading thread cannot feed more; 40 MB each
 
 
 @dataclass(frozen=True)
+class _Encoded:
+    """What the encoding threads make of the new documents."""
+
+    ids: TokenIds
+    lengths: NDArray[np.int64]  # ids of each document
+    is_kept: NDArray[np.bool_]  # has enough of them
+    text: TextCounts  # of those that are kept
+
+
+@dataclass(frozen=True)
 class _Batch:
     """Documents that are being encoded; only the new ones are."""
 
     sizes: NDArray[np.int64]  # bytes of each document
     hashes: NDArray[np.uint64]
     is_new: NDArray[np.bool_]
-    encoded: Future[tuple[TokenIds, NDArray[np.int64]]]  # as TextEncoder.encode returns it
+    encoded: Future[_Encoded]
 
 
 class ShardPreparation:
@@ -121,24 +132,35 @@ class ShardPreparation:
         is_new = self._seen.add(hashes)
         new_texts = list(compress(texts, is_new))
         if encoding is None:
-            encoded: Future[tuple[TokenIds, NDArray[np.int64]]] = Future()
-            encoded.set_result(self._encoder.encode(new_texts))
+            encoded: Future[_Encoded] = Future()
+            encoded.set_result(self._encode(new_texts))
         else:
-            encoded = encoding.submit(self._encoder.encode, new_texts)
+            encoded = encoding.submit(self._encode, new_texts)
         sizes = np.fromiter(map(len, texts), dtype=np.int64, count=len(texts))
         return _Batch(sizes, hashes, is_new, encoded)
+
+    def _encode(self, texts: list[bytes]) -> _Encoded:
+        ids, lengths = self._encoder.encode(texts)
+        is_kept = lengths >= MIN_DOCUMENT_TOKENS
+        kept_ids = ids if is_kept.all() else ids[np.repeat(is_kept, lengths)]
+        text = self._encoder.lost_text.count(
+            list(compress(texts, is_kept)), kept_ids, lengths[is_kept]
+        )
+        return _Encoded(ids, lengths, is_kept, text)
 
     def _collect_batch(self, batch: _Batch, writing: ThreadPoolExecutor) -> None:
         """Count a batch and add its documents to the writers; ends the round if it is full."""
         sizes, is_new = batch.sizes, batch.is_new
-        ids, lengths = batch.encoded.result()
-        is_kept = lengths >= MIN_DOCUMENT_TOKENS
+        encoded = batch.encoded.result()
+        ids, lengths, is_kept = encoded.ids, encoded.lengths, encoded.is_kept
 
         self._tally.documents += len(sizes)
         self._tally.duplicates += int((~is_new).sum())
         self._tally.duplicate_bytes += int(sizes[~is_new].sum())
         self._tally.too_short += int((~is_kept).sum())
         self._tally.too_short_bytes += int(sizes[is_new][~is_kept].sum())
+        self._tally.too_short_tokens += int(lengths[~is_kept].sum())
+        self._tally.text += encoded.text
         self._tally.kept_bytes += int(sizes[is_new][is_kept].sum())
 
         hashes = batch.hashes[is_new]

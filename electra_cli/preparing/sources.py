@@ -75,6 +75,8 @@ class SourceCounts:
     empty_documents: int = 0  # dropped: nothing but white space
     split_documents: int = 0  # longer than max_document_bytes, so yielded as several
     broken_lines: int = 0  # lines or rows in which U+FFFD replaced broken text
+    broken_bytes: int = 0  # that were replaced
+    broken_characters: int = 0  # U+FFFD in their place
     replacement_bytes: int = 0  # by which that made the text longer
     separator_bytes: int = 0  # blank lines, outer white space, JSON and CSV framing
     other_column_bytes: int = 0  # of text files' rows: what stands in the other columns or keys
@@ -109,6 +111,8 @@ class Source(ABC):
         for group in self._groups():
             counts.bytes_read += group.input_bytes
             counts.broken_lines += group.broken_lines
+            counts.broken_bytes += group.broken_bytes
+            counts.broken_characters += group.broken_characters
             counts.replacement_bytes += group.replacement_bytes
             sizes = [len(text) for text in group.texts]
             counts.empty_documents += sizes.count(0)

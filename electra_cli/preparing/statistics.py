@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from electra_cli.data.report import PreparationReport
+from electra_cli.data.report import PreparationReport, TextCounts
 from electra_cli.preparing.sources import SourceCounts
 
 
@@ -21,6 +21,8 @@ class Tally(BaseModel):
     duplicate_bytes: int = 0
     too_short: int = 0
     too_short_bytes: int = 0
+    too_short_tokens: int = 0
+    text: TextCounts = TextCounts()
 
 
 class TokenCounts:
@@ -68,6 +70,8 @@ def build_report(
         other_column_bytes=source.other_column_bytes,
         beyond_limit_bytes=source.beyond_limit_bytes,
         replacement_bytes=source.replacement_bytes,
+        broken_bytes=source.broken_bytes,
+        broken_characters=source.broken_characters,
         empty_documents=source.empty_documents,
         split_documents=source.split_documents,
         broken_lines=source.broken_lines,

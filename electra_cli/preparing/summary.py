@@ -5,13 +5,26 @@ from pathlib import Path
 
 from electra_cli import console
 from electra_cli.data.manifest import ShardManifest, ShardRecord
-from electra_cli.data.report import MAX_UNKNOWN_FRACTION
+from electra_cli.data.report import MAX_LOST_FRACTION, PreparationReport, TextCounts
 from electra_cli.data.shards import map_shards
 from electra_cli.data.tokenizer import Tokenizer
+from electra_cli.preparing.rounds import MIN_DOCUMENT_TOKENS
+from electra_cli.preparing.vocabulary import MAX_WORD_CHARS, MIN_FREQUENCY
 
 EXAMPLE_TOKENS = 24
-_SHOWN_IF_ANY = ("dropped: other columns", "dropped: beyond --max-bytes")
 MAX_NAMED_PATHS = 3  # of the skipped ones
+LONG_WORD = 20  # characters (of up to 3 bytes) per token; ordinary words are shorter on average
+_LONG_WORDS_HINT = (
+    f'BERT\'s tokenizers read no "word" of over {MAX_WORD_CHARS} characters: put blanks between '
+    "the words, or bring a tokenizer made for such text with --tokenizer"
+)
+_SHOWN_IF_ANY = (
+    "  lost: accents, vowel signs",
+    "  lost: control, zero-width",
+    "  in [UNK]",
+    "dropped: other columns",
+    "dropped: beyond --max-bytes",
+)
 
 
 def show_report(
@@ -19,23 +32,34 @@ def show_report(
 ) -> None:
     """Show what was kept and dropped, what the tokens look like, and what may be wrong."""
     report = manifest.report
-    rows: list[tuple[str, int | None, int | None, int | None]] = [
-        ("train", manifest.num_documents, None, manifest.num_tokens),
-        ("held out", manifest.num_validation_documents, None, manifest.num_validation_tokens),
-        ("kept in all", report.kept_documents, report.kept_bytes, report.num_tokens),
-        ("dropped: exact duplicates", report.duplicates, report.duplicate_bytes, None),
-        ("dropped: too short", report.too_short, report.too_short_bytes, None),
-        ("dropped: empty", report.empty_documents, None, None),
-        ("dropped: other columns", None, report.other_column_bytes, None),
-        ("dropped: beyond --max-bytes", None, report.beyond_limit_bytes, None),
-        ("separators and framing", None, report.separator_bytes, None),
-        ("read", report.documents + report.empty_documents, report.bytes_read, None),
+    text = report.text
+    unknown_tokens = round(report.unknown_fraction * report.num_tokens)
+    rows: list[tuple[str, int | None, int | None, int | None, int | None]] = [
+        ("train", manifest.num_documents, None, None, manifest.num_tokens),
+        ("held out", manifest.num_validation_documents, None, None, manifest.num_validation_tokens),
+        ("kept in all", report.kept_documents, report.kept_bytes, None, report.num_tokens),
+        ("  lost: accents, vowel signs", None, text.stripped_bytes, text.stripped_characters, None),
+        ("  lost: control, zero-width", None, text.removed_bytes, text.removed_characters, None),
+        ("  in [UNK]", None, None, text.unknown_characters, unknown_tokens),
+        ("dropped: exact duplicates", report.duplicates, report.duplicate_bytes, None, None),
+        (
+            "dropped: too short",
+            report.too_short,
+            report.too_short_bytes,
+            None,
+            report.too_short_tokens,
+        ),
+        ("dropped: empty", report.empty_documents, None, None, None),
+        ("dropped: other columns", None, report.other_column_bytes, None, None),
+        ("dropped: beyond --max-bytes", None, report.beyond_limit_bytes, None, None),
+        ("separators and framing", None, report.separator_bytes, None, None),
+        ("read", report.documents + report.empty_documents, report.bytes_read, None, None),
     ]
     console.table(
         f"prepared {directory}",
-        ("", "documents", "bytes", "tokens"),
+        ("", "documents", "bytes", "characters", "tokens"),
         [
-            (name, *("" if number is None else f"{number:,}" for number in numbers))
+            (name, *("" if n is None else f"{n:,}" for n in numbers))
             for name, *numbers in rows
             if any(numbers) or name not in _SHOWN_IF_ANY
         ],
@@ -56,18 +80,21 @@ def show_report(
         console.talk(f"{report.split_documents:,} documents were too long and split into several")
     console.talk(
         f"vocabulary {manifest.vocab_size:,}, {report.tokens_per_word:.2f} tokens per word, "
-        f"{report.unknown_fraction:.3%} [UNK], unigram entropy {manifest.unigram_entropy:.3f} nats"
+        f"[UNK]: {report.unknown_fraction:.3%} of the tokens, {text.unknown_fraction:.3%} of the "
+        f"characters; unigram entropy {manifest.unigram_entropy:.3f} nats"
     )
-    requested = manifest.settings.vocab_size
-    if requested is not None and manifest.vocab_size < requested:
+    settings = manifest.settings
+    if settings.vocab_size is not None and manifest.vocab_size < settings.vocab_size:
         console.talk(
-            f"only {manifest.vocab_size:,} of the {requested:,} requested word pieces occur often "
-            "enough"
+            f"only {manifest.vocab_size:,} of the {settings.vocab_size:,} word pieces: the others "
+            f"occur fewer than {settings.min_occurrences} times in the text"
+            + (" (--vocab-size chooses)" if settings.min_occurrences > MIN_FREQUENCY else "")
         )
     if report.broken_lines:
         console.talk(
-            f"{report.broken_lines:,} lines of broken text were read with replacement characters, "
-            f"which made them {report.replacement_bytes:,} bytes longer"
+            f"{report.broken_lines:,} lines of broken text were read with replacement characters: "
+            f"{report.broken_bytes:,} bytes became {report.broken_characters:,} U+FFFD, which made "
+            f"the text {report.replacement_bytes:,} bytes longer"
         )
     _show_examples(directory, manifest, tokenizer)
     _show_warnings(manifest)
@@ -99,14 +126,28 @@ def _first_tokens(
 
 def _show_warnings(manifest: ShardManifest) -> None:
     """Warn of what does not stop prepare, but would harm training."""
-    report = manifest.report
-    if report.unknown_fraction > MAX_UNKNOWN_FRACTION:
+    report, text = manifest.report, manifest.report.text
+    is_learned = manifest.settings.tokenizer is None
+    if report.worst_unknown_fraction > MAX_LOST_FRACTION:
         console.warn(
-            f"{report.unknown_fraction:.1%} of the tokens are [UNK]: the vocabulary does not fit",
-            hint="choose another folder and a larger --vocab-size (any vocabulary gives [UNK] for "
-            '"words" of over 100 characters)'
-            if manifest.settings.tokenizer is None
-            else "leave out --tokenizer, so that one is learned from this text",
+            f"{report.unknown_fraction:.1%} of the tokens are [UNK], which stand for "
+            f"{text.unknown_fraction:.1%} of the characters: the vocabulary does not fit",
+            hint=_unknown_hint(report, is_learned),
+        )
+    if report.too_short_fraction > MAX_LOST_FRACTION:
+        console.warn(
+            f"{report.too_short_fraction:.1%} of the text is dropped, in {report.too_short:,} "
+            f"documents of fewer than {MIN_DOCUMENT_TOKENS} tokens",
+            hint=_LONG_WORDS_HINT
+            if report.too_short_bytes > report.too_short_tokens * 3 * LONG_WORD
+            else "join short documents into longer ones",
+        )
+    if text.lost_fraction > MAX_LOST_FRACTION:
+        console.warn(
+            f"{text.lost_fraction:.1%} of the characters are changed or removed before they are "
+            f"encoded: {text.stripped_characters:,} lose accents or vowel signs, "
+            f"{text.removed_characters:,} are control or zero-width characters",
+            hint=_lost_hint(text, is_learned),
         )
     if manifest.settings.validation_fraction and not manifest.num_validation_documents:
         console.warn(
@@ -114,3 +155,20 @@ def _show_warnings(manifest: ShardManifest) -> None:
             "nothing to evaluate on",
             hint="choose another folder and a larger --validation-fraction",
         )
+
+
+def _unknown_hint(report: PreparationReport, is_learned: bool) -> str:
+    num_unknown = report.unknown_fraction * report.num_tokens
+    if report.text.unknown_characters > num_unknown * LONG_WORD:
+        return _LONG_WORDS_HINT
+    if not is_learned:
+        return "leave out --tokenizer, so that one is learned from this text"
+    return "choose another folder and a larger --vocab-size"
+
+
+def _lost_hint(text: TextCounts, is_learned: bool) -> str:
+    if not is_learned:
+        return "that is how this --tokenizer works; without it, one is learned from this text"
+    if text.stripped_characters >= text.removed_characters:
+        return "choose another folder and --no-strip-accents (or --cased), which keeps them"
+    return "BERT's tokenizers remove them; one that keeps them can be given with --tokenizer"

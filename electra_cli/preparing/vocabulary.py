@@ -44,13 +44,21 @@ def sample_texts(documents: Iterable[str], max_chars: int) -> list[str]:
     return kept
 
 
-def train_tokenizer(texts: Sequence[str], vocab_size: int, cased: bool) -> Tokenizer:
+def train_tokenizer(
+    texts: Sequence[str],
+    vocab_size: int,
+    cased: bool,
+    strip_accents: bool | None = None,
+    min_frequency: int = MIN_FREQUENCY,
+) -> Tokenizer:
     """A BERT tokenizer with at most `vocab_size` word pieces learned from `texts`.
+
+    `min_frequency`: how often a piece of several characters must occur in them.
 
     The same texts give the same vocabulary, whatever the number of threads. The special tokens
     have ids 0 to 4, characters follow, then longer pieces by the order in which they were merged.
     """
-    learner = BertWordPieceTokenizer(lowercase=not cased)
+    learner = BertWordPieceTokenizer(lowercase=not cased, strip_accents=strip_accents)
     alphabet, continuing = _choose_alphabet(texts, learner, vocab_size)
     # The trainer numbers "##x" in the order of a randomly seeded hash table and breaks ties
     # between merges by these numbers. Naming every one-character piece beforehand fixes them.
@@ -63,13 +71,13 @@ def train_tokenizer(texts: Sequence[str], vocab_size: int, cased: bool) -> Token
     learner.train_from_iterator(
         iter(texts),
         vocab_size=vocab_size,
-        min_frequency=MIN_FREQUENCY,
+        min_frequency=min_frequency,
         special_tokens=named,
         initial_alphabet=alphabet,
         limit_alphabet=len(alphabet),
         show_progress=False,
     )
-    return BertTokenizer(learner.get_vocab(), cased)
+    return BertTokenizer(learner.get_vocab(), cased, strip_accents)
 
 
 def _choose_alphabet(

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from electra_cli.config import PretrainConfig
-from electra_cli.data.report import MAX_UNKNOWN_FRACTION
+from electra_cli.data.report import MAX_LOST_FRACTION
 from electra_cli.errors import RunError
 from electra_cli.metrics import UNIGRAM_ENTROPY, Metrics, StepMetrics
 from electra_cli.run_directory import RunDirectory
@@ -62,10 +62,10 @@ def warnings_before_training(
             f"fewer steps (--steps {int(num_steps * _MOST_EPOCHS / num_epochs)}), more text, or "
             "a smaller --preset",
         )
-    if unknown_fraction is not None and unknown_fraction > MAX_UNKNOWN_FRACTION:
+    if unknown_fraction is not None and unknown_fraction > MAX_LOST_FRACTION:
         yield HealthWarning(
             "unknown",
-            f"{unknown_fraction:.1%} of all tokens are [UNK]: the tokenizer does not fit this text",
+            f"[UNK] stands for {unknown_fraction:.1%} of the text: the tokenizer does not fit it",
             "prepare the text without --tokenizer, so that word pieces are learned from it, or "
             "with a larger --vocab-size",
         )

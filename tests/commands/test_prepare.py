@@ -451,7 +451,10 @@ def test_the_built_in_corpus_gets_the_small_vocabulary_that_the_help_names(tmp_p
     assert manifest.vocab_size == command.BUILTIN_VOCAB_SIZE < command.VOCAB_SIZE
     assert manifest.report.kept_bytes <= 300_000
     shown = " ".join(run_electra(tmp_path, "prepare", "--help").stdout.split())
-    assert f"default: {command.VOCAB_SIZE}, built-in corpus: {command.BUILTIN_VOCAB_SIZE}" in shown
+    assert (
+        f"default: those that occur {command.MIN_OCCURRENCES} times, at most {command.VOCAB_SIZE}; "
+        f"built-in corpus: {command.BUILTIN_VOCAB_SIZE}"
+    ) in shown
 
 
 MEASURE = """
@@ -539,3 +542,39 @@ def test_without_the_fast_engine_prepare_says_so_and_writes_the_same_ids(corpus,
     assert fast.returncode == 0, fast.stderr
     assert "fast engine" not in fast.stderr
     assert tree(tmp_path / "out") == tree(tmp_path / "fast")
+
+
+def test_the_vocabulary_fits_the_text_unless_its_size_is_chosen(tmp_path, monkeypatch, capsys):
+    corpus = write_corpus(tmp_path / "c.txt", make_text(2_000))
+    fitting = prepare(corpus, tmp_path / "fitting", vocab_size=None)
+    manifest = load_manifest(fitting)
+    assert 100 < manifest.vocab_size < 1_000
+    assert (
+        f"only {manifest.vocab_size:,} of the 30,522 word pieces: the others occur fewer than 100 "
+        "times in the text (--vocab-size chooses)"
+    ) in capsys.readouterr().err
+    chosen = load_manifest(prepare(corpus, tmp_path / "chosen", vocab_size=30_522))
+    assert manifest.vocab_size < chosen.vocab_size < 30_522
+    assert "occur fewer than 2 times" in capsys.readouterr().err
+
+    # Of a sample of a quarter, a piece must occur a quarter as often.
+    monkeypatch.setattr(pipeline, "SAMPLE_CHARS", corpus.stat().st_size // 3)
+    sampled = load_manifest(prepare(corpus, tmp_path / "sampled", vocab_size=None))
+    assert sampled.vocab_size == pytest.approx(manifest.vocab_size, rel=0.2)
+
+
+def test_no_strip_accents_keeps_them_in_lower_case(tmp_path: Path):
+    corpus = write_corpus(tmp_path / "c.txt", ["Der Ärger über süße Äpfel in Köln"])
+    done = run_electra(
+        tmp_path, "prepare", corpus, "--no-strip-accents", "--vocab-size", 300, "--out", "out"
+    )
+    assert done.returncode == 0, done.stderr
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "out" / "tokenizer")
+    assert tokenizer.tokenize("ÄRGER")[0] == "ä"
+    assert load_tokenizer(tmp_path / "out" / "tokenizer").settings["strip_accents"] is False
+    again = run_electra(tmp_path, "prepare", corpus, "--vocab-size", 300, "--out", "out")
+    assert "made with strip_accents False" in again.stderr
+    given = ("--tokenizer", "out/tokenizer", "--no-strip-accents")
+    refused = run_electra(tmp_path, "prepare", corpus, *given, "--out", "other")
+    assert refused.returncode == 1
+    assert "--tokenizer brings its own" in refused.stderr

@@ -53,6 +53,7 @@ class Corpus:
     content: bytes
     texts: list[str | None]  # as they are in the file
     num_bytes: int  # that count as input
+    other_bytes: int = 0  # of columns that are not read
 
 
 def escaped(text: str) -> bytes:
@@ -81,9 +82,8 @@ def json_lines(texts: list[str]) -> Corpus:
     rows = [json.dumps({"text": text, "id": 1}, ensure_ascii=len(text) % 2 == 0) for text in texts]
     content = escaped("\n".join(rows))
     read = [json.loads(replaced(escaped(row)))["text"] for row in rows]
-    return Corpus(
-        content, [re.sub("[\0\ud800-\udfff]", "\ufffd", text) for text in read], len(content)
-    )
+    found = [re.sub("[\0\ud800-\udfff]", "\ufffd", text) for text in read]
+    return Corpus(content, found, len(content), len(rows))
 
 
 def comma_separated(texts: list[str]) -> Corpus:
@@ -91,7 +91,7 @@ def comma_separated(texts: list[str]) -> Corpus:
     csv.writer(out).writerows([["id", "text"], *([1, text] for text in texts)])
     content = escaped(out.getvalue())
     rows = list(csv.reader(io.StringIO(replaced(content), newline="")))
-    return Corpus(content, [row[1] for row in rows[1:]], len(content))
+    return Corpus(content, [row[1] for row in rows[1:]], len(content), len(rows[1:]))
 
 
 def table(texts: list[str], write) -> Corpus:
@@ -168,9 +168,14 @@ def assert_report_is_the_slow_count(folder: Path, corpus: Corpus, tokenizer: Pat
     }
     assert report.bytes_read == corpus.num_bytes
     assert report.bytes_read + report.replacement_bytes == (
-        report.kept_bytes + report.duplicate_bytes + report.too_short_bytes + report.separator_bytes
+        report.kept_bytes
+        + report.duplicate_bytes
+        + report.too_short_bytes
+        + report.separator_bytes
+        + report.other_column_bytes
     )
     assert report.separator_bytes >= 0
+    assert report.other_column_bytes == corpus.other_bytes
     found = [
         tuple(shards.read(start, stop).tolist())
         for split in ("train", "validation")

@@ -1,9 +1,11 @@
 """Texts to ids: those of AutoTokenizer, by both engines."""
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_tokenizer import TEXTS, encode, encode_as_transformers, fast_tokenizer
@@ -62,12 +64,15 @@ def test_a_vocabulary_over_65536_ids_needs_32_bits():
     assert ids.tolist() == [70_004, 6]
 
 
-def test_a_word_of_a_million_letters_is_cut_anywhere(trained):
-    text = "a" * 350_000
+def test_a_word_of_a_million_letters_is_one_unknown_token_for_both_engines(trained, theirs):
+    text = "a" * 350_000 + " the end"
     assert "".join(cut_text(text)) == text
-    assert encode(trained, [text]) == [[trained.unk_token_id]]
-    encoder = TextEncoder(trained, open_engine=no_fast_engine)
-    assert encoder.encode([text.encode()])[0].tolist() == [trained.unk_token_id] * 4
+    expected = encode_as_transformers(theirs, text)
+    assert expected[0] == trained.unk_token_id
+    assert expected[1] != trained.unk_token_id
+    for open_engine in (open_fast_engine, no_fast_engine):
+        encoder = TextEncoder(trained, open_engine=open_engine)
+        assert encoder.encode([text.encode()])[0].tolist() == expected
 
 
 class WrongEngine:
@@ -107,3 +112,39 @@ def test_a_tokenizer_the_fast_engine_cannot_read_is_encoded_by_the_other(tmp_pat
     assert not encoder.is_fast
     assert "cannot read" in str(encoder.why_slow)
     assert encoder.encode([b"aa"])[1].tolist() == [2]
+
+
+@given(
+    st.fixed_dictionaries(
+        {
+            "clean_text": st.booleans(),
+            "handle_chinese_chars": st.booleans(),
+            "strip_accents": st.sampled_from([None, True, False]),
+            "lowercase": st.booleans(),
+        }
+    ),
+    st.sampled_from([1, 2, 5, 100]),
+    st.lists(st.text("abÀÉe\u0301\u0323İıßſKﬁ中か゛กั한\f\x1c\x85\u2028\u200d\ufeff\ufffd ,#[\n")),
+)
+@settings(max_examples=100, deadline=None)
+def test_both_engines_agree_on_every_setting_of_bert(trained, normalizer, longest, texts):
+    content = json.loads(trained.backend_tokenizer.to_str())
+    content["normalizer"].update(normalizer)
+    content["model"]["max_input_chars_per_word"] = longest
+    special = {f"{role}_token": f"[{role.upper()}]" for role in ("pad", "cls", "sep", "mask")}
+    tokenizer = fast_tokenizer(Engine.from_str(json.dumps(content)), unk_token="[UNK]", **special)
+    fast = TextEncoder(tokenizer)
+    assert fast.is_fast
+    slow = TextEncoder(tokenizer, open_engine=no_fast_engine)
+    raw = [text.encode() for text in texts]
+    for ours, theirs in zip(fast.encode(raw), slow.encode(raw), strict=True):
+        assert ours.tolist() == theirs.tolist()
+
+
+@pytest.mark.slow
+def test_both_engines_agree_on_every_character(trained):
+    points = [point for point in range(0x110000) if not 0xD800 <= point < 0xE000]
+    raw = [f"the{chr(point)}text {chr(point)}".encode() for point in points]
+    slow = TextEncoder(trained, open_engine=no_fast_engine)
+    for ours, theirs in zip(TextEncoder(trained).encode(raw), slow.encode(raw), strict=True):
+        assert np.array_equal(ours, theirs)

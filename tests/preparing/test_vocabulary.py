@@ -99,3 +99,11 @@ def test_a_sample_is_spread_evenly_and_bounded():
     assert np.diff(numbers).tolist() == [4] * (len(numbers) - 1)
     assert numbers[-1] > 990
     assert sample_texts(documents, 10**6) == documents
+
+
+def test_a_piece_must_occur_often_enough():
+    texts = ["tree " * 150 + "river " * 90]
+    vocabulary = train_tokenizer(texts, 300, cased=False, min_frequency=100).get_vocab()
+    assert "tree" in vocabulary
+    assert "river" not in vocabulary
+    assert {"r", "##r"} <= vocabulary.keys()
