@@ -12,14 +12,16 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from io import RawIOBase
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from electra_cli.data.manifest import ShardManifest, ShardRecord, Split, damaged_file
 from electra_cli.disk import replace_file, sha256_of
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 SHARD_TOKENS = 16_000_000  # 32 MB; 2^31 at most, since list offsets have 32 bits
 _COUNTED_TOKENS = 1 << 18  # at once
@@ -59,6 +61,8 @@ class ShardWriter:
         """Write all that was added; None, and no file, if nothing was."""
         if not self._ids:
             return None
+        import pyarrow as pa
+
         path = self._directory / f"{self._split}-{self._index:05d}.arrow"
         lengths = self.lengths()
         offsets = np.zeros(len(lengths) + 1, dtype=np.int32)
@@ -190,6 +194,8 @@ def _find_shard(directory: Path, shard: ShardRecord) -> Path:
 
 def _map_shard(directory: Path, shard: ShardRecord) -> tuple[NDArray[Any], NDArray[np.int32]]:
     """Tokens and offsets of a shard, as views of the file; they keep the memory map open."""
+    import pyarrow as pa
+
     path = _find_shard(directory, shard)
     with pa.memory_map(str(path)) as file:
         try:
@@ -205,13 +211,15 @@ def _map_shard(directory: Path, shard: ShardRecord) -> tuple[NDArray[Any], NDArr
 
 
 # pyarrow's own conversions from and to numpy import pandas, which takes a third of a second.
-def _to_arrow(integers: NDArray[Any]) -> pa.Array:
+def _to_arrow(integers: NDArray[Any]) -> "pa.Array":
     """The same numbers, without a copy."""
+    import pyarrow as pa
+
     kind = pa.from_numpy_dtype(integers.dtype)
     return pa.Array.from_buffers(kind, len(integers), [None, pa.py_buffer(integers)])
 
 
-def _to_numpy(integers: pa.Array) -> NDArray[Any]:
+def _to_numpy(integers: "pa.Array") -> NDArray[Any]:
     """The same numbers, without a copy."""
     kind = np.dtype(str(integers.type))
     start = integers.offset * kind.itemsize

@@ -110,7 +110,11 @@ def set_float32_products(compute: Compute) -> None:
     and an H100 multiplies TF32 7 times faster. With precision fp32, all products are exact.
     """
     if compute.device.type == "cuda":
-        torch.backends.cuda.matmul.fp32_precision = "tf32" if compute.is_half else "ieee"
+        # Not torch.backends.cuda.matmul.fp32_precision alone: torch.compile's max-autotune reads
+        # the older settings, which raise RuntimeError once that one differs from them.
+        torch.set_float32_matmul_precision("high" if compute.is_half else "highest")
+        # The host's products stay exact.
+        torch.backends.mkldnn.matmul.fp32_precision = "ieee"  # type: ignore[attr-defined]
 
 
 def keep_freed_memory() -> None:

@@ -16,6 +16,7 @@ from electra_cli.training.device import (
     select_compute,
     select_device,
     select_precision,
+    set_float32_products,
     set_random_state,
 )
 
@@ -137,3 +138,18 @@ def test_a_gpu_has_a_random_state_of_its_own_beside_the_hosts(monkeypatch):
     for name in other:
         set_random_state(saved[name], torch.device(name))
         assert torch.equal(states[name], saved[name][name])
+
+
+@pytest.mark.parametrize(
+    ("precision", "is_tf32"), [("bf16", True), ("fp16", True), ("fp32", False)]
+)
+def test_every_setting_of_float32_products_tells_the_same(precision, is_tf32):
+    """torch.compile's max-autotune reads the older ones, which raise where they disagree."""
+    try:
+        set_float32_products(Compute(torch.device("cuda"), precision, has_flash=True))
+        assert torch.get_float32_matmul_precision() == ("high" if is_tf32 else "highest")
+        assert torch.backends.cuda.matmul.allow_tf32 == is_tf32
+        assert torch.backends.cuda.matmul.fp32_precision == ("tf32" if is_tf32 else "ieee")
+        assert torch.backends.mkldnn.matmul.fp32_precision == "ieee"
+    finally:
+        torch.set_float32_matmul_precision("highest")

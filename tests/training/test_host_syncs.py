@@ -53,7 +53,7 @@ def test_fp16_scales_its_gradients_on_the_device(gpu_steps):
 
 def test_products_that_stay_float32_are_exact_only_where_all_are(gpu_steps):
     found = {case: gpu_steps[case]["float32 products"] for case in ("fp32", "fp16", "electra")}
-    assert found == {"fp32": "ieee", "fp16": "tf32", "electra": "tf32"}
+    assert found == {"fp32": "highest", "fp16": "high", "electra": "high"}
 
 
 def test_the_flash_kernel_takes_what_it_can(gpu_steps):

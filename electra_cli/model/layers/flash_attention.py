@@ -1,5 +1,7 @@
 """Where FlashAttention-2 can run: attention over packed sequences in one GPU kernel."""
 
+from functools import cache
+
 import torch
 
 _LARGEST_HEAD = 256
@@ -21,7 +23,12 @@ def can_run_flash_attention(device: torch.device, dtype: torch.dtype, head_size:
     )
 
 
-# Without this, torch.compile would break its graph at the call of the driver.
+# Without the mark, torch.compile would break its graph at the call of the driver.
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def _capability(device: torch.device) -> tuple[int, int]:
+    return _ask_capability(device)
+
+
+@cache  # every layer of every step wants to know
+def _ask_capability(device: torch.device) -> tuple[int, int]:
     return torch.cuda.get_device_capability(device)

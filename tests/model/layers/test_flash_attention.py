@@ -98,3 +98,11 @@ def test_to_ask_for_the_capability_breaks_no_compiled_graph(monkeypatch):
         return tensor + flash_attention_module._capability(tensor.device)[0]
 
     assert shift(torch.zeros(1)).item() == 9
+
+
+def test_the_capability_is_asked_once(monkeypatch):
+    asked = []
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda d: asked.append(d) or (8, 0))
+    device = torch.device("cuda:99")
+    assert all(can_run_flash_attention(device, torch.float16, 64) for _ in range(3))
+    assert asked == [device]
