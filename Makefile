@@ -1,6 +1,7 @@
 # make demo: everything once, from text to a trained encoder.
 # make test: all tests.   make test-fast: those without the mark "slow".
 # make check: format, lint, types, layers.   make bench: speed, as ratios (benchmarks/README.md).
+# make gpu: right, fast, learning, on a machine with one GPU, in 8 minutes.
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/installed
@@ -9,7 +10,7 @@ DEMO := demo
 # One test process per core. Single tests are handed out, so that no process queues slow ones.
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxschedchunk 1
 
-.PHONY: demo test test-fast check bench format
+.PHONY: demo test test-fast check bench gpu format
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -46,6 +47,9 @@ check: $(INSTALLED)
 bench: $(INSTALLED)
 	$(BIN)/pip install --quiet --no-deps electra-pytorch==0.1.2
 	$(BIN)/python -m benchmarks $(PARTS)
+
+gpu: $(INSTALLED)
+	$(BIN)/python -m benchmarks.gpu
 
 format: $(INSTALLED)
 	$(BIN)/ruff format .

@@ -22,8 +22,9 @@ def weights_of(query: Tensor, key: Tensor, scale: float, window: int | None = No
     return scores.softmax(-1)
 
 
-def kept(shape: tuple[int, ...], dropout: float, draw: torch.Generator) -> Tensor:
-    return (torch.rand(shape, generator=draw) >= dropout) / (1 - dropout)
+def kept(weights: Tensor, dropout: float, draw: torch.Generator) -> Tensor:
+    mask = (torch.rand(weights.shape, generator=draw) >= dropout) / (1 - dropout)
+    return mask.to(weights.dtype)
 
 
 def attend(
@@ -41,7 +42,7 @@ def attend(
     parts = []
     for begin, end in pairwise(bounds.tolist()):
         weights = weights_of(query[begin:end], key[begin:end], scale, window)
-        weights = weights * kept(weights.shape, dropout, draw)
+        weights = weights * kept(weights, dropout, draw)
         parts.append((weights @ value[begin:end].transpose(0, 1)).transpose(0, 1))
     return torch.cat(parts)
 
@@ -53,6 +54,11 @@ def window_of(options: dict[str, Any]) -> int | None:
     return None if window == -1 else window
 
 
+def scale_of(options: dict[str, Any], query: Tensor) -> float:
+    """Without one, the operator is given nothing."""
+    return options.get("scale") or query.shape[-1] ** -0.5
+
+
 def forward_kernel(
     query, key, value, bounds, bounds_k, longest, longest_k, dropout, causal, debug, **options
 ):
@@ -61,7 +67,7 @@ def forward_kernel(
     assert not causal and not debug
     seed = torch.randint(2**31, ()) if dropout else torch.zeros((), dtype=torch.int64)
     window = window_of(options)
-    out = attend(query, key, value, bounds, dropout, options["scale"], seed, window)
+    out = attend(query, key, value, bounds, dropout, scale_of(options, query), seed, window)
     state = torch.stack([seed, torch.zeros_like(seed)]).to(torch.uint64)
     sums = query.new_zeros(query.shape[1], query.shape[0])
     return out, sums, state, state.new_empty(()), query.new_empty(0)
@@ -73,14 +79,15 @@ def backward_kernel(
 ):  # fmt: skip
     """By hand, since nothing is recorded inside of a kernel."""
     draw = torch.Generator().manual_seed(int(state[0]))
+    scale = scale_of(options, query)
     grads: list[list[Tensor]] = [[], [], []]
     for begin, end in pairwise(bounds.tolist()):
         q, k, v, g = (x[begin:end].transpose(0, 1) for x in (query, key, value, grad))
-        weights = weights_of(query[begin:end], key[begin:end], options["scale"], window_of(options))
-        mask = kept(weights.shape, dropout, draw)
+        weights = weights_of(query[begin:end], key[begin:end], scale, window_of(options))
+        mask = kept(weights, dropout, draw)
         of_weights = (g @ v.mT) * mask
         scores = weights * (of_weights - (of_weights * weights).sum(-1, keepdim=True))
-        scores = scores * options["scale"]
+        scores = scores * scale
         for parts, part in zip(
             grads, (scores @ k, scores.mT @ q, (weights * mask).mT @ g), strict=True
         ):

@@ -1,18 +1,23 @@
 """Recorded steps of the authors' code as Batches, and the model they were recorded with."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import torch
 
 from electra_cli.batch import Batch
 from electra_cli.config import PretrainConfig
+from electra_cli.model import masked_lm
 from electra_cli.model.objectives.electra import ElectraObjective
 from electra_cli.training.device import Compute
 from electra_cli.training.trainer import Trainer
 
 GOLDEN = Path(__file__).parent / "golden"
 VOCAB_SIZE = 1000
+CPU = Compute(torch.device("cpu"), "fp32", has_flash=False)
 
 
 class GoldenSteps:
@@ -98,7 +103,9 @@ class GoldenModel(ElectraObjective):
             attention.scaling = attention.attention_head_size**-0.5
 
 
-def golden_trainer(config: PretrainConfig, parameters: dict[str, torch.Tensor]) -> Trainer:
+def golden_trainer(
+    config: PretrainConfig, parameters: dict[str, torch.Tensor], compute: Compute = CPU
+) -> Trainer:
     """The project's own trainer, from the recorded initial weights."""
     model = GoldenModel(config)
     own = dict(model.named_parameters())
@@ -106,4 +113,35 @@ def golden_trainer(config: PretrainConfig, parameters: dict[str, torch.Tensor]) 
     with torch.no_grad():
         for name, parameter in own.items():
             parameter.copy_(parameters[name])
-    return Trainer(model, config, Compute(torch.device("cpu"), "fp32", has_flash=False))
+    return Trainer(model, config, compute)
+
+
+@contextmanager
+def samples_given(samples: torch.Tensor) -> Iterator[None]:
+    """The generator samples what was recorded, in order, whatever the micro-batches are."""
+    rest = list(samples.split(1))
+
+    def given(probabilities: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
+        return torch.cat([rest.pop(0) for _ in range(len(noise))]).to(noise.device)
+
+    with mock.patch.object(masked_lm, "_sample", given):
+        yield
+
+
+def compare_step(
+    trainer: Trainer, golden: GoldenSteps, step: int, batch: Batch | None = None
+) -> dict[str, float]:
+    """Take the recorded step; how far each of its numbers is off, relative to the recorded one."""
+    recorded, samples = golden.batch(step)
+    with samples_given(samples):
+        trainer.train_step(iter([batch or recorded]))
+    metrics = trainer.flush(0.0)
+    found = {
+        "mlm_loss": metrics.objective["mlm_loss"],
+        "disc_loss": metrics.objective["rtd_loss"],
+        "total_loss": metrics.loss,
+        "learning_rate": metrics.learning_rate,
+        "grad_norm": metrics.grad_norm,
+    }
+    expected = {name: golden.value(step, name) for name in found}
+    return {n: abs(value - expected[n]) / (abs(expected[n]) or 1.0) for n, value in found.items()}

@@ -16,7 +16,7 @@ from electra_cli.config import ModelConfig, ObjectiveConfig
 from electra_cli.model.initialization import initialize, set_sinusoids
 from electra_cli.model.layers.attention import PackedLayout, pack_attention
 from electra_cli.model.layers.dropout import replace_dropout
-from electra_cli.model.layers.feed_forward import fuse_feed_forward
+from electra_cli.model.layers.layer import fuse_layers
 from electra_cli.model.masked_lm import MaskedLMOutput, masked_lm
 
 # A generator or other masked language model; a discriminator.
@@ -75,8 +75,8 @@ def adapt_to_packs(networks: Iterable[Network]) -> None:
     """Make Hugging Face's modules run on packed batches; their parameters stay what they are."""
     for network in networks:
         replace_dropout(network)
-        fuse_feed_forward(network)
         pack_attention(network)
+        fuse_layers(network)
         # padding_idx would drop the gradient of [PAD] where the generator samples it.
         network.electra.embeddings.word_embeddings.padding_idx = None
 
@@ -99,7 +99,7 @@ def encode(network: Network, input_ids: Tensor, batch: PackedTokens) -> Tensor:
         input_ids=input_ids[None],
         token_type_ids=batch.token_type_ids[None],
         position_ids=batch.position_ids[None],
-        layout=PackedLayout(batch),
+        layout=PackedLayout.of(batch, network.electra.encoder),
         use_cache=False,  # or transformers warns of it under gradient checkpointing
     )
     hidden: Tensor = output.last_hidden_state.squeeze(0)

@@ -54,6 +54,14 @@ def flash_attention(
     return cast(Tensor, mixed)
 
 
+def copy_all(targets: list[Tensor], sources: list[Tensor]) -> None:
+    """Copy each source into its target, whatever their dtypes; a GPU runs few kernels for all.
+
+    Public: Tensor.copy_, one by one.
+    """
+    torch._foreach_copy_(targets, sources)
+
+
 def softmax_backward(grad: Tensor, probabilities: Tensor) -> Tensor:
     """Gradient of softmax's output over the last dimension, and that output -> of its input.
 

@@ -4,12 +4,17 @@ from collections.abc import Iterator
 
 import pytest
 import torch
-from golden_steps import GoldenSteps, golden_config, golden_trainer
+from golden_steps import (
+    GoldenSteps,
+    compare_step,
+    golden_config,
+    golden_trainer,
+    samples_given,
+)
 from torch.nn import functional
 
 from electra_cli.batch import Batch
 from electra_cli.data.batches import join_batches
-from electra_cli.model import masked_lm
 from electra_cli.model.objectives.electra import ElectraObjective
 from electra_cli.model.objectives.objective import Judgements, NetworkLoss, StepCounts
 
@@ -18,16 +23,6 @@ UNUSED_SUMS = (
     "mlm_masked_loss", "mlm_correct", "sampled_correct", "shown_masks", "replaced", "rtd_correct",
     "rtd_found", "rtd_flagged", "rtd_replaced",
 )  # fmt: skip
-
-
-def feed_samples(monkeypatch: pytest.MonkeyPatch, samples: torch.Tensor) -> None:
-    """Return the recorded samples in order, whatever the micro-batches are."""
-    rest = list(samples.split(1))
-
-    def given(probabilities: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
-        return torch.cat([rest.pop(0) for _ in range(len(noise))])
-
-    monkeypatch.setattr(masked_lm, "_sample", given)
 
 
 class PaddedReference:
@@ -102,25 +97,13 @@ def run_steps(
         batch, samples = golden.batch(step)
         if mode == "four":
             batch = InFour(**vars(batch))
-        feed_samples(monkeypatch, samples)
         if mode == "padded":
             reference = PaddedReference(trainer.model, samples)
             monkeypatch.setattr(trainer.model, "losses", reference)
-        trainer.train_step(iter([batch]))
-        metrics = trainer.flush(0.0)
-        found = {
-            "mlm_loss": metrics.objective["mlm_loss"],
-            "disc_loss": metrics.objective["rtd_loss"],
-            "total_loss": metrics.loss,
-            "learning_rate": metrics.learning_rate,
-            "grad_norm": metrics.grad_norm,
-        }
-        for name, value in found.items():
-            expected = golden.value(step, name)
-            difference = abs(value - expected) / (abs(expected) or 1.0)
-            print(f"{mode} step {step} {name} {value:.8g} off by {difference:.1e}")
+        for name, difference in compare_step(trainer, golden, step, batch).items():
+            print(f"{mode} step {step} {name} off by {difference:.1e}")
             tolerance = 1e-5 if name == "grad_norm" else 2e-6
-            assert difference <= tolerance, (step, name, value, expected)
+            assert difference <= tolerance, (step, name)
     return {name: p.detach() for name, p in trainer.model.named_parameters()}
 
 
@@ -160,10 +143,10 @@ def test_a_sampled_pad_has_a_gradient_as_the_authors(monkeypatch, mode):
         run = config.run.model_copy(update={"micro_batch_size": 1})
         config = config.model_copy(update={"run": run})
     trainer = golden_trainer(config, initial.parameters("params/init"))
-    feed_samples(monkeypatch, samples)
     if mode == "padded":
         monkeypatch.setattr(trainer.model, "losses", PaddedReference(trainer.model, samples))
-    trainer.train_step(iter([batch]))
+    with samples_given(samples):
+        trainer.train_step(iter([batch]))
     moments = trainer.tensors()["optimizer"]
     expected = golden.parameters("m/after1")
     assert len(expected) == 4

@@ -11,14 +11,14 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from transformers import AttentionInterface, PreTrainedModel
-from transformers.models.electra.modeling_electra import ElectraSelfAttention
+from transformers.models.electra.modeling_electra import ElectraEncoder
 
 from electra_cli.batch import PackedTokens
 from electra_cli.model.layers.autocast import autocast_dtype
 from electra_cli.model.layers.flash_attention import can_run_flash_attention
-from electra_cli.model.layers.padded_attention import GroupedLayout, Parts, padded_attention
+from electra_cli.model.layers.layer_weights import LayerWeights, layer_weights
+from electra_cli.model.layers.padded_attention import GroupedLayout
 from electra_cli.model.layers.sdpa_attention import Padding, sdpa_attention
 from electra_cli.model.torch_private import flash_attention
 
@@ -32,11 +32,22 @@ _UNSUPPORTED = ("position_bias", "softcap", "s_aux")
 class PackedLayout:
     """How a Batch is packed: made once for all layers, and passed to an encoder as `layout`."""
 
-    def __init__(self, batch: PackedTokens) -> None:
+    def __init__(self, batch: PackedTokens, weights: list[LayerWeights] | None = None) -> None:
+        self.weights = weights  # those of the encoder's layers; None: each uses its own
         self.cu_seqlens = batch.cu_seqlens  # [B + 1] int32
         self.max_length = batch.max_length  # L
         self._batch = batch
         self._grouped: dict[int, GroupedLayout] = {}
+
+    @classmethod
+    def of(cls, batch: PackedTokens, encoder: ElectraEncoder) -> "PackedLayout":
+        """With the weights of the encoder's layers, where no CPU computes."""
+        config = encoder.config
+        dtype = autocast_dtype(next(encoder.parameters()))
+        size = config.hidden_size // config.num_attention_heads
+        if choose_kernel(batch.input_ids.device, dtype, size) == "groups":
+            return cls(batch)
+        return cls(batch, layer_weights(encoder.layer, dtype))
 
     @cached_property
     def padding(self) -> Padding:
@@ -64,9 +75,6 @@ def pack_attention(network: PreTrainedModel) -> None:
             f"{type(network).__name__} does not call transformers' attention interface, so it "
             "cannot run on packed batches"
         )
-    for module in network.modules():
-        if isinstance(module, ElectraSelfAttention):
-            module.__class__ = PackedSelfAttention
 
 
 def attend_packed(
@@ -159,44 +167,3 @@ def _pad_and_attend(
     window: int | None,
 ) -> Tensor:
     return sdpa_attention(query, key, value, layout.padding, dropout, scale, window)
-
-
-class PackedSelfAttention(ElectraSelfAttention):
-    """ELECTRA's own attention module, with one matrix product for query, key and value.
-
-    attend_packed alone would compute the same, as it does for other encoders. This module is for
-    speed: per layer, forward and backward, a GPU runs 58 kernels instead of 77, which move 11%
-    fewer bytes. On a CPU padded_attention, which needs the layer's input, draws dropout masks
-    faster and keeps them as bytes: a step of `small` (16 windows of 128, dropout 0.1, one thread)
-    takes 4% less time, and a layer keeps 20% less memory; without dropout, the same time and 18%
-    more memory.
-    """
-
-    def forward(
-        self, hidden_states: Tensor, *args: object, layout: PackedLayout | None = None, **rest: Any
-    ) -> tuple[Tensor, Tensor | None]:
-        """[1, T, H] and its layout -> ([1, T, H], None), as ElectraAttention wants it."""
-        if layout is None:
-            plain: tuple[Tensor, Tensor | None] = super().forward(hidden_states, *args, **rest)
-            return plain
-        x = hidden_states.squeeze(0)
-        parts = (self.query, self.key, self.value)
-        heads, size = self.num_attention_heads, self.attention_head_size
-        dropout = self.dropout.p if self.training else 0.0
-        if choose_kernel(x.device, autocast_dtype(x), size) == "groups":
-            mixed = _attend_in_groups(x, parts, layout, heads, self.scaling, dropout)
-        else:
-            weight = torch.cat([part.weight for part in parts])
-            bias = torch.cat([part.bias for part in parts])
-            joined = functional.linear(x, weight, bias).view(len(x), 3, heads, size)
-            query, key, value = joined.unbind(1)
-            mixed = attend(query, key, value, layout, dropout, self.scaling)
-        return mixed.flatten(1)[None], None
-
-
-# Groups differ from batch to batch, so compiled graphs would, too; the layers around are compiled.
-@torch.compiler.disable  # type: ignore[untyped-decorator]
-def _attend_in_groups(
-    x: Tensor, parts: Parts, layout: PackedLayout, heads: int, scale: float, dropout: float
-) -> Tensor:
-    return padded_attention(x, parts, layout.grouped(heads), heads, scale, dropout)

@@ -9,10 +9,9 @@ is kept: to compute the output again takes about a hundredth of the layer's time
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
-from transformers.models.electra.modeling_electra import ElectraLayer
 
 from electra_cli.model.layers.autocast import autocast_dtype
 from electra_cli.model.layers.scratch import scratch_buffer
@@ -45,28 +44,13 @@ def _gelu(hidden: Tensor) -> Tensor:
     return gelu_into(scratch_buffer("feed_forward", hidden.shape, hidden), hidden)
 
 
-def feed_forward(x: Tensor, inner: nn.Linear, outer: nn.Linear) -> Tensor:
-    """outer(gelu(inner(x))), x [..., H] -> [..., H]."""
+def feed_forward(
+    x: Tensor, inner: Tensor, inner_bias: Tensor, outer: Tensor, outer_bias: Tensor
+) -> Tensor:
+    """outer @ gelu(inner @ x + inner_bias) + outer_bias, x [..., H] -> [..., H]."""
     dtype = autocast_dtype(x)
-    weights = (inner.weight, inner.bias, outer.weight, outer.bias)
+    weights = (inner, inner_bias, outer, outer_bias)
     product: Tensor = _FeedForward.apply(  # type: ignore[no-untyped-call]
         x.flatten(0, -2).to(dtype), *(weight.to(dtype) for weight in weights)
     )
     return product.view(x.shape)
-
-
-class FusedLayer(ElectraLayer):  # type: ignore[no-untyped-call]
-    """Transformers' own layer, with its feed-forward part as one operation."""
-
-    def feed_forward_chunk(self, attention_output: Tensor) -> Tensor:
-        """[..., H] -> [..., H], as ElectraLayer has it."""
-        mixed = feed_forward(attention_output, self.intermediate.dense, self.output.dense)
-        normalized: Tensor = self.output.LayerNorm(self.output.dropout(mixed) + attention_output)
-        return normalized
-
-
-def fuse_feed_forward(network: nn.Module) -> None:
-    """Make every layer of `network` a FusedLayer; parameters stay what they are."""
-    for module in network.modules():
-        if isinstance(module, ElectraLayer):
-            module.__class__ = FusedLayer

@@ -181,5 +181,8 @@ class Objective(Trainable):
 
     def compile_encoders(self) -> None:
         """Compile the encoders, for any number of tokens; the names of weights stay."""
+        # Graphs of earlier models of this process, such as a search's trials, count towards the
+        # limit of 8 per function beyond which torch quietly stops compiling.
+        torch.compiler.reset()
         for network in self.networks().values():
             network.electra.encoder.compile(dynamic=True)

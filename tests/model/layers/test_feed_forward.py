@@ -4,7 +4,8 @@ from torch import nn
 from torch.nn import functional
 from transformers import ElectraConfig, ElectraForPreTraining
 
-from electra_cli.model.layers.feed_forward import feed_forward, fuse_feed_forward
+from electra_cli.model.layers.feed_forward import feed_forward
+from electra_cli.model.layers.layer import fuse_layers
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -15,7 +16,7 @@ def test_output_and_gradients_equal_two_linears_and_gelu(dtype):
     inputs = [x, inner.weight, inner.bias, outer.weight, outer.bias]
     with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
         expected = outer(functional.gelu(inner(x)))
-        found = feed_forward(x, inner, outer)
+        found = feed_forward(x, inner.weight, inner.bias, outer.weight, outer.bias)
     assert found.dtype == expected.dtype == dtype
     assert torch.equal(found, expected)
     grad = torch.randn(expected.shape).to(dtype)
@@ -33,7 +34,7 @@ def test_one_wide_tensor_is_kept_instead_of_two():
     )  # fmt: skip
     plain = ElectraForPreTraining(config)
     fused = ElectraForPreTraining(config)
-    fuse_feed_forward(fused)
+    fuse_layers(fused)
     fused.load_state_dict(plain.state_dict())
     input_ids = torch.arange(50).view(5, 10)
 

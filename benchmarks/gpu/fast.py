@@ -1,0 +1,184 @@
+"""How fast the GPU trains: our step and the plain Hugging Face step, on the same card in one run.
+
+Rates are tokens of real text per second, padding not counted, over whole optimizer steps; a
+share is the program's own FLOPs (electra_cli/model/cost/flops.py) against the card's bf16 peak.
+"""
+
+import time
+from collections.abc import Callable
+
+import torch
+
+from benchmarks.baselines import PaddedBatch, PlainStep
+from benchmarks.batches import PAD_ID, VOCAB_SIZE, Shape, make_batch
+from benchmarks.gpu.kernels import time_by_class
+from benchmarks.gpu.machine import Figures, Machine, Results
+from benchmarks.gpu.right import TINY_SIZES
+from electra_cli.batch import Batch
+from electra_cli.config import PretrainConfig
+from electra_cli.model.objectives.registry import build_objective, training_flops
+from electra_cli.presets import with_options
+from electra_cli.runs.micro_batch import estimate_bytes, fit_micro_batch
+from electra_cli.runs.session import count_model_parameters
+from electra_cli.training.trainer import Trainer
+
+# Dense bf16 FLOP/s, by what the card's name contains (NVIDIA's data sheets).
+PEAKS = {"H100": 989e12, "H200": 989e12, "A100": 312e12}
+# A step of `large` has 2,048 windows and takes 7 seconds; 256 are two micro-batches.
+SHAPES = {
+    "small": Shape("small", 128, 128),
+    "base": Shape("base", 256, 512),
+    "large": Shape("large", 256, 512),
+}
+# Tokens/s to reach with dropout 0.1; times as fast as the plain step, by whether lengths are mixed.
+BARS = {"small": 1.2e6, "base": 400e3, "large": 165e3}
+COMPILED = {False: "eager", True: "compiled"}
+PLAIN_BARS = {False: 1.5, True: 2.5}
+
+
+def measure(preset: str, machine: Machine, results: Results) -> None:
+    """Everything about one preset, the most telling first."""
+    best = {False: 0.0, True: 0.0}  # our tokens/s with dropout, by whether lengths are mixed
+    for is_compiled in (False, True):
+        best = _measure_ours(preset, machine, results, is_compiled, 0.1, best)
+    for is_compiled in (False, True):
+        _measure_plain(preset, machine, results, is_compiled, best)
+    for is_compiled in (False,) if machine.is_tiny else (False, True):
+        _measure_ours(preset, machine, results, is_compiled, 0.0, best)
+
+
+def _measure_ours(
+    preset: str,
+    machine: Machine,
+    results: Results,
+    is_compiled: bool,
+    dropout: float,
+    best: dict[bool, float],
+) -> dict[bool, float]:
+    """Rates, peak memory beside the program's estimate, and kernels; `best`, where it is better."""
+    part, name = f"fast, {preset}", f"{COMPILED[is_compiled]}, dropout {dropout:g}"
+    shape = _shape(preset, machine)
+    config = with_options(_sized(shape.config(dropout), machine), {"run.compile": is_compiled}, "")
+    compute, best = machine.compute("bf16"), dict(best)
+    _, parameters = count_model_parameters(config, VOCAB_SIZE)
+    config = fit_micro_batch(config, parameters, compute)
+    windows = config.run.windows_per_pass
+    torch.manual_seed(0)
+    model = build_objective(config.model, config.objective, VOCAB_SIZE, PAD_ID)
+    if is_compiled:
+        model.compile_encoders()
+    trainer = Trainer(model, config, compute)
+    counted = training_flops(config, VOCAB_SIZE)
+
+    def find(mixed: bool) -> Figures:
+        batch = _pinned(make_batch(config, shape.lengths(mixed)), machine)
+        seconds = seconds_per_step(lambda: trainer.train_step(iter([batch])), machine)
+        lengths = batch.cu_seqlens.diff().long()
+        squared = int((lengths * lengths).sum())
+        flops = counted.count(batch.num_tokens, batch.num_masked, squared) / seconds
+        rate = batch.num_tokens / seconds
+        best[mixed] = max(best[mixed], rate)
+        figures: dict[str, float | str] = {"tokens/s": rate, "ms per step": 1e3 * seconds}
+        if dropout and not mixed:
+            figures["bar"] = BARS[preset]
+        if peak := _peak_flops(machine):
+            figures["share of the peak"] = flops / peak
+        figures["windows at a time"] = windows
+        if machine.device.type == "cuda":
+            figures["GB at most"] = torch.cuda.max_memory_reserved() / 1e9
+        figures["GB estimated"] = estimate_bytes(config, parameters, windows, compute) / 1e9
+        figures["loss"] = trainer.flush(0.0).loss  # raises if one was not finite
+        return figures
+
+    def kernels() -> Figures:
+        batch = _pinned(make_batch(config, shape.lengths(mixed=False)), machine)
+        return time_by_class(lambda: trainer.train_step(iter([batch])), machine)
+
+    if machine.device.type == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+    results.take(part, name, lambda: find(mixed=False))
+    if dropout:
+        results.take(part, f"{name}, mixed lengths", lambda: find(mixed=True))
+        results.take(part, f"{name}, by kernel class", kernels)
+    return best
+
+
+def _measure_plain(
+    preset: str, machine: Machine, results: Results, is_compiled: bool, best: dict[bool, float]
+) -> None:
+    """Hugging Face's own losses on padded windows, as many at a time as fit: its logits are those
+    of every token."""
+    shape = _shape(preset, machine)
+    config = _sized(shape.config(0.1), machine)
+    torch.manual_seed(0)
+    plain = PlainStep(config)
+    plain.networks.to(machine.device)
+    if is_compiled:
+        torch.compiler.reset()
+        for network in plain.networks:
+            network.compile(dynamic=True)
+
+    def find(mixed: bool) -> Figures:
+        windows = shape.num_sequences
+        while windows:
+            batch = make_batch(config, Shape(preset, windows, shape.max_length).lengths(mixed))
+            padded = PaddedBatch(*(x.to(machine.device) for x in PaddedBatch.of(batch)))
+
+            def step(padded: PaddedBatch = padded) -> None:
+                with machine.compute("bf16").autocast():
+                    plain.train(padded)
+
+            try:
+                rate = batch.num_tokens / seconds_per_step(step, machine)
+            except torch.OutOfMemoryError:
+                windows //= 2
+                continue
+            return {
+                "tokens/s": rate,
+                "windows at a time": windows,
+                "ours, times as fast": best[mixed] / rate,
+                "bar": PLAIN_BARS[mixed],
+            }
+        raise RuntimeError("not even one window fits")
+
+    name = f"plain Hugging Face step, {COMPILED[is_compiled]}"
+    results.take(f"fast, {preset}", name, lambda: find(mixed=False))
+    if not machine.is_tiny:  # another compilation of minutes on a CPU
+        results.take(f"fast, {preset}", f"{name}, mixed lengths", lambda: find(mixed=True))
+
+
+def _shape(preset: str, machine: Machine) -> Shape:
+    return Shape(preset, 4, 16) if machine.is_tiny else SHAPES[preset]
+
+
+def _sized(config: PretrainConfig, machine: Machine) -> PretrainConfig:
+    sizes = {**TINY_SIZES, "model.num_hidden_layers": 1} if machine.is_tiny else {}
+    return with_options(config, sizes, "")
+
+
+def _pinned(batch: Batch, machine: Machine) -> Batch:
+    """As the reading thread hands it over."""
+    return batch.pin_memory() if machine.device.type == "cuda" else batch
+
+
+def seconds_per_step(step: Callable[[], object], machine: Machine) -> float:
+    """The mean over as many steps as fill a second and a half, after three others."""
+    for _ in range(1 if machine.is_tiny else 3):
+        step()
+    machine.synchronize()
+    started = time.perf_counter()
+    step()
+    machine.synchronize()
+    once = time.perf_counter() - started
+    count = 1 if machine.is_tiny else max(3, min(100, int(1.5 / once)))
+    started = time.perf_counter()
+    for _ in range(count):
+        step()
+    machine.synchronize()
+    return (time.perf_counter() - started) / count
+
+
+def _peak_flops(machine: Machine) -> float | None:
+    name = machine.facts()["device"]
+    return next((peak for part, peak in PEAKS.items() if part in name), None)

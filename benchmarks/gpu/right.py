@@ -1,0 +1,347 @@
+"""Is what the GPU computes right? One function per question, which raises AssertionError if not.
+
+`make gpu` runs them, and tests/test_gpu.py as tests with the mark `cuda`.
+"""
+
+# Shapes: T tokens of a packed batch, A heads, D head size, n tokens of a sequence.
+
+import math
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import pairwise
+from pathlib import Path
+from unittest import mock
+
+import torch
+from torch import Tensor
+
+from benchmarks.batches import PAD_ID, VOCAB_SIZE, Shape, make_batch
+from benchmarks.gpu.machine import Figures, Machine
+from electra_cli.batch import Batch
+from electra_cli.config import PretrainConfig
+from electra_cli.model import masked_lm
+from electra_cli.model.export import export_network
+from electra_cli.model.objectives.registry import build_objective
+from electra_cli.model.torch_private import flash_attention
+from electra_cli.presets import with_options
+from electra_cli.training.device import Precision
+from electra_cli.training.trainer import Trainer
+from tests.golden_steps import GoldenSteps, compare_step, golden_config, golden_trainer
+
+# The authors' numbers, in float32: a GPU cuts its sums in other places than a CPU, whose limit is
+# 2e-6; a step in TF32 is off by 1e-3.
+GOLDEN_TOLERANCE = 1e-5
+# Relative to the norm of what is compared. A bf16 number is off by up to 2**-9 of itself, an fp16
+# number by 2**-12; queries, keys, values, probabilities and results are each rounded once, and
+# gradients pass through two products more.
+ATTENTION_TOLERANCE = {torch.bfloat16: (0.01, 0.02), torch.float16: (0.002, 0.004)}
+# The kernel decides on dropout with 8 random bits, so its rate is a multiple of 1/256
+# (flash_attn/flash_api.cpp, p_dropout_in_uint8_t).
+DROPOUT_STEP = 1 / 256
+# Compiled, checkpointed or cut, a step rounds at other places: (losses, gradients), relative.
+STEP_TOLERANCE = {"fp32": (1e-4, 1e-3), "bf16": (5e-3, 0.03)}
+TINY_SIZES = {
+    "model.hidden_size": 32,
+    "model.num_attention_heads": 2,
+    "model.intermediate_size": 64,
+    "model.embedding_size": 16,
+}
+
+
+def golden(machine: Machine) -> Figures:
+    """The authors' recorded steps, through the project's own trainer in float32."""
+    steps = GoldenSteps("authors_steps.npz")
+    trainer = golden_trainer(
+        golden_config(), steps.parameters("params/init"), machine.compute("fp32")
+    )
+    furthest = 0.0
+    for step in range(1, 3 if machine.is_tiny else 9):
+        for name, difference in compare_step(trainer, steps, step).items():
+            furthest = max(furthest, difference)
+            assert difference <= GOLDEN_TOLERANCE, f"step {step}: {name} is off by {difference:.1e}"
+    return {"steps": step, "off by at most": furthest}
+
+
+def attention(machine: Machine) -> Figures:
+    """Packed flash attention, both passes, against float32 attention sequence by sequence."""
+    worst: dict[str, float] = {}
+    sizes, windows = ((32,), (20,)) if machine.is_tiny else ((32, 64, 128), (20, 128, 512))
+    for dtype, (forward, backward) in ATTENTION_TOLERANCE.items():
+        for size in sizes:
+            for longest in windows:
+                case = f"{dtype}, heads of {size}, windows up to {longest}"
+                inputs, bounds = _draw(machine, [longest, longest // 2 + 1, 1, longest - 1], size)
+                packed = [x.to(dtype).requires_grad_() for x in inputs]
+                exact = [x.detach().float().requires_grad_() for x in packed]
+                found = flash_attention(*packed, bounds, longest, 0.0)
+                expected = _attend_one_by_one(exact, bounds)
+                grad = torch.randn_like(expected)
+                found_grads = torch.autograd.grad(found, packed, grad.to(dtype))
+                expected_grads = torch.autograd.grad(expected, exact, grad.to(dtype).float())
+                errors = [_off(found, expected)]
+                errors += map(_off, found_grads, expected_grads)
+                for limit, error in zip((forward, *[backward] * 3), errors, strict=True):
+                    assert error <= limit, f"{case}: off by {error:.1e}"
+                name = str(dtype).removeprefix("torch.")
+                worst[name] = max(worst.get(name, 0.0), *errors)
+    return {f"{name} off by at most": error for name, error in worst.items()}
+
+
+def attention_dropout(machine: Machine) -> Figures:
+    """The rate and independence of its mask, and that both passes drop the same weights.
+
+    Equal scores give equal probabilities, and values that name their places show which were kept.
+    """
+    rate, figures = 0.1, dict[str, float | str]()
+    for size, longest in ((32, 32),) if machine.is_tiny else ((32, 32), (64, 60), (128, 128)):
+        lengths = [longest] * 64
+        (zeros, _, _), bounds = _draw(machine, lengths, size)
+        places = torch.arange(sum(lengths), device=machine.device) % longest
+        named = torch.nn.functional.one_hot(places, size)[:, None].expand_as(zeros)
+        query = torch.zeros_like(zeros, dtype=torch.bfloat16)
+        value = named.to(torch.bfloat16).contiguous().requires_grad_()
+        first, second = (
+            flash_attention(query, query, value, bounds, longest, rate) for _ in range(2)
+        )
+        grad = torch.randn_like(first)
+        (of_value,) = torch.autograd.grad(first, value, grad)
+        # [windows, n, A, n]: the weight that each token gives to each place.
+        weights = first.detach().float().view(64, longest, -1, size)[..., :longest]
+        kept = weights > 0
+        share = kept.float().mean().item()
+        noise = math.sqrt(rate * (1 - rate) / kept.numel())
+        assert abs(share - (1 - rate)) <= DROPOUT_STEP + 5 * noise, f"{share:.4f} are kept"
+        scale = weights[kept].mean().item() * longest
+        assert abs(scale * (1 - rate) - 1) <= 0.01, f"what is kept is scaled by {scale:.4f}"
+        again = second.detach().float().view_as(first).view(64, longest, -1, size)[..., :longest]
+        pairs = {
+            "heads": (kept[:, :, 0], kept[:, :, 1]),
+            "windows": (kept[0::2], kept[1::2]),
+            "tokens": (kept[:, 0::2], kept[:, 1::2]),
+            "calls": (kept, again > 0),
+        }
+        for name, (left, right) in pairs.items():
+            correlation = torch.corrcoef(torch.stack([left.flatten(), right.flatten()]).float())
+            limit = 5 / math.sqrt(left.numel())
+            assert abs(correlation[0, 1]) <= limit, f"masks of {name}: {correlation[0, 1]:.4f}"
+        of_output = grad.float().view(64, longest, -1, size)
+        expected = torch.einsum("btaj,btad->bjad", weights, of_output)
+        error = _off(of_value.float().view(64, longest, -1, size), expected)
+        assert error <= 0.02, f"the backward pass drops other weights: off by {error:.2f}"
+        figures[f"kept, heads of {size}"] = share
+    return figures
+
+
+def variations(machine: Machine) -> Figures:
+    """Losses and gradients of a step: compiled, checkpointed, in several micro-batches."""
+    changes: dict[str, dict[str, object]] = {
+        "compiled": {"run.compile": True},
+        "checkpointed": {"run.gradient_checkpointing": True},
+        "micro-batches": {"run.micro_batch_size": 2},
+        "all three": {
+            "run.compile": True,
+            "run.gradient_checkpointing": True,
+            "run.micro_batch_size": 2,
+        },
+    }
+    if machine.is_tiny:
+        changes = {"all three": changes["all three"]}
+    figures: dict[str, float | str] = {}
+    precision: Precision
+    for precision in ("bf16",) if machine.is_tiny else ("fp32", "bf16"):
+        plain_losses, plain = _step(machine, precision, {})
+        of_losses, of_gradients = STEP_TOLERANCE[precision]
+        for name, options in changes.items():
+            losses, gradients = _step(machine, precision, options)
+            loss_error = max(abs(losses[k] / plain_losses[k] - 1) for k in plain_losses)
+            error = _off(gradients, plain)
+            case = f"{precision}, {name}"
+            assert loss_error <= of_losses, f"{case}: losses are off by {loss_error:.1e}"
+            assert error <= of_gradients, f"{case}: gradients are off by {error:.1e}"
+            figures[case] = error
+    return figures
+
+
+def overflow(machine: Machine) -> Figures:
+    """Under fp16 an update whose gradients overflow is left out, and the scale recovers."""
+    config, batch = _recipe(machine)
+    trainer = _trainer(machine, config, "fp16")
+    trainer.train_step(iter([batch]))
+    trainer._scaler.update(2.0**24)  # far beyond what fp16 holds
+    before = _weights(trainer)
+    trainer.train_step(iter([batch]))
+    trainer.train_step(iter([batch]))
+    assert torch.equal(_weights(trainer), before), "an update with infinite gradients was made"
+    skipped = 2
+    while torch.equal(_weights(trainer), before):
+        trainer.train_step(iter([batch]))
+        skipped += 1
+        assert skipped < 60, "no update was made in 60 steps"
+    assert _weights(trainer).isfinite().all()
+    trainer.flush(0.0)
+    return {"steps skipped": skipped - 1, "scale then": trainer._scaler.get_scale()}
+
+
+def export(machine: Machine) -> Figures:
+    """What was trained in bf16, fp16 and compiled is exported, loaded again and compared."""
+    precision: Precision
+    for precision, options in (("bf16", {}), ("fp16", {}), ("bf16", {"run.compile": True})):
+        config, batch = _recipe(machine, options)
+        trainer = _trainer(machine, config, precision)
+        for _ in range(3):
+            trainer.train_step(iter([batch]))
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            for kind, network in trainer.model.networks().items():
+                sample = next(batch.split(4))
+                export_network(network, folder / kind, folder, "", sample)
+    return {"exported after": "bf16, fp16, bf16 compiled"}
+
+
+def resume(machine: Machine) -> Figures:
+    """A run that went on from its state, and one that never stopped."""
+    figures: dict[str, float | str] = {}
+    precision: Precision
+    for precision in ("fp32", "bf16"):
+        config, batch = _recipe(machine, {}, dropout=0.1)
+        whole = _trainer(machine, config, precision)
+        rest = _trainer(machine, config, precision)
+        for _ in range(2):
+            whole.train_step(iter([batch]))
+        tensors = {
+            group: {name: tensor.clone() for name, tensor in named.items()}
+            for group, named in whole.tensors().items()
+        }
+        state = whole.state()
+        for _ in range(2):
+            whole.train_step(iter([batch]))
+        rest.load(tensors, state)
+        for _ in range(2):
+            rest.train_step(iter([batch]))
+        error = _off(_weights(rest), _weights(whole))
+        assert error <= 1e-3, f"{precision}: weights are off by {error:.1e}"
+        is_same = torch.equal(_weights(rest), _weights(whole))
+        figures[precision] = "bit for bit" if is_same else f"off by {error:.1e}"
+    return figures
+
+
+def host_syncs(machine: Machine) -> Figures:
+    """In a step nothing waits for the device; a row of the log waits once."""
+    options = {"run.micro_batch_size": 2}
+    config, batch = _recipe(machine, options, dropout=0.1)
+    trainer = _trainer(machine, config, "bf16")
+    if machine.device.type == "cuda":
+        batch = batch.pin_memory()
+    for _ in range(3):
+        trainer.train_step(iter([batch]))
+    with _waits(machine) as in_step:
+        trainer.train_step(iter([batch]))
+    assert not in_step, f"a step waits for the device: {in_step[0]}"
+    with _waits(machine) as in_row:
+        trainer.flush(0.0)
+    return {"in a step": len(in_step), "in a row of the log": len(in_row)}
+
+
+Check = Callable[[Machine], Figures]
+CHECKS: dict[str, Check] = {
+    "the authors' steps": golden,
+    "attention": attention,
+    "attention's dropout": attention_dropout,
+    "fp16 overflow": overflow,
+    "host syncs": host_syncs,
+    "resume": resume,
+    "export": export,
+    "compiled, checkpointed, cut": variations,
+}
+
+
+def _draw(machine: Machine, lengths: list[int], size: int) -> tuple[list[Tensor], Tensor]:
+    """Query, key, value [T, 4, size] float32, and the bounds of the sequences."""
+    draw = torch.Generator().manual_seed(size)
+    inputs = [torch.randn(sum(lengths), 4, size, generator=draw) for _ in range(3)]
+    bounds = torch.tensor([0, *lengths]).cumsum(0).int()
+    return [x.to(machine.device) for x in inputs], bounds.to(machine.device)
+
+
+def _attend_one_by_one(inputs: list[Tensor], bounds: Tensor) -> Tensor:
+    """[T, A, D] in obvious code."""
+    mixed = []
+    for begin, end in pairwise(bounds.tolist()):
+        query, key, value = (x[begin:end].transpose(0, 1) for x in inputs)
+        scores = query @ key.mT / math.sqrt(query.shape[-1])
+        mixed.append((scores.softmax(-1) @ value).transpose(0, 1))
+    return torch.cat(mixed)
+
+
+def _off(found: Tensor, expected: Tensor) -> float:
+    """The norm of the difference, relative to that of what is expected."""
+    expected = expected.double()
+    return ((found.double() - expected).norm() / expected.norm()).item()
+
+
+def _recipe(
+    machine: Machine, options: dict[str, object] | None = None, dropout: float = 0.0
+) -> tuple[PretrainConfig, Batch]:
+    """Two layers as wide as small's, on windows of mixed lengths."""
+    shape = Shape("small", 4, 16) if machine.is_tiny else Shape("small", 16, 128)
+    sizes: dict[str, object] = {
+        "model.num_hidden_layers": 1 + (not machine.is_tiny),
+        "optim.num_warmup_steps": 0,
+    }
+    if machine.is_tiny:
+        sizes |= TINY_SIZES
+    config = with_options(shape.config(dropout), {**sizes, **(options or {})}, "")
+    return config, make_batch(config, shape.lengths(mixed=True))
+
+
+def _trainer(machine: Machine, config: PretrainConfig, precision: Precision) -> Trainer:
+    """As open_session makes it."""
+    torch.manual_seed(0)
+    model = build_objective(config.model, config.objective, VOCAB_SIZE, PAD_ID)
+    if config.run.gradient_checkpointing:
+        model.enable_gradient_checkpointing()
+    if config.run.compile:
+        model.compile_encoders()
+    return Trainer(model, config, machine.compute(precision))
+
+
+def _step(
+    machine: Machine, precision: Precision, options: dict[str, object]
+) -> tuple[dict[str, float], Tensor]:
+    """Losses and all gradients of one step, with samples that no rounding changes."""
+
+    def sample(probabilities: Tensor, noise: Tensor) -> Tensor:
+        return (noise * probabilities.shape[1]).long()
+
+    config, batch = _recipe(machine, options)
+    trainer = _trainer(machine, config, precision)
+    with mock.patch.object(masked_lm, "_sample", sample):
+        trainer.train_step(iter([batch]))
+    losses = trainer.flush(0.0).objective
+    gradients = [p.grad.flatten() for p in trainer.model.parameters() if p.grad is not None]
+    return {name: losses[name] or 0.0 for name in ("mlm_loss", "rtd_loss")}, torch.cat(gradients)
+
+
+def _weights(trainer: Trainer) -> Tensor:
+    return torch.cat([p.detach().flatten() for p in trainer.model.parameters()])
+
+
+@contextmanager
+def _waits(machine: Machine) -> Iterator[list[str]]:
+    """What made the host wait for the device, as torch tells it."""
+    found: list[str] = []
+    if machine.device.type != "cuda":
+        yield found
+        return
+    torch.cuda.set_sync_debug_mode("warn")
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            yield found
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    found += [
+        f"{each.filename}:{each.lineno}" for each in caught if "synchron" in str(each.message)
+    ]

@@ -1,0 +1,57 @@
+"""What `make gpu` asks of a GPU: as tests there, and every line of it once on a CPU."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmarks.gpu.machine import Machine, Results
+from benchmarks.gpu.right import CHECKS
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("name", CHECKS)
+def test_what_a_gpu_computes_is_right(name):
+    CHECKS[name](Machine(torch.device("cuda"), is_tiny=False))
+
+
+@pytest.mark.slow
+def test_every_line_runs_on_a_cpu(tmp_path):
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.gpu",
+        "--device",
+        "cpu",
+        "--tiny",
+        "--minutes",
+        "60",
+    ]
+    root = Path(__file__).parents[1]
+    done = subprocess.run(
+        [*command, "--out", tmp_path], cwd=root, capture_output=True, text=True, check=False
+    )
+    results = Results(tmp_path / "results.jsonl").all()
+    failed = [each for each in results if each["state"] != "ok"]
+    assert done.returncode == 0, failed or done.stderr
+    parts = [each["part"] for each in results]
+    assert list(dict.fromkeys(parts)) == ["machine", "right", "fast, small", "learning"]
+    assert parts.count("right") == len(CHECKS)
+    assert "| right | attention | ok |" in (tmp_path / "results.md").read_text()
+
+
+def test_a_part_that_fails_is_told_and_the_next_one_runs(tmp_path, capsys):
+    def fail() -> dict[str, float | str]:
+        raise AssertionError("attention is off by 0.5\nand more")
+
+    results = Results(tmp_path / "results.jsonl")
+    results.take("right", "attention", fail)
+    results.take("right", "resume", lambda: {"fp32": "bit for bit"})
+    shown = capsys.readouterr().out.splitlines()
+    assert "FAILED attention: error AssertionError: attention is off by 0.5 (" in shown[0]
+    assert "resume: fp32 bit for bit" in shown[1]
+    assert [each["state"] for each in results.all()] == ["failed", "ok"]
+    assert "Traceback" in results.all()[0]["traceback"]
