@@ -44,7 +44,7 @@ from electra_cli.model.encoders import (
 from electra_cli.model.layer_rates import LayerRates
 from electra_cli.model.layers.attention import PackedLayout, pack_attention
 from electra_cli.model.layers.dropout import Dropout, replace_dropout
-from electra_cli.model.layers.feed_forward import fuse_feed_forward
+from electra_cli.model.layers.layer import fuse_layers
 from electra_cli.model.objectives.objective import NetworkLoss, StepCounts, Trainable
 
 HeadKind = Literal["sequence", "token", "span"]
@@ -168,8 +168,8 @@ class FinetuneModel(Trainable):
 def pack(network: Any) -> None:
     """Let a network of transformers run on packed batches; its parameters stay what they are."""
     replace_dropout(network)
-    fuse_feed_forward(network)
     pack_attention(network)
+    fuse_layers(network)
 
 
 def packed_logits(network: Any, kind: HeadKind, batch: LabelledBatch) -> Tensor:
@@ -179,7 +179,7 @@ def packed_logits(network: Any, kind: HeadKind, batch: LabelledBatch) -> Tensor:
     inputs: dict[str, Any] = {
         "input_ids": batch.input_ids[None],
         "position_ids": batch.position_ids[None] + first_position(base),
-        "layout": PackedLayout(batch),
+        "layout": PackedLayout.of(batch, base),
         **segments,
     }
     if kind == "token":

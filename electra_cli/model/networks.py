@@ -99,7 +99,7 @@ def encode(network: Network, input_ids: Tensor, batch: PackedTokens) -> Tensor:
         input_ids=input_ids[None],
         token_type_ids=batch.token_type_ids[None],
         position_ids=batch.position_ids[None],
-        layout=PackedLayout.of(batch, network.electra.encoder),
+        layout=PackedLayout.of(batch, network.electra),
         use_cache=False,  # or transformers warns of it under gradient checkpointing
     )
     hidden: Tensor = output.last_hidden_state.squeeze(0)

@@ -11,8 +11,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from transformers import AttentionInterface, PreTrainedModel
-from transformers.models.electra.modeling_electra import ElectraEncoder
+from transformers import AttentionInterface, ElectraModel, PreTrainedModel
 
 from electra_cli.batch import PackedTokens
 from electra_cli.model.layers.autocast import autocast_dtype
@@ -40,13 +39,14 @@ class PackedLayout:
         self._grouped: dict[int, GroupedLayout] = {}
 
     @classmethod
-    def of(cls, batch: PackedTokens, encoder: ElectraEncoder) -> "PackedLayout":
-        """With the weights of the encoder's layers, where no CPU computes."""
-        config = encoder.config
-        dtype = autocast_dtype(next(encoder.parameters()))
+    def of(cls, batch: PackedTokens, network: PreTrainedModel) -> "PackedLayout":
+        """With the weights of an ELECTRA encoder's layers, where no CPU computes."""
+        config, dtype = network.config, autocast_dtype(next(network.parameters()))
         size = config.hidden_size // config.num_attention_heads
-        if choose_kernel(batch.input_ids.device, dtype, size) == "groups":
+        is_electra = isinstance(network, ElectraModel)
+        if not is_electra or choose_kernel(batch.input_ids.device, dtype, size) == "groups":
             return cls(batch)
+        encoder: Any = network.encoder
         return cls(batch, layer_weights(encoder.layer, dtype))
 
     @cached_property
