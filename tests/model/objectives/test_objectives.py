@@ -12,7 +12,7 @@ from electra_cli.batch import Batch
 from electra_cli.model.networks import Network
 from electra_cli.model.objectives.corruption import corrupt
 from electra_cli.model.objectives.objective import Objective
-from electra_cli.model.objectives.registry import build_objective
+from electra_cli.model.objectives.registry import build_objective, objective_class
 
 OBJECTIVES = ["electra", "mlm", "electra_masked_only", "replace_mlm", "all_tokens_mlm"]
 NO_DROPOUT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
@@ -276,3 +276,18 @@ def test_gradient_checkpointing_reaches_every_network():
     assert not any(network.is_gradient_checkpointing for network in model.networks().values())
     model.enable_gradient_checkpointing()
     assert all(network.is_gradient_checkpointing for network in model.networks().values())
+
+
+@pytest.mark.parametrize(
+    ("options", "is_counted"),
+    [
+        ({}, True),
+        ({"uniform_generator": True}, False),
+        ({"name": "electra_masked_only"}, False),
+        ({"name": "mlm"}, False),
+    ],
+)
+def test_the_authors_count_only_runs_like_theirs(options, is_counted):
+    config = tiny_config(objective=options)
+    flops = objective_class(config.objective.name).authors_flops(config, VOCAB_SIZE)
+    assert (flops is not None) == is_counted
