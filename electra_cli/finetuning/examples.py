@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from electra_cli.finetuning.results import LABEL_SEPARATOR
+
 
 @dataclass(frozen=True)
 class Example:
@@ -39,13 +41,16 @@ class Answers:
     starts: tuple[int, ...]
 
 
-def show_target(target: Any) -> str | None:
+def show_target(example: Example) -> str | None:
     """What is right, as a cell of a table; None where that is not known."""
+    target = example.target
     if target is None:
         return None
     if isinstance(target, Answers):
-        return " | ".join(target.texts)
-    return " ".join(target) if isinstance(target, tuple) else str(target)
+        return LABEL_SEPARATOR.join(target.texts)
+    if isinstance(target, tuple):  # tags, or labels
+        return (" " if example.words else LABEL_SEPARATOR).join(target)
+    return str(target)
 
 
 def hold_out(

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from electra_cli.finetuning.predictions import Floats, Predictions
-from electra_cli.finetuning.scores import measure_of
+from electra_cli.finetuning.scores import measure_of, range_of
 
 RESAMPLES = 2000
 _CHUNK = 100  # resamples at a time: their weights are all in memory
@@ -29,13 +29,17 @@ class Resampled:
     values: Floats
     resampled: Floats
     num_examples: int
+    range: tuple[float, float] = (-np.inf, np.inf)  # the values that there can be
 
     def __sub__(self, other: "Resampled") -> "Resampled":
         """The difference by seed; something without seeds is the same for all."""
         assert other.num_examples == self.num_examples
         assert other.values.size in (1, self.values.size)
         return Resampled(
-            self.values - other.values, self.resampled - other.resampled, self.num_examples
+            self.values - other.values,
+            self.resampled - other.resampled,
+            self.num_examples,
+            (self.range[0] - other.range[1], self.range[1] - other.range[0]),
         )
 
 
@@ -66,7 +70,7 @@ def resample(seeds: Sequence[Predictions], metric: str) -> Resampled:
     chunks = [
         np.stack([measure(weights) for measure in measures], axis=1) for weights in _weights(count)
     ]
-    return Resampled(values, np.concatenate(chunks), count)
+    return Resampled(values, np.concatenate(chunks), count, range_of(metric))
 
 
 def estimate(scores: Resampled) -> Estimate:
@@ -79,10 +83,11 @@ def estimate(scores: Resampled) -> Estimate:
     if not np.isfinite(value) or not drawn.size:
         return Estimate(np.nan, np.nan, np.nan, scores.num_examples, num_seeds)
     low, high = (float(end) for end in np.percentile(drawn, _PERCENTILES))
-    if low == high:
+    if low == high and np.isfinite(scores.range).all():
         # Every example alike: the exact binomial bound for n of n (the "rule of three").
         bound = 1 - 0.025 ** (1 / scores.num_examples)
         low, high = value - bound, value + bound
+    low, high = max(low, scores.range[0]), min(high, scores.range[1])
     found = Estimate(value, low, high, scores.num_examples, num_seeds)
     if found.differs_from_zero:
         return found

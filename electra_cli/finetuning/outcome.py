@@ -163,7 +163,7 @@ def _examples(examples: Sequence[Example]) -> Examples:
     return Examples(
         ids=tuple(example.id for example in examples),
         texts=texts,
-        labels=tuple(show_target(example.target) for example in examples),
+        labels=tuple(show_target(example) for example in examples),
     )
 
 

@@ -68,7 +68,7 @@ def prediction_table(
             example.id,
             example.text,
             *([example.pair or ""] if has_pair else []),
-            *([show_target(example.target) or ""] if has_label else []),
+            *([show_target(example) or ""] if has_label else []),
         ]
         for example in examples
     ]

@@ -10,10 +10,11 @@ from importlib import resources
 from string import Template
 from typing import Any
 
-from electra_cli.finetuning.intervals import Estimate
 from electra_cli.finetuning.report_charts import reliability_chart, scores_over_flops
 from electra_cli.finetuning.words import (
     RANDOM_WEIGHTS,
+    compared,
+    count_seeds,
     failures,
     findings,
     metric_title,
@@ -72,7 +73,7 @@ def _split_sections(report: Mapping[str, Any], split: str, judged: Any) -> Itera
     yield _section(
         f"Scores on {split}: {judged['num_examples']:,} examples",
         _score_table(metrics, judged),
-        f"<p>{_how_to_read(encoders)}</p>",
+        f"<p>{_how_to_read(judged)}</p>",
         _sentences(metrics[0], judged),
         _flops_chart(metrics[0], judged),
     )
@@ -90,25 +91,20 @@ def _split_sections(report: Mapping[str, Any], split: str, judged: Any) -> Itera
 
 
 def _score_table(metrics: Sequence[str], judged: Any) -> str:
-    """Every encoder, the same with random weights, and the controls."""
-    rows: list[tuple[str, Mapping[str, Estimate]]] = []
-    for name, encoder in judged["encoders"].items():
-        rows.append((name, encoder["scores"]))
-        if encoder["random_weights"] is not None:
-            rows.append((f"{name}, {RANDOM_WEIGHTS}", encoder["random_weights"]["scores"]))
-    rows += judged["controls"].items()
-    cells = [(name, [show_score(m, scores[m]) for m in metrics]) for name, scores in rows]
+    cells = [
+        (name, [show_score(m, scores[m]) for m in metrics]) for name, scores in compared(judged)
+    ]
     return table(_head("", *map(metric_title, metrics)), cells)
 
 
-def _how_to_read(encoders: Mapping[str, Any]) -> str:
-    seeds = len(next(iter(encoders.values()))["seeds"])
-    if seeds == 1:
+def _how_to_read(judged: Any) -> str:
+    seeds = count_seeds(judged)
+    if seeds == "1 seed":
         return (
             "One seed. The 95% intervals are over the examples alone: how much another seed would "
             "change is not known (--seeds 5)."
         )
-    return f"Means of {seeds} seeds, with 95% intervals over seeds and examples; never the best."
+    return f"Means of {seeds}, with 95% intervals over seeds and examples; never the best."
 
 
 def _sentences(metric: str, judged: Any) -> str:

@@ -42,6 +42,20 @@ GLUE_METRICS: dict[str, tuple[str, ...]] = {
 }
 
 
+# What a metric can be, where that is not 0 to 1.
+_RANGES = {
+    "matthews": (-1.0, 1.0),
+    "pearson": (-1.0, 1.0),
+    "spearman": (-1.0, 1.0),
+    "mean_squared_error": (0.0, np.inf),
+}
+
+
+def range_of(metric: str) -> tuple[float, float]:
+    """The lowest and the highest value that a metric can have."""
+    return _RANGES.get(metric, (0.0, 1.0))
+
+
 def default_metrics(predictions: Predictions) -> tuple[str, ...]:
     """Metrics of this kind of predictions; the first is the headline."""
     match predictions:

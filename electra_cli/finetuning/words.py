@@ -48,6 +48,20 @@ def show_gain(metric: str, difference: Estimate) -> str:
     return f"{_shown(metric, difference.value, sign='+')} ({low} to {high})"
 
 
+def compared(judged: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Estimate]]]:
+    """(name, scores by metric) of every encoder, the same with random weights, and the controls."""
+    for name, encoder in judged["encoders"].items():
+        yield name, encoder["scores"]
+        if encoder["random_weights"] is not None:
+            yield f"{name}, {RANDOM_WEIGHTS}", encoder["random_weights"]["scores"]
+    yield from judged["controls"].items()
+
+
+def count_seeds(judged: Mapping[str, Any]) -> str:
+    """1 seed, 5 seeds."""
+    return _counted(len(next(iter(judged["encoders"].values()))["seeds"]))
+
+
 def findings(metric: str, judged: Mapping[str, Any]) -> Iterator[str]:
     """What a split of the report says of an encoder: what pre-training gave, and which is best."""
     for name, encoder in judged["encoders"].items():
@@ -116,8 +130,11 @@ def _negative(difference: Estimate) -> Estimate:
 
 
 def _data(difference: Estimate) -> str:
-    seeds = "1 seed" if difference.num_seeds == 1 else f"{difference.num_seeds} seeds"
-    return f"{difference.num_examples:,} examples and {seeds}"
+    return f"{difference.num_examples:,} examples and {_counted(difference.num_seeds)}"
+
+
+def _counted(seeds: int) -> str:
+    return "1 seed" if seeds == 1 else f"{seeds} seeds"
 
 
 def _needed(difference: Estimate) -> str:

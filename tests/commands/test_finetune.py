@@ -32,6 +32,8 @@ def tuned(finished, tmp_path_factory) -> Path:
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout == "finetune/a\n"
+    assert "Pre-training " in done.stderr  # gave or cost, or nothing that can be told
+    assert "TF-IDF" in done.stderr
     return folder / "finetune" / "a"
 
 

@@ -1,10 +1,11 @@
 """Probes while training, through the real command."""
 
+import csv
 import json
 from pathlib import Path
 
 import pytest
-from command_line import TINY, run_electra
+from command_line import TINY, run_electra, write_preset
 from run_checks import assert_refused, final_weights, read_rows
 from tiny_tasks import write_classes
 
@@ -100,3 +101,21 @@ def test_a_file_that_cannot_be_used_is_named_before_a_run_begins(tmp_path, prepa
     done = train(tmp_path, prepared, "a", "--probe", path)
     assert_refused(done, "has columns a, b", "text and label")
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_search_may_rank_by_a_probe_that_the_preset_names(tmp_path, prepared, files):
+    classes = files[0].removeprefix("--probe=")
+    preset = write_preset(tmp_path / "a.yaml", run__num_steps=4, run__eval_every=2)
+    options = ["--preset", preset, "--data", prepared, "--trials", "2"]
+    done = run_electra(tmp_path, "tune", *options, "--metric", "probe_accuracy")
+    assert_refused(done, "--metric probe_accuracy needs a file", "run.probes")
+    preset = write_preset(
+        tmp_path / "b.yaml", run__num_steps=4, run__eval_every=2, run__probes=f"[{classes}]"
+    )
+    options[1] = preset
+    done = run_electra(tmp_path, "tune", *options, "--metric", "probe_accuracy")
+    assert done.returncode == 0, done.stderr
+    with (tmp_path / "tune" / "b" / "trials.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["state"] for row in rows] == ["complete", "complete"]
+    assert all(0 <= float(row["probe_accuracy"]) <= 1 for row in rows)

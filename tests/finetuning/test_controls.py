@@ -5,6 +5,7 @@ import pytest
 from made_up_results import NAMES, examples_of
 
 from electra_cli.finetuning.controls import control_predictions
+from electra_cli.finetuning.examples import Example, show_target
 from electra_cli.finetuning.predictions import (
     AnswerPredictions,
     ClassPredictions,
@@ -55,6 +56,13 @@ def test_several_labels_of_an_example_are_learned_apart():
     found = control_predictions(train, train, like)
     assert score(found["TF-IDF + logistic regression"], ["exact_match"]) == {"exact_match": 1}
     assert found["majority of each class"].probabilities.tolist() == [[0.5, 0.5]] * 20
+
+
+def test_labels_are_written_as_the_controls_read_them():
+    assert show_target(Example("0", "cat dog", target=("c d", "e"))) == "c d|e"
+    assert show_target(Example("0", "a b", words=("a", "b"), target=("O", "B-X"))) == "O B-X"
+    assert show_target(Example("0", "a", target=())) == ""
+    assert show_target(Example("0", "a")) is None
 
 
 def test_a_number_is_compared_with_the_mean_and_with_a_regression_on_words():

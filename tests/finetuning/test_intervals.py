@@ -75,6 +75,9 @@ def test_the_interval_holds_the_truth_as_often_as_it_says():
 def test_one_of_equal_seeds_and_examples_has_an_interval_all_the_same():
     found = estimate(resample(right(first(1.0, 100)), "accuracy"))
     assert (found.value, found.low) == (1, pytest.approx(0.025 ** (1 / 100)))
+    assert found.high == 1  # no share is more than that
+    same = resample(right(first(0.5, 100)), "accuracy")
+    assert estimate(same - same).high == pytest.approx(1 - 0.025 ** (1 / 100))
 
 
 def test_it_says_what_would_be_needed_to_tell_a_difference():
