@@ -161,7 +161,7 @@ def _change_distribution(logits: Tensor, temperature: float, excluded: Tensor | 
 def _sample(probabilities: Tensor, noise: Tensor) -> Tensor:
     """Unnormalised probabilities [n, V] and noise [n] -> ids [n]; of probability 0 never."""
     cumulative = probabilities.cumsum(1)
-    # right=True takes the first id whose cumulative probability is above the noise. The product
-    # may round up to the total, hence the clamp.
+    # right=True takes the first id whose cumulative probability is above the noise. There is none
+    # where logits are not finite: the clamp lets such a step go on until its loss is looked at.
     drawn = torch.searchsorted(cumulative, noise[:, None] * cumulative[:, -1:], right=True)
     return drawn.squeeze(1).clamp_(max=probabilities.shape[1] - 1)

@@ -168,3 +168,12 @@ def test_a_chunk_is_as_large_as_the_device_does_well_with():
     assert rows_of_chunk(weight(2**15, "cpu")) == 2**7
     assert rows_of_chunk(weight(2**15, "meta")) == 2**11
     assert rows_of_chunk(weight(2**23, "cpu")) == 1
+
+
+def test_logits_that_are_not_finite_give_words_of_the_vocabulary():
+    """The loss says what is wrong, once it is looked at; a GPU's step goes on until then."""
+    hidden, noise = torch.full((2, 3), float("nan")), torch.tensor([0.1, 0.9])
+    targets = torch.tensor([1, 2])
+    output = masked_lm(hidden, torch.ones(7, 3), torch.zeros(7), targets, noise)
+    assert output.loss_sum.isnan()
+    assert (output.sampled_ids < 7).all()

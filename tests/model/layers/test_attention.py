@@ -133,6 +133,11 @@ def test_groups_hold_every_sequence_and_pad_little():
     assert torch.equal(joined[layout.joined_inverse], torch.arange(batch.num_tokens * 3 * HEADS))
 
 
+def test_a_sequence_with_too_many_scores_is_a_group_of_its_own(batch):
+    layout = GroupedLayout.of(batch, HEADS, group_scores=1)
+    assert len(layout.groups) == batch.num_sequences
+
+
 @pytest.mark.parametrize("window", [None, 0, 3])
 @pytest.mark.parametrize("has_padding", [True, False])
 def test_torchs_own_attention_sees_each_sequence_alone(batch, window, has_padding):
