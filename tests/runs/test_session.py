@@ -1,5 +1,6 @@
 import json
 import re
+from dataclasses import replace
 
 import pytest
 import torch
@@ -8,7 +9,9 @@ from tiny_session import open_tiny, train_and_save
 
 from electra_cli.errors import ConfigError, DataError, RunError
 from electra_cli.model.objectives.objective import Objective
+from electra_cli.presets import load_config
 from electra_cli.run_directory import RunDirectory
+from electra_cli.run_events import append_event, read_events
 from electra_cli.runs.environment import write_environment
 from electra_cli.runs.export import export_models
 from electra_cli.runs.rollback import choose_checkpoint, go_back, refuse_changes
@@ -77,6 +80,22 @@ def test_going_back_cuts_off_what_is_later(tmp_path, prepared, capsys):
     session.run.truncate_log(1)
     go_back(session, 2, start, is_chosen=True)
     assert "has 1 rows up to step 2, there were 2" in capsys.readouterr().err
+    session.close()
+
+
+def test_going_back_keeps_earlier_events_and_new_settings(tmp_path, prepared):
+    session = open_tiny(tmp_path, prepared)
+    run = session.run
+    train_and_save(session, 2, 4)
+    append_event(run.events, 2, "warning", "early")
+    append_event(run.events, 4, "warning", "late")
+    settings = session.config.run.model_copy(update={"save_every": 3})
+    config = session.config.model_copy(update={"run": settings})
+    start = session.checkpoints.load(2)
+    go_back(replace(session, config=config), 2, start, is_chosen=True)
+    events = [event.text for event in read_events(run.events)]
+    assert events == ["early", "from step 2, run.save_every 2 -> 3"]
+    assert load_config(run.config) == config
     session.close()
 
 
