@@ -3,7 +3,7 @@
 import pytest
 
 from benchmarks.cost_model import (
-    ATTENTION_FRACTION,
+    ATTENTION_FRACTIONS,
     BEGIN,
     BF16_FLOPS,
     CHUNK_LAUNCHES,
@@ -20,6 +20,7 @@ from benchmarks.cost_model import (
     MEMORY_BYTES,
     PRESETS,
     PRODUCT_FRACTION,
+    PUBLISHED_FRACTIONS,
     TF32_FLOPS,
     VOCABULARY,
     product_flops,
@@ -43,7 +44,8 @@ def test_the_assumptions_it_names_are_the_scripts():
         f"{BF16_FLOPS / 1e12:.0f} TFLOP/s bf16, {TF32_FLOPS / 1e12:.0f} TF32",
         f"{HBM_BYTES_PER_SECOND / 1e12:.2f} TB/s; {MEMORY_BYTES / 1e9:.0f} GB",
         f"linear layers | {PRODUCT_FRACTION:.0%} of the peak",
-        f"attention | {ATTENTION_FRACTION:.0%} of the peak",
+        f"attention | {ATTENTION_FRACTIONS[128]:.0%} of the peak with windows of 128, "
+        f"{ATTENTION_FRACTIONS[512]:.0%} with 512",
         f"memory | {HBM_FRACTION:.0%} of the bandwidth",
         f"{LOGIT_BYTES} bytes per logit",
         f"{LAUNCH_SECONDS * 1e6:.0f} µs each",
@@ -51,6 +53,12 @@ def test_the_assumptions_it_names_are_the_scripts():
         f"compiled {COMPILED_BYTES[0]} H + {COMPILED_BYTES[1]} I",
     ):
         assert assumption in prose
+
+
+def test_the_published_shares_are_named():
+    prose = DOCUMENT.read_text().partition(END)[2]
+    for share in PUBLISHED_FRACTIONS.values():
+        assert f"{100 * share:.3g}%" in prose
 
 
 @pytest.mark.parametrize("preset", PRESETS)
