@@ -21,11 +21,14 @@ from benchmarks.batches import PAD_ID, VOCAB_SIZE, Shape, make_batch
 from benchmarks.gpu.machine import Figures, Machine
 from electra_cli.batch import Batch
 from electra_cli.config import PretrainConfig
+from electra_cli.errors import RunError
 from electra_cli.model import masked_lm
 from electra_cli.model.export import export_network
 from electra_cli.model.objectives.registry import build_objective
 from electra_cli.model.torch_private import flash_attention
 from electra_cli.presets import with_options
+from electra_cli.run_directory import RunDirectory
+from electra_cli.runs.out_of_memory import explain_out_of_memory
 from electra_cli.training.device import Precision
 from electra_cli.training.trainer import Trainer
 from tests.golden_steps import GoldenSteps, compare_step, golden_config, golden_trainer
@@ -192,11 +195,9 @@ def export(machine: Machine) -> Figures:
         trainer = _trainer(machine, config, precision)
         for _ in range(3):
             trainer.train_step(iter([batch]))
-        with tempfile.TemporaryDirectory() as name:
-            folder = Path(name)
-            for kind, network in trainer.model.networks().items():
-                sample = next(batch.split(4))
-                export_network(network, folder / kind, folder, "", sample)
+        for network in trainer.model.networks().values():
+            with tempfile.TemporaryDirectory() as folder:
+                export_network(network, Path(folder), next(batch.split(4)))
     return {"exported after": "bf16, fp16, bf16 compiled"}
 
 
@@ -227,6 +228,22 @@ def resume(machine: Machine) -> Figures:
     return figures
 
 
+def out_of_memory(machine: Machine) -> Figures:
+    """Where the device has no memory left, a user is told in one line what to do."""
+    config, batch = _recipe(machine)
+    trainer = _trainer(machine, config, "bf16")
+    trainer.train_step(iter([batch]))
+    try:
+        with _no_memory(machine), explain_out_of_memory(RunDirectory(Path("RUN")), config):
+            trainer.train_step(iter([batch]))
+            torch.empty(2**60, device=machine.device)  # a CPU's memory has no limit here
+    except RunError as error:
+        assert "\n" not in str(error), str(error)
+        assert "micro_batch_size" in str(error.hint), error.hint
+        return {"told": str(error)}
+    raise AssertionError("nobody said that there is no memory left")
+
+
 def host_syncs(machine: Machine) -> Figures:
     """In a step nothing waits for the device; a row of the log waits once."""
     options = {"run.micro_batch_size": 2}
@@ -251,6 +268,7 @@ CHECKS: dict[str, Check] = {
     "attention's dropout": attention_dropout,
     "fp16 overflow": overflow,
     "host syncs": host_syncs,
+    "out of memory": out_of_memory,
     "resume": resume,
     "export": export,
     "compiled, checkpointed, cut": variations,
@@ -326,6 +344,20 @@ def _step(
 
 def _weights(trainer: Trainer) -> Tensor:
     return torch.cat([p.detach().flatten() for p in trainer.model.parameters()])
+
+
+@contextmanager
+def _no_memory(machine: Machine) -> Iterator[None]:
+    """In this context a GPU gives no further memory."""
+    if machine.device.type != "cuda":
+        yield
+        return
+    torch.cuda.empty_cache()
+    torch.cuda.set_per_process_memory_fraction(0.0)
+    try:
+        yield
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
 
 
 @contextmanager
