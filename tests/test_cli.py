@@ -33,7 +33,8 @@ def test_the_help_of_every_command_has_examples_with_options_that_exist(tmp_path
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["train", "--help"], ["tune", "--help"], ["--version"]]
+    "arguments",
+    [["--help"], ["train", "--help"], ["tune", "--help"], ["finetune", "--help"], ["--version"]],
 )
 def test_help_loads_neither_torch_nor_other_heavy_packages(arguments):
     heavy = ["torch", "transformers", "datasets", "optuna", "plotly", "numpy"]

@@ -8,9 +8,11 @@ from electra_cli.config import (
     reason_not_searched,
 )
 from electra_cli.errors import ConfigError
+from electra_cli.finetuning.settings import FinetuneRecipe
 from electra_cli.presets import (
     load_config,
     load_preset,
+    load_recipe,
     preset_folder,
     preset_names,
     save_config,
@@ -156,3 +158,19 @@ def test_what_may_change_on_resume_and_be_searched_stands_at_the_option():
     assert "optim.learning_rate" not in changeable
     assert reason_not_searched("run.seed") == "a better seed is luck, not a better setting"
     assert reason_not_searched("optim.learning_rate") is None
+
+
+def test_a_preset_may_hold_what_finetune_takes(tmp_path):
+    preset = tmp_path / "mine.yaml"
+    preset.write_text(
+        "model: {num_hidden_layers: 3}\nfinetune: {epochs: 7, seeds: 3}\ntune: {run.seed: [1]}\n"
+    )
+    assert load_preset(str(preset)).model.num_hidden_layers == 3
+    options = {"finetune.batch_size": 16, "finetune.seeds": "4,5"}
+    found = load_recipe(FinetuneRecipe, str(preset), options, ["finetune.epochs=8"]).finetune
+    assert (found.epochs, found.batch_size, found.seeds) == (8, 16, (4, 5))
+    assert load_recipe(FinetuneRecipe, str(preset), {}).finetune.seeds == (0, 1, 2)
+    preset.write_text("finetune: {epoch: 7}\n")
+    with pytest.raises(ConfigError, match=r"unknown option 'finetune\.epoch'") as caught:
+        load_recipe(FinetuneRecipe, str(preset), {})
+    assert caught.value.hint == "did you mean finetune.epochs?"

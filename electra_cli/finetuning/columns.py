@@ -1,6 +1,7 @@
 """Which task a table is for, and which columns hold what: named, or where names leave no doubt."""
 
 import ast
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -93,7 +94,7 @@ def _task_of(table: Table, column: str) -> str:
     Whole numbers are classes if they count up from 0 or 1 without a gap.
     """
     values = [row.values.get(column) for row in table.rows]
-    labels = [value for value in values if value not in (None, "")]
+    labels = [value for value in values if not is_missing(value)]
     if any(isinstance(value, list) for value in labels):
         return "multilabel"
     numbers = [as_number(value) for value in labels]
@@ -108,6 +109,13 @@ def _task_of(table: Table, column: str) -> str:
         f"{table.name}: column {column} holds whole numbers, which may be classes or amounts",
         hint="say which: --task classify or --task regress",
     )
+
+
+def is_missing(value: Any) -> bool:
+    """Whether a cell is empty; of a table of numbers NaN says so."""
+    if isinstance(value, str):
+        return not value.strip()
+    return value is None or (isinstance(value, float) and math.isnan(value))
 
 
 def as_number(value: Any) -> float | None:

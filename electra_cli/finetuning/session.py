@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
+from electra_cli import console
 from electra_cli.disk import replace_folder
 from electra_cli.errors import RunError
 from electra_cli.finetuning.batches import FinetuneBatches, scoring_batches, split_outputs
@@ -137,10 +138,9 @@ def open_job(session: FinetuneSession, job: Job) -> TrainingRun:
     trainer = Trainer(model, inputs.recipe.training(len(inputs.windows[TRAIN])), session.compute)
     torch.manual_seed(job.seed)  # of dropout
     checkpoints = CheckpointManager(job.run.checkpoints, keep=1)
-    loaded = checkpoints.load_newest()
     state = BatchesState()
-    if loaded is not None:
-        start: Checkpoint = loaded.checkpoint
+    start = _find_checkpoint(checkpoints)
+    if start is not None:
         trainer.load(start.tensors, start.state.trainer)
         state = start.state.batches
     job.run.root.mkdir(parents=True, exist_ok=True)
@@ -149,6 +149,16 @@ def open_job(session: FinetuneSession, job: Job) -> TrainingRun:
         inputs.windows[TRAIN], inputs.targets, session.config.batch_size, job.seed, state
     )
     return TrainingRun(job, trainer, batches, checkpoints)
+
+
+def _find_checkpoint(checkpoints: CheckpointManager) -> Checkpoint | None:
+    """Where a job stopped. A damaged checkpoint costs the job's steps, and changes no result."""
+    try:
+        loaded = checkpoints.load_newest()
+    except RunError as error:
+        console.warn(str(error), "nothing to do: this fine-tune begins again, with the same result")
+        return None
+    return None if loaded is None else loaded.checkpoint
 
 
 @torch.no_grad()

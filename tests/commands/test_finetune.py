@@ -98,6 +98,24 @@ def test_a_fine_tune_that_was_stopped_goes_on_bit_for_bit(tuned, finished, tmp_p
     ).read_bytes()
 
 
+def test_a_damaged_checkpoint_costs_time_alone(electra, finished, tmp_path):
+    train = write_classes(tmp_path / "classes.csv")
+    command = ["finetune", finished.root, *QUICK, "--train", train]
+    command += ["--set", "finetune.untrained_twin=false", "--run-name"]
+    assert electra(*command, "whole").returncode == 0
+    assert electra(*command, "cut", "--max-minutes", 0).returncode == 130
+    (damaged,) = (tmp_path / "finetune" / "cut").rglob("model.safetensors")
+    damaged.write_bytes(damaged.read_bytes()[:-1])
+    done = electra("resume", "finetune/cut")
+    assert done.returncode == 0, done.stderr
+    assert "model.safetensors does not match its checksum" in done.stderr
+    whole, cut = (
+        next((tmp_path / "finetune" / name).rglob("outputs.safetensors")).read_bytes()
+        for name in ("whole", "cut")
+    )
+    assert whole == cut
+
+
 def test_a_dry_run_says_what_would_be_done_and_writes_nothing(finished, tmp_path):
     train = write_classes(tmp_path / "classes.csv")
     done = finetune(tmp_path, finished.root, "--train", train, "--dry-run")

@@ -112,6 +112,25 @@ def test_the_task_follows_from_labels_that_leave_no_doubt(tmp_path, labels, task
     assert find_columns(read_table(str(path)), FinetuneConfig()).task == task
 
 
+@pytest.mark.parametrize("missing", [None, "", " ", float("nan")])
+def test_an_empty_cell_is_a_missing_label(tmp_path, missing):
+    rows = [{"text": "a", "label": "x"}, {"text": "b", "label": "y"}]
+    path = write_jsonl(tmp_path / "a.jsonl", [*rows, {"text": "c", "label": missing}])
+    with pytest.raises(DataError, match=r"1 of 3 examples of train have no label.*line 3"):
+        load_labelled(FinetuneConfig(train=str(path)))
+
+
+def test_the_questions_of_a_context_are_held_out_together(tmp_path):
+    rows = [
+        {**FLAT[0], "id": str(n), "question": f"what {n}", "context": f"{CONTEXT} {n // 3}"}
+        for n in range(60)
+    ]
+    config = FinetuneConfig(train=str(write_jsonl(tmp_path / "a.jsonl", rows)))
+    splits = load_labelled(config).splits
+    assert len(splits["validation"]) == 6
+    assert not {e.pair for e in splits["train"]} & {e.pair for e in splits["validation"]}
+
+
 def test_two_candidates_for_a_column_are_a_doubt(tmp_path):
     path = write_jsonl(tmp_path / "a.jsonl", [{"text": "a", "sentence": "b", "label": "c"}])
     with pytest.raises(DataError, match="not certain which column holds the text"):

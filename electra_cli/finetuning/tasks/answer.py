@@ -59,6 +59,7 @@ class Answer(Task):
             text=texts[0],
             pair=texts[1],
             target=self.read_target(row, columns),
+            group=texts[1],  # the questions of one context stay together
             where=row.where,
         )
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from electra_cli.batch import LabelledBatch
 from electra_cli.errors import DataError
-from electra_cli.finetuning.columns import Columns
+from electra_cli.finetuning.columns import Columns, is_missing
 from electra_cli.finetuning.examples import Example
 from electra_cli.finetuning.inputs import InputBuilder, Window
 from electra_cli.finetuning.predictions import Predictions
@@ -78,7 +78,7 @@ class Task(ABC):
     def read_target(self, row: Row, columns: Columns) -> Any:
         """The target of a row; None where the table, or this cell, has none."""
         value = None if columns.label is None else row.values.get(columns.label)
-        return None if value is None or value == "" else self.target_of(value, row)
+        return None if is_missing(value) else self.target_of(value, row)
 
     def windows(self, examples: Sequence[Example], builder: InputBuilder) -> list[Window]:
         """The inputs of the model, in order of the examples."""
@@ -99,9 +99,11 @@ def name_of(row: Row, columns: Columns, number: int) -> str:
 
 def _text(row: Row, column: str) -> str:
     value = row.values.get(column)
-    if value is not None and not isinstance(value, str):
+    if is_missing(value):
+        return ""
+    if not isinstance(value, str):
         raise DataError(
             f"{row.where}: column {column} holds {type(value).__name__}, not text",
             hint="choose columns of text with --text and --text-pair",
         )
-    return (value or "").strip()
+    return value.strip()
