@@ -41,7 +41,7 @@ def finetune(options: FinetuneOptions) -> None:
     config = with_whole_paths(recipe.finetune)
     name = options.run_name or f"{_short_name(config)}-{datetime.now():%Y-%m-%d-%H%M%S}"
     root = FINETUNE_FOLDER / name
-    if not options.dry_run:
+    if options.run_name is not None and not options.dry_run:
         refuse_existing(root)  # now, not after minutes of reading
     session = open_session(RunDirectory(root), config)
     show_plan(session)
@@ -50,7 +50,10 @@ def finetune(options: FinetuneOptions) -> None:
     if options.dry_run:
         console.hint("this was a dry run; leave --dry-run out to fine-tune")
         return
-    run = create_run(root, FinetuneRecipe(finetune=config), session.compute)
+    is_default = options.run_name is None
+    run = create_run(root, FinetuneRecipe(finetune=config), session.compute, is_default)
+    if run.root != root:  # another one took the name meanwhile
+        session = open_session(run, config)
     with hold_run(run):
         write_fingerprints(session)
         finetune_to_end(session)

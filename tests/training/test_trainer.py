@@ -315,3 +315,18 @@ def test_of_many_documents_the_first_eight_are_named():
         list(take_steps(trainer, source, until=1))
     named = ", ".join(map(str, documents[:8]))
     assert f"(training documents {named} and {len(documents) - 8} more)" in str(raised.value)
+
+
+def test_a_gpu_is_asked_for_nonfinite_losses_long_before_a_row_that_is_far_away(monkeypatch):
+    """Until then the documents of every step are kept."""
+    monkeypatch.setattr(trainer_module, "_MOST_STEPS_UNCHECKED", 3)
+    config = tiny_config(run={"num_steps": 12})
+    trainer = make_trainer(config)
+    trainer._compute = Unwatched(*vars(trainer._compute).values())
+    for step in take_steps(trainer, batches(config), until=4):
+        assert len(trainer._recent_documents) == step % 3
+    with torch.no_grad():
+        trainer.model.discriminator.discriminator_predictions.dense.bias[0] = float("nan")
+    with pytest.raises(NonFiniteError, match="step 5 is not finite"):
+        list(take_steps(trainer, batches(config), until=12))
+    assert trainer.step == 6
