@@ -17,6 +17,8 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
 from typing import Protocol, TextIO
 
 from rich.console import Console
@@ -46,9 +48,9 @@ class _Stderr(io.TextIOBase):
 
     @property
     def _file(self) -> TextIO:
-        # A progress bar of rich puts a proxy, which prints through the bar, in its place.
-        file: TextIO = getattr(sys.stderr, "rich_proxied_file", sys.stderr)
-        return file
+        # A progress bar of rich puts a proxy, which prints through the bar, in its place. None: a
+        # shell closed it with 2>&-.
+        return getattr(sys.stderr, "rich_proxied_file", sys.stderr) or _nowhere()
 
     @property
     def encoding(self) -> str:  # type: ignore[override]
@@ -68,6 +70,11 @@ class _Stderr(io.TextIOBase):
     def flush(self) -> None:
         with _losing(self._file):
             self._file.flush()
+
+
+@cache
+def _nowhere() -> TextIO:
+    return Path(os.devnull).open("w")
 
 
 @contextmanager

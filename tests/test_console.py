@@ -1,5 +1,6 @@
 """What comes from files and names is text: it neither steers the terminal nor is markup."""
 
+import shlex
 import subprocess
 import sys
 
@@ -41,6 +42,18 @@ def test_a_path_on_stdout_is_the_one_on_disk_byte_for_byte(name):
     code = "import sys; from electra_cli import console; console.result(sys.argv[1])"
     done = subprocess.run([sys.executable, "-c", code, name], capture_output=True, check=True)
     assert done.stdout == name + b"\n"
+
+
+@pytest.mark.parametrize("how", ["2>&-", "2>/dev/full", "2>&1 >/dev/null | true"])
+def test_a_stderr_that_takes_nothing_stops_nothing(tmp_path, how):
+    code = (
+        "import time; from pathlib import Path; from electra_cli import console; time.sleep(0.2)\n"
+        "for _ in range(3): console.warn('a', 'b')\n"
+        "Path('done').touch()"
+    )
+    command = f"{shlex.quote(sys.executable)} -c {shlex.quote(code)} {how}"
+    subprocess.run(["bash", "-c", command], cwd=tmp_path, check=False, timeout=60)
+    assert (tmp_path / "done").exists()
 
 
 @pytest.mark.parametrize("is_terminal", [True, False])
