@@ -34,7 +34,9 @@ def read_csv_texts(
     lines = read()
     first = next((line for line in lines if line.strip()), "")
     delimiter = _delimiter_of(first, path, column)
-    rows = csv.reader(chain([first], lines), delimiter=delimiter, strict=True)
+    # In .tsv files quotes are text: fields cannot hold tabs or line ends.
+    quoting = csv.QUOTE_NONE if _kind_of(path) == ".tsv" else csv.QUOTE_MINIMAL
+    rows = csv.reader(chain([first], lines), delimiter=delimiter, quoting=quoting, strict=True)
     start = number
     try:
         header = next(rows, [])
@@ -57,9 +59,13 @@ def read_csv_texts(
         raise _invalid(f"{path}, line {start}", error) from None
 
 
+def _kind_of(path: Path) -> str:
+    return next(kind for kind in DELIMITERS if f"{kind}." in f"{path.name}.".lower())
+
+
 def _delimiter_of(header: str, path: Path, column: str) -> str:
     """What separates the fields: the ending says it, unless only another one gives the column."""
-    usual = next(mark for kind, mark in DELIMITERS.items() if f"{kind}." in f"{path.name}.".lower())
+    usual = DELIMITERS[_kind_of(path)]
     names = {
         mark: [name.strip().strip('\ufeff"') for name in header.split(mark)]
         for mark in _OTHER_DELIMITERS
@@ -69,11 +75,19 @@ def _delimiter_of(header: str, path: Path, column: str) -> str:
 
 
 def _other_width(where: str, found: int, width: int, column: str, delimiter: str) -> DataError:
+    hint = (
+        f'a field with {delimiter!r} or a line end in it is written in quotes: "one{delimiter} two"'
+    )
+    if delimiter == "\t":
+        hint = (
+            "a field of a .tsv file cannot hold a tab or a line end; write .csv or .jsonl instead"
+        )
+    elif found > width:
+        hint += ", with no blank before them"
     return DataError(
         f"{where}: {found} fields, but {width} in the header, so which of them is column {column} "
         "is in doubt",
-        hint=f"a field with {delimiter!r} or a line end in it is written in quotes, which begin "
-        f'right after {delimiter!r} or the line end: "one{delimiter} two"',
+        hint=hint,
     )
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from electra_cli.config import PretrainConfig, reason_not_searched
+from electra_cli.config import PretrainConfig, idle_options, reason_not_searched
 from electra_cli.console import format_value
 from electra_cli.errors import ConfigError
 from electra_cli.presets import with_options
@@ -160,7 +160,7 @@ def _fitting_choices(name: str, entry: Any, preset: PretrainConfig) -> Any:
 
 
 def _parse_entry(name: str, entry: Any, preset: PretrainConfig) -> Parameter:
-    reason = reason_not_searched(name)
+    reason = reason_not_searched(name) or idle_options(preset).get(name)
     if reason is not None:
         raise ConfigError(
             f"tune: {name} cannot be searched: {reason}", hint="leave it out of tune:"

@@ -116,7 +116,7 @@ def test_a_column_name_that_a_table_has_twice_is_refused(prepare):
     [
         ("a.csv", f'id,text\n1,"{WORDS}, too"\n2,{WORDS},,\n', 0, 2),
         ("a.csv", f" id ; text \n7;{WORDS}, and more\n", 0, 1),
-        ("a.tsv", f"text\tnote\n{WORDS}\tthree words more\n", 0, len("three words more")),
+        ("a.tsv", f'text\tnote\n"{WORDS}\tthree "words" more\n', 0, len('three "words" more')),
         ("a.jsonl", f'{{"text": "{WORDS}", "n": {"7" * 5_000}}}\n', 0, 5_000),
         ("a.jsonl", f'{{"text": "{WORDS}", "x": {"[" * 5_000}"é"{"]" * 5_000}}}\n', 0, 0),
         ("a.jsonl", f'{{"text": "{WORDS}", "x": {"[" * 700}"é"{"]" * 700}}}\n', 0, 2),

@@ -331,7 +331,8 @@ def test_a_wrong_option_is_explained(prepared, tmp_path, capsys, monkeypatch, op
 
 def test_an_objective_without_a_discriminator_is_refused(prepared, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    write_preset(tmp_path / "mini.yaml", "objective: {name: mlm}\n")
+    usual = {"model__generator_width": 1 / 3}  # no generator is sized where there is none
+    write_preset(tmp_path / "mini.yaml", "objective: {name: mlm}\n", **usual)
     text = refuse(["tune", "--preset", "mini.yaml", "--data", str(prepared)], capsys)
     assert "objective.name mlm trains none" in text
 

@@ -147,3 +147,12 @@ def test_the_readme_and_the_help_show_a_section_that_is_valid(tmp_path):
     help_text = (Path(__file__).parents[2] / "electra_cli" / "cli.py").read_text()
     (line,) = (line for line in help_text.splitlines() if line.strip().startswith("tune: {"))
     assert len(space_of(yaml.safe_dump(yaml.safe_load(line)["tune"])).parameters) == 2
+
+
+def test_an_option_that_does_nothing_under_the_objective_is_not_searched():
+    preset = load_preset("small", assignments=["objective.uniform_generator=true"])
+    space = parse_space(None, preset)
+    assert "model.generator_width" not in space.names
+    assert "uniform_generator trains no generator" in space.left_out["model.generator_width"]
+    with pytest.raises(ConfigError, match=r"temperature cannot be searched"):
+        parse_space({"objective.temperature": [1, 2]}, preset)
