@@ -34,9 +34,13 @@ def read_csv_texts(
     lines = read()
     first = next((line for line in lines if line.strip()), "")
     delimiter = _delimiter_of(first, path, column)
-    # In .tsv files quotes are text: fields cannot hold tabs or line ends.
-    quoting = csv.QUOTE_NONE if _kind_of(path) == ".tsv" else csv.QUOTE_MINIMAL
-    rows = csv.reader(chain([first], lines), delimiter=delimiter, quoting=quoting, strict=True)
+    rows = csv.reader(
+        chain([first], lines),
+        delimiter=delimiter,
+        # In .tsv files quotes are text: fields cannot hold tabs or line ends.
+        quoting=csv.QUOTE_NONE if _kind_of(path) == ".tsv" else csv.QUOTE_MINIMAL,
+        strict=True,
+    )
     start = number
     try:
         header = next(rows, [])
