@@ -14,7 +14,7 @@ from electra_cli.errors import DataError
 from electra_cli.preparing.paths import COMPRESSIONS, closest_path
 from electra_cli.preparing.raw_text import (
     DEFAULT_LIMITS,
-    InputChecker,
+    check_lines_of,
     open_text,
     read_lines,
     unreadable,
@@ -78,7 +78,7 @@ def read_table(
     if kind in _TABLES:
         return _checked(str(path), _read_columns(path, kind))
     with open_text(path, compression) as (stream, _):
-        checker = InputChecker(str(path), "line", replace_broken=False)
+        checker = check_lines_of(path, compression, replace_broken=None)
         numbered = read_lines(stream, path, DEFAULT_LIMITS.max_record_bytes)
         lines = ((at, checker.check(line, at).decode()) for at, line in numbered)
         clean = ((at, line.removeprefix(_BOM) if at == 1 else line) for at, line in lines)

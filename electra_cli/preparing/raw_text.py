@@ -22,6 +22,7 @@ HEAD_BYTES = 64 << 10  # of a file, which show whether it is text or binary
 MAX_STRANGE_FRACTION = 0.3  # Latin-1 text has fewer such characters, machine code and UTF-16 more
 CUT_WINDOW_BYTES = 64 << 10  # how far back a cut looks for white space
 
+_REPLACE_HINT = "; or add --replace-broken: broken text becomes U+FFFD and is counted"
 _BROKEN = re.compile("[\0\ud800-\udfff]")  # what UTF-8 cannot hold, and what no tokenizer expects
 # Bytes of white space that bytes.strip leaves: U+001C to U+001F, and of characters beyond ASCII.
 _MAYBE_SPACE = bytes((*range(0x1C, 0x20), *range(0x80, 0x100)))
@@ -75,10 +76,10 @@ class InputChecker:
         self,
         name: str,
         unit: str,
-        replace_broken: bool,
+        replace_broken: bool | None,
         find_conversion: Callable[[bytes], str | None] = lambda broken: None,
     ) -> None:
-        """`unit` is what is numbered: "line" or "row".
+        """`unit` is what is numbered: "line" or "row"; `replace_broken` None: that is no choice.
 
         `find_conversion` says how to convert the whole source, if that can mend these bytes.
         """
@@ -151,15 +152,15 @@ class InputChecker:
             conversion = self._find_conversion(broken) if broken else None
             raise DataError(
                 f"{self._name}, {self._unit} {number}: {what}",
-                hint=(f"{conversion}; or " if conversion else "correct it, or ")
-                + "add --replace-broken: broken text becomes U+FFFD and is counted",
+                hint=(conversion or "correct it")
+                + (_REPLACE_HINT if self._replace_broken is not None else ""),
             )
         if number != self._last_broken:
             self._broken_lines += 1
         self._last_broken = number
 
 
-def check_lines_of(path: Path, compression: str, replace_broken: bool) -> InputChecker:
+def check_lines_of(path: Path, compression: str, replace_broken: bool | None) -> InputChecker:
     """The checker of a text file."""
     return InputChecker(
         str(path), "line", replace_broken, lambda bad: conversion_hint(path, compression, bad)
