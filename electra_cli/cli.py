@@ -585,7 +585,7 @@ def status(
     run(runs or (), as_json)
 
 
-@app.command()
+@app.command(cls=Command)
 def predict(
     model: Annotated[
         str,
