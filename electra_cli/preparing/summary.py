@@ -18,13 +18,7 @@ _LONG_WORDS_HINT = (
     f'BERT\'s tokenizers read no "word" of over {MAX_WORD_CHARS} characters: put blanks between '
     "the words, or bring a tokenizer made for such text with --tokenizer"
 )
-_SHOWN_IF_ANY = (
-    "  lost: accents, vowel signs",
-    "  lost: control, zero-width",
-    "  in [UNK]",
-    "dropped: other columns",
-    "dropped: beyond --max-bytes",
-)
+_SHOWN_IF_ANY = ("dropped: other columns", "dropped: beyond --max-bytes")
 
 
 def show_report(
@@ -33,37 +27,34 @@ def show_report(
     """Show what was kept and dropped, what the tokens look like, and what may be wrong."""
     report = manifest.report
     text = report.text
-    unknown_tokens = round(report.unknown_fraction * report.num_tokens)
-    rows: list[tuple[str, int | None, int | None, int | None, int | None]] = [
-        ("train", manifest.num_documents, None, None, manifest.num_tokens),
-        ("held out", manifest.num_validation_documents, None, None, manifest.num_validation_tokens),
-        ("kept in all", report.kept_documents, report.kept_bytes, None, report.num_tokens),
-        ("  lost: accents, vowel signs", None, text.stripped_bytes, text.stripped_characters, None),
-        ("  lost: control, zero-width", None, text.removed_bytes, text.removed_characters, None),
-        ("  in [UNK]", None, None, text.unknown_characters, unknown_tokens),
-        ("dropped: exact duplicates", report.duplicates, report.duplicate_bytes, None, None),
-        (
-            "dropped: too short",
-            report.too_short,
-            report.too_short_bytes,
-            None,
-            report.too_short_tokens,
-        ),
-        ("dropped: empty", report.empty_documents, None, None, None),
-        ("dropped: other columns", None, report.other_column_bytes, None, None),
-        ("dropped: beyond --max-bytes", None, report.beyond_limit_bytes, None, None),
-        ("separators and framing", None, report.separator_bytes, None, None),
-        ("read", report.documents + report.empty_documents, report.bytes_read, None, None),
+    rows: list[tuple[str, int | None, int | None, int | None]] = [
+        ("train", manifest.num_documents, None, manifest.num_tokens),
+        ("held out", manifest.num_validation_documents, None, manifest.num_validation_tokens),
+        ("kept in all", report.kept_documents, report.kept_bytes, report.num_tokens),
+        ("dropped: exact duplicates", report.duplicates, report.duplicate_bytes, None),
+        ("dropped: too short", report.too_short, report.too_short_bytes, report.too_short_tokens),
+        ("dropped: empty", report.empty_documents, None, None),
+        ("dropped: other columns", None, report.other_column_bytes, None),
+        ("dropped: beyond --max-bytes", None, report.beyond_limit_bytes, None),
+        ("separators and framing", None, report.separator_bytes, None),
+        ("read", report.documents + report.empty_documents, report.bytes_read, None),
     ]
     console.table(
         f"prepared {directory}",
-        ("", "documents", "bytes", "characters", "tokens"),
+        ("", "documents", "bytes", "tokens"),
         [
-            (name, *("" if n is None else f"{n:,}" for n in numbers))
+            (name, *("" if number is None else f"{number:,}" for number in numbers))
             for name, *numbers in rows
             if any(numbers) or name not in _SHOWN_IF_ANY
         ],
     )
+    if text.stripped_characters or text.removed_characters or text.unknown_characters:
+        console.talk(
+            f"lost of the {text.characters:,} kept characters: accents or vowel signs of "
+            f"{text.stripped_characters:,} ({text.stripped_bytes:,} bytes); control or zero-width, "
+            f"removed: {text.removed_characters:,} ({text.removed_bytes:,} bytes); "
+            f"in [UNK]: {text.unknown_characters:,}"
+        )
     if skipped:
         named = ", ".join(map(str, skipped[:MAX_NAMED_PATHS]))
         more = ", ..." if len(skipped) > MAX_NAMED_PATHS else ""
