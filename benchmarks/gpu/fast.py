@@ -4,8 +4,10 @@ Rates are tokens of real text per second, padding not counted, over whole optimi
 share is the program's own FLOPs (electra_cli/model/cost/flops.py) against the card's bf16 peak.
 """
 
+import gc
 import time
 from collections.abc import Callable
+from functools import cache
 
 import torch
 
@@ -57,24 +59,29 @@ def _measure_ours(
 ) -> dict[bool, float]:
     """Rates, peak memory beside the program's estimate, and kernels; `best`, where it is better."""
     part, name = f"fast, {preset}", f"{COMPILED[is_compiled]}, dropout {dropout:g}"
-    shape = _shape(preset, machine)
-    config = with_options(_sized(shape.config(dropout), machine), {"run.compile": is_compiled}, "")
-    compute, best = machine.compute("bf16"), dict(best)
-    _, parameters = count_model_parameters(config, VOCAB_SIZE)
-    config = fit_micro_batch(config, parameters, compute)
-    windows = config.run.windows_per_pass
-    torch.manual_seed(0)
-    model = build_objective(config.model, config.objective, VOCAB_SIZE, PAD_ID)
-    if is_compiled:
-        model.compile_encoders()
-    trainer = Trainer(model, config, compute)
-    counted = training_flops(config, VOCAB_SIZE)
+    shape, compute, best = _shape(preset, machine), machine.compute("bf16"), dict(best)
+    _free_memory(machine)
+
+    @cache
+    def set_up() -> tuple[PretrainConfig, int, Trainer]:
+        config = _sized(shape.config(dropout), machine)
+        config = with_options(config, {"run.compile": is_compiled}, "")
+        _, parameters = count_model_parameters(config, VOCAB_SIZE)
+        config = fit_micro_batch(config, parameters, compute)
+        torch.manual_seed(0)
+        model = build_objective(config.model, config.objective, VOCAB_SIZE, PAD_ID)
+        if is_compiled:
+            model.compile_encoders()
+        return config, parameters, Trainer(model, config, compute)
 
     def find(mixed: bool) -> Figures:
+        config, parameters, trainer = set_up()
+        windows = config.run.windows_per_pass
         batch = _pinned(make_batch(config, shape.lengths(mixed)), machine)
         seconds = seconds_per_step(lambda: trainer.train_step(iter([batch])), machine)
         lengths = batch.cu_seqlens.diff().long()
         squared = int((lengths * lengths).sum())
+        counted = training_flops(config, VOCAB_SIZE)
         flops = counted.count(batch.num_tokens, batch.num_masked, squared) / seconds
         rate = batch.num_tokens / seconds
         best[mixed] = max(best[mixed], rate)
@@ -91,12 +98,10 @@ def _measure_ours(
         return figures
 
     def kernels() -> Figures:
+        config, _, trainer = set_up()
         batch = _pinned(make_batch(config, shape.lengths(mixed=False)), machine)
         return time_by_class(lambda: trainer.train_step(iter([batch])), machine)
 
-    if machine.device.type == "cuda":
-        torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats()
     results.take(part, name, lambda: find(mixed=False))
     if dropout:
         results.take(part, f"{name}, mixed lengths", lambda: find(mixed=True))
@@ -111,16 +116,21 @@ def _measure_plain(
     of every token."""
     shape = _shape(preset, machine)
     config = _sized(shape.config(0.1), machine)
-    torch.manual_seed(0)
-    plain = PlainStep(config)
-    plain.networks.to(machine.device)
-    if is_compiled:
-        torch.compiler.reset()
-        for network in plain.networks:
-            network.compile(dynamic=True)
+    _free_memory(machine)
+
+    @cache
+    def set_up() -> PlainStep:
+        torch.manual_seed(0)
+        plain = PlainStep(config)
+        plain.networks.to(machine.device)
+        if is_compiled:
+            torch.compiler.reset()
+            for network in plain.networks:
+                network.compile(dynamic=True)
+        return plain
 
     def find(mixed: bool) -> Figures:
-        windows = shape.num_sequences
+        plain, windows = set_up(), shape.num_sequences
         while windows:
             batch = make_batch(config, Shape(preset, windows, shape.max_length).lengths(mixed))
             padded = PaddedBatch(*(x.to(machine.device) for x in PaddedBatch.of(batch)))
@@ -155,6 +165,14 @@ def _shape(preset: str, machine: Machine) -> Shape:
 def _sized(config: PretrainConfig, machine: Machine) -> PretrainConfig:
     sizes = {**TINY_SIZES, "model.num_hidden_layers": 1} if machine.is_tiny else {}
     return with_options(config, sizes, "")
+
+
+def _free_memory(machine: Machine) -> None:
+    """That of the case before."""
+    gc.collect()
+    if machine.device.type == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
 
 
 def _pinned(batch: Batch, machine: Machine) -> Batch:

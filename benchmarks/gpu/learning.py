@@ -46,7 +46,13 @@ def learn(machine: Machine, results: Results, data: Path | None, until: float) -
         return _figures(folder / "runs" / _RUN)
 
     def verify() -> Figures:
-        electra("resume", folder / "runs" / _RUN, "--verify")
+        try:
+            electra("resume", folder / "runs" / _RUN, "--verify")
+        except RuntimeError as error:
+            if machine.device.type == "cpu":
+                raise
+            # Attention's backward pass adds in no fixed order on a GPU (docs/using.md).
+            return {"the last steps came out": f"differently: {error}"}
         return {"the last steps came out": "the same, bit for bit"}
 
     if data is None:

@@ -52,6 +52,15 @@ def test_flash_attention_is_varlen_attn_and_that_of_each_sequence(cpu_kernels, d
     assert torch.equal(found, public)
 
 
+def test_all_copies_are_those_of_copy():
+    torch.manual_seed(0)
+    sources = [torch.randn(3, 4), torch.randn(5)]
+    joined = torch.empty(7, 4, dtype=torch.bfloat16)
+    targets = [joined[2:5], torch.empty(5, dtype=torch.bfloat16)]
+    torch_private.copy_all(targets, sources)
+    assert all(torch.equal(t, s.bfloat16()) for t, s in zip(targets, sources, strict=True))
+
+
 def test_softmax_backward_is_the_gradient_of_softmax():
     torch.manual_seed(0)
     scores = torch.randn(3, 4, 5, requires_grad=True)
