@@ -17,7 +17,9 @@ from electra_cli.run_events import read_events
 # A held-out loss on [MASK] this close to the unigram entropy (nats) means that the generator knows
 # word frequencies alone. A run that has left this plateau gains more within a few hundred steps.
 _PLATEAU_GAIN = 0.05
-_PLATEAU_FRACTION = 0.1  # of the run, after which the plateau is worth a warning
+# The plateau is worth a warning after a tenth of the run, but not within 1,000 steps, or a third of
+# a shorter run: the preset tiny leaves it at 500 to 700 of its 3,000 steps.
+_PLATEAU_FRACTION, _PLATEAU_STEPS, _SHORT_RUN_FRACTION = 0.1, 1_000, 1 / 3
 # At most this AUC on content tokens: the discriminator can tell only [CLS] and [SEP].
 _CHANCE_AUC = 0.505
 _FEWEST_REPLACED = 0.03  # the authors' healthy run replaces 6% (google-research/electra issue 49)
@@ -71,9 +73,16 @@ def warnings_before_training(
         )
 
 
+def _is_early(config: PretrainConfig, step: int) -> bool:
+    """Whether a healthy run may still be on the plateau, and its discriminator at chance."""
+    num_steps = config.run.num_steps
+    shortest = min(_PLATEAU_STEPS, _SHORT_RUN_FRACTION * num_steps)
+    return step < max(_PLATEAU_FRACTION * num_steps, shortest)
+
+
 def _plateau(config: PretrainConfig, step: int, held_out: Metrics) -> HealthWarning | None:
     loss, unigram = held_out.get("mlm_masked_loss"), held_out[UNIGRAM_ENTROPY]
-    if loss is None or unigram is None or step < _PLATEAU_FRACTION * config.run.num_steps:
+    if loss is None or unigram is None or _is_early(config, step):
         return None
     if unigram - loss >= _PLATEAU_GAIN:
         return None
@@ -88,7 +97,9 @@ def _plateau(config: PretrainConfig, step: int, held_out: Metrics) -> HealthWarn
 
 def _chance(config: PretrainConfig, step: int, held_out: Metrics) -> HealthWarning | None:
     loss, constant = held_out.get("rtd_loss"), held_out.get("rtd_constant_loss")
-    if loss is None or constant is None or step < config.optim.num_warmup_steps:
+    if loss is None or constant is None:
+        return None
+    if step < config.optim.num_warmup_steps or _is_early(config, step):
         return None
     auc = held_out.get("rtd_content_auc")
     # [CLS] and [SEP] are never replaced, so a discriminator that knows nothing else passes by loss.

@@ -18,7 +18,7 @@ from electra_cli.runs.health import (
 )
 
 CONFIG = tiny_config(
-    run={"num_steps": 1000, "log_every": 10, "eval_every": 50}, optim={"num_warmup_steps": 200}
+    run={"num_steps": 600, "log_every": 10, "eval_every": 50}, optim={"num_warmup_steps": 250}
 )
 HEALTHY: Metrics = {
     "loss": 8.0,
@@ -56,14 +56,14 @@ def keys(tmp_path: Path, step: int, **figures: float | None) -> list[str]:
     ("step", "figures", "expected"),
     [
         (500, {}, []),
-        (50, NO_CONTEXT, []),  # before a tenth of the run
-        (100, NO_CONTEXT, ["plateau"]),
-        (100, {"mlm_masked_loss": 5.90}, []),  # a tenth of a nat: learning has begun
-        (100, {"mlm_masked_loss": None}, []),  # no generator
-        (150, {"rtd_loss": 0.36}, []),  # before the end of the warm-up
-        (200, {"rtd_loss": 0.36}, ["chance"]),
-        (200, {"rtd_content_auc": 0.5}, ["chance"]),  # knows special tokens alone
-        (200, {"rtd_loss": None, "rtd_constant_loss": None, "rtd_content_auc": None}, []),
+        (190, NO_CONTEXT, []),  # before a third of a short run
+        (200, NO_CONTEXT, ["plateau"]),
+        (200, {"mlm_masked_loss": 5.90}, []),  # a tenth of a nat: learning has begun
+        (200, {"mlm_masked_loss": None}, []),  # no generator
+        (240, {"rtd_loss": 0.36}, []),  # before the end of the warm-up
+        (250, {"rtd_loss": 0.36}, ["chance"]),
+        (250, {"rtd_content_auc": 0.5}, ["chance"]),  # knows special tokens alone
+        (250, {"rtd_loss": None, "rtd_constant_loss": None, "rtd_content_auc": None}, []),
         (10, {"replaced_fraction": 0.029}, ["few_replaced"]),
         (10, {"replaced_fraction": 0.03}, []),
         (10, {"replaced_fraction": None}, []),
@@ -78,14 +78,26 @@ def test_chance_ends_above_an_auc_of_0_505(tmp_path, auc, expected):
     assert keys(tmp_path, 900, rtd_content_auc=auc) == expected
 
 
+@pytest.mark.parametrize(
+    ("num_steps", "patience"), [(12, 4), (3_000, 1_000), (9_000, 1_000), (1_000_000, 100_000)]
+)
+def test_a_run_has_time_to_learn_before_it_is_judged(tmp_path, num_steps, patience):
+    config = tiny_config(run={"num_steps": num_steps})
+    bad = {**HEALTHY, **NO_CONTEXT, "rtd_content_auc": 0.5}
+    monitor = HealthMonitor(config, RunDirectory(tmp_path))
+    assert monitor.check(step_metrics(patience - 1), bad) == []
+    found = [warning.key for warning in monitor.check(step_metrics(patience), bad)]
+    assert found == ["plateau", "chance"]
+
+
 def test_a_warning_is_raised_once_also_over_a_resume(tmp_path):
     run = RunDirectory(tmp_path)
     monitor = HealthMonitor(CONFIG, run)
     bad = {**HEALTHY, **NO_CONTEXT}
-    assert [w.key for w in monitor.check(step_metrics(150), bad)] == ["plateau"]
-    assert monitor.check(step_metrics(160), bad) == []
-    append_event(run.events, 150, "warning", "no context gain yet", "plateau")
-    assert HealthMonitor(CONFIG, run).check(step_metrics(170), bad) == []
+    assert [w.key for w in monitor.check(step_metrics(210), bad)] == ["plateau"]
+    assert monitor.check(step_metrics(220), bad) == []
+    append_event(run.events, 210, "warning", "no context gain yet", "plateau")
+    assert HealthMonitor(CONFIG, run).check(step_metrics(230), bad) == []
 
 
 def evaluations(*losses: tuple[float, float]) -> list[Evaluation]:
