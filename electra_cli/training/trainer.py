@@ -16,6 +16,7 @@ from electra_cli.model.objectives.sums import Sums
 from electra_cli.model.torch_private import set_update_skipped
 from electra_cli.training.device import (
     Compute,
+    avoid_kernels_per_shape,
     get_random_state,
     keep_freed_memory,
     set_float32_products,
@@ -49,6 +50,7 @@ class Trainer(Generic[Model]):
         set_float32_products(compute)
         if compute.is_on_cpu:
             keep_freed_memory()
+            avoid_kernels_per_shape(compute)
         self._optimizer = build_optimizer(model, config.optim, model.rate_factors())
         self._scaler = torch.amp.GradScaler(device.type, enabled=compute.precision == "fp16")
         self._sums = MetricSums(device)
@@ -65,9 +67,9 @@ class Trainer(Generic[Model]):
         self._seconds_since_flush = 0.0
 
     def train_step(self, batches: Iterator[PackedTokens]) -> None:
-        """Take the next batch and make one optimizer step; does not wait for a GPU.
+        """Take the next batch and make one optimizer step; does not wait for a CUDA GPU.
 
-        On a CPU raises NonFiniteError at once; of other devices flush() or a later step raises it.
+        Raises NonFiniteError at once; on a CUDA GPU flush() or a later step raises it.
         """
         started = time.perf_counter()
         run, optim, device = self._config.run, self._config.optim, self._compute.device
@@ -92,6 +94,7 @@ class Trainer(Generic[Model]):
         limit = float("inf") if optim.max_grad_norm is None else optim.max_grad_norm
         self._grad_norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), limit)
         self.step += 1
+        self._recent_documents[self.step] = batch.document_ids
         # Under fp16 gradients overflow now and then: the scaler skips such an update by itself.
         if not self._scaler.is_enabled():
             is_finite = is_finite & self._grad_norm.isfinite()
@@ -101,7 +104,10 @@ class Trainer(Generic[Model]):
             self._scaler.step(self._optimizer)
             self._scaler.update()
         else:
-            set_update_skipped(self._optimizer, self._nonfinite_step > 0)
+            if self._compute.can_skip_updates:
+                set_update_skipped(self._optimizer, self._nonfinite_step > 0)
+            else:
+                self._stop_if_nonfinite(int(self._nonfinite_step))
             self._optimizer.step()
 
         lengths = batch.cu_seqlens.diff().long()
@@ -110,7 +116,6 @@ class Trainer(Generic[Model]):
             batch.num_tokens, batch.num_slots, squared_lengths
         )
         self._tokens_seen += batch.num_tokens
-        self._recent_documents[self.step] = batch.document_ids
         if self._compute.is_on_cpu or len(self._recent_documents) == _MOST_STEPS_UNCHECKED:
             self._stop_if_nonfinite(int(self._nonfinite_step))
             self._recent_documents.clear()

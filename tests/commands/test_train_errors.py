@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow  # nearly every test starts commands that load tor
         (["--set", "data.max_seq_length=4096"], ["longer than model.max_position_embeddings"]),
         (["--device", "cuda"], ["no device 'cuda'", "--device cpu"]),
         (["--device", "toaster"], ["no device 'toaster'", "--device cpu"]),
-        (["--precision", "fp16"], ["cpu has no fp16 arithmetic", "--precision auto"]),
+        (["--precision", "fp16"], ["cpu does not train in fp16", "--precision auto"]),
         (["--precision", "fp8"], ["run.precision = 'fp8'"]),
         (["--set", "run.batch_size=100000"], ["less than one batch", "run.batch_size"]),
         (["--preset", "large", "--set", "run.micro_batch_size=2048"], ["GB of memory", "windows"]),

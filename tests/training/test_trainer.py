@@ -155,6 +155,7 @@ class Unwatched(Compute):
     """Arithmetic of the CPU, of which the host learns at the next row of the log: as of a GPU."""
 
     is_on_cpu = False
+    can_skip_updates = True
 
 
 def test_later_updates_are_held_back_until_the_host_looks():
