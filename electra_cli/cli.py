@@ -44,6 +44,12 @@ Data = Annotated[
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout instead, for scripts.")]
+VerifyData = Annotated[
+    bool,
+    typer.Option(
+        "--verify-data", help="Compare the checksums of all data, not of changed files alone."
+    ),
+]
 MaxMinutes = Annotated[
     float | None,
     typer.Option(
@@ -248,6 +254,7 @@ def train(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what the run would be, and stop.")
     ] = False,
+    verify_data: VerifyData = False,
     max_minutes: MaxMinutes = None,
 ) -> None:
     """Pre-train a generator and a discriminator from scratch.
@@ -284,6 +291,7 @@ def train(
                 epochs=epochs,
                 run_name=run_name,
                 dry_run=dry_run,
+                verify_data=verify_data,
             )
         )
 
@@ -320,6 +328,7 @@ def resume(
             "same.",
         ),
     ] = False,
+    verify_data: VerifyData = False,
     max_minutes: MaxMinutes = None,
 ) -> None:
     """Continue a run exactly where it stopped.
@@ -338,7 +347,7 @@ def resume(
         from electra_cli.commands import resume as command
 
         run = command.verify if verify else command.resume
-        run(command.ResumeOptions(run_dir, step, tuple(assignments or ())))
+        run(command.ResumeOptions(run_dir, step, tuple(assignments or ()), verify_data))
 
 
 @app.command(cls=Command)
@@ -370,6 +379,7 @@ def tune(
         str, typer.Option(help="Metric that ranks the trials.")
     ] = "yardstick_rtd_loss",
     pruner: Annotated[str, typer.Option(help="hyperband, median or none.")] = "hyperband",
+    verify_data: VerifyData = False,
 ) -> None:
     """Search hyperparameters with Optuna.
 
@@ -401,6 +411,7 @@ def tune(
             storage=storage,
             metric=metric,
             pruner=pruner,
+            verify_data=verify_data,
         )
     )
 
@@ -556,6 +567,7 @@ def finetune(
                 assignments=tuple(assignments or ()),
                 run_name=run_name,
                 dry_run=dry_run,
+                verify_data=verify_data,
             )
         )
 

@@ -1,9 +1,11 @@
 """What several tests share: tokens without files, tiny recipes, a disk that is soon full."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,6 +25,11 @@ from electra_cli.data.batches import TokenRoles, WindowReader
 from electra_cli.model.objectives.objective import Judgements, Objective, StepCounts
 from electra_cli.training.device import Compute
 from electra_cli.training.trainer import Trainer
+
+# What commands remember of the tests' data is in a folder of its own; other caches stay in place.
+for name, folder in (("HF_HOME", "huggingface"), ("MPLCONFIGDIR", "matplotlib")):
+    os.environ.setdefault(name, str(Path.home() / ".cache" / folder))
+os.environ["XDG_CACHE_HOME"] = str(Path(tempfile.gettempdir()) / "electra-tests-cache")
 
 # Tiny shapes run fastest on one thread, and two test processes do not fight for two cores.
 torch.set_num_threads(1)

@@ -36,6 +36,7 @@ class ResumeOptions:
     root: Path
     step: int | None
     assignments: tuple[str, ...]
+    verify_data: bool = False
 
 
 def resume(options: ResumeOptions) -> None:
@@ -108,6 +109,6 @@ def _open_run(
     config = config.with_directory(directory)
     compute = select_compute(config)
     require_trackers(config)
-    data = open_data(directory)
+    data = open_data(directory, options.verify_data)
     _, num_parameters = count_model_parameters(config, data.manifest.vocab_size)
     return run, fit_micro_batch(config, num_parameters, compute), data, compute

@@ -37,6 +37,7 @@ class TrainOptions:
     epochs: float | None
     run_name: str | None
     dry_run: bool
+    verify_data: bool
 
 
 def train(options: TrainOptions) -> None:
@@ -51,7 +52,7 @@ def train(options: TrainOptions) -> None:
     if not is_bare or prepared_folders():
         directory = find_data(config.data.directory).resolve()
         config = config.with_directory(directory)
-        data = open_data(directory)
+        data = open_data(directory, options.verify_data)
     if options.epochs is not None:
         assert data is not None
         steps = steps_of_epochs(config, data, options.epochs)

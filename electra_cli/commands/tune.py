@@ -37,6 +37,7 @@ class TuneOptions:
     storage: str | None
     metric: str
     pruner: str
+    verify_data: bool
 
 
 def tune(options: TuneOptions) -> None:
@@ -102,7 +103,8 @@ def _open_probes(preset: PretrainConfig, data: PreparedData, metric: Metric) -> 
 
 
 def _open_data(options: TuneOptions, preset: PretrainConfig) -> PreparedData:
-    data = open_data(find_data(options.data or preset.data.directory).resolve())
+    directory = find_data(options.data or preset.data.directory).resolve()
+    data = open_data(directory, options.verify_data)
     if not data.manifest.num_validation_tokens:
         raise DataError(
             f"{data.directory} holds no document back, so trials cannot be ranked",

@@ -7,7 +7,6 @@ once.
 
 # Shapes: D documents and T tokens of a split, R ranges of tokens.
 
-import os
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from io import RawIOBase
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 
 from electra_cli.data.manifest import ShardManifest, ShardRecord, Split, damaged_file
 from electra_cli.disk import replace_file, sha256_of
+from electra_cli.machine import usable_cores
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -164,23 +164,24 @@ def map_shards(directory: Path, shards: Iterable[ShardRecord], split: Split) -> 
     return TokenShards([_map_shard(directory, shard) for shard in shards if shard.split == split])
 
 
-def verify_shards(directory: Path, manifest: ShardManifest) -> None:
-    """Read every shard and compare checksums. Raises DataError that names the damaged one.
+def verify_shards(directory: Path, shards: Iterable[ShardRecord]) -> None:
+    """Read these shards and compare checksums. Raises DataError that names the damaged one.
 
     In threads, since hashing releases the interpreter's lock.
     """
 
     def verify(shard: ShardRecord) -> None:
-        path = _find_shard(directory, shard)
+        path = find_shard(directory, shard)
         if sha256_of(path) != shard.sha256:
             raise damaged_file(path, "its checksum differs from the manifest's")
 
-    with ThreadPoolExecutor(os.cpu_count()) as threads:
-        for _ in threads.map(verify, manifest.shards):
+    with ThreadPoolExecutor(usable_cores()) as threads:
+        for _ in threads.map(verify, shards):
             pass
 
 
-def _find_shard(directory: Path, shard: ShardRecord) -> Path:
+def find_shard(directory: Path, shard: ShardRecord) -> Path:
+    """Its file. Raises DataError if it is missing, outside the folder or of another size."""
     path = directory / shard.name
     if not path.is_file():
         raise damaged_file(path, "it is missing")
@@ -196,7 +197,7 @@ def _map_shard(directory: Path, shard: ShardRecord) -> tuple[NDArray[Any], NDArr
     """Tokens and offsets of a shard, as views of the file; they keep the memory map open."""
     import pyarrow as pa
 
-    path = _find_shard(directory, shard)
+    path = find_shard(directory, shard)
     with pa.memory_map(str(path)) as file:
         try:
             documents = pa.ipc.open_stream(file).read_next_batch().column("input_ids")

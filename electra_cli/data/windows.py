@@ -6,7 +6,6 @@ tokens of a split without gap or overlap, so their starts, or their lengths, alo
 
 # Shapes: D documents, W windows of an epoch, B windows of a batch, C tokens of their contents.
 
-import os
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 
 from electra_cli.config import DataConfig
 from electra_cli.data.counter_random import Purpose, uniform
+from electra_cli.machine import usable_cores
 
 # A tail shorter than this teaches little; the window before it is cut in half instead.
 SHORTEST_TAIL = 8
@@ -131,7 +131,7 @@ class WindowTable:
         # Documents are cut independently, so blocks of them give the same windows.
         blocks = np.searchsorted(offsets, np.arange(offsets[0], offsets[-1], block_tokens))
         bounds = np.append(np.unique(blocks), len(offsets) - 1).tolist()
-        with ThreadPoolExecutor(os.cpu_count()) as threads:
+        with ThreadPoolExecutor(usable_cores()) as threads:
             lengths = list(threads.map(cut, bounds[:-1], bounds[1:]))
         self._lengths = np.concatenate([np.zeros(0, dtype=length_type), *lengths])
         whole = len(self._lengths) // _ANCHOR_EVERY * _ANCHOR_EVERY

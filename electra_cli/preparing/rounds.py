@@ -6,7 +6,6 @@ documents and the settings: after a kill, the same command writes the same bytes
 stopped.
 """
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 from electra_cli.data.manifest import Split
 from electra_cli.data.report import TextCounts
 from electra_cli.data.shards import ShardWriter, map_shards
+from electra_cli.machine import usable_cores
 from electra_cli.preparing.chunks import group_texts
 from electra_cli.preparing.duplicates import SeenHashes, hash_texts
 from electra_cli.preparing.encoder import TextEncoder, TokenIds
@@ -69,7 +69,7 @@ class ShardPreparation:
         self._encoder = encoder
         self._threads = 1  # Hugging Face tokenizers have threads of their own
         if encoder.is_fast:
-            self._threads = workers or min(os.cpu_count() or 1, MAX_ENCODING_THREADS)
+            self._threads = workers or min(usable_cores(), MAX_ENCODING_THREADS)
         self._state = state
         self._tally = state.tally.model_copy()
         self._seen = SeenHashes()

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from electra_cli.config import PretrainConfig
 from electra_cli.errors import RunError
+from electra_cli.machine import usable_cores, usable_memory_bytes
 from electra_cli.model.layers.flash_attention import can_run_flash_attention
 
 Precision = Literal["fp32", "bf16", "fp16"]
@@ -55,14 +56,19 @@ class Compute:
         return torch.autocast(self.device.type, DTYPES[self.precision], enabled=self.is_half)
 
     def memory_bytes(self) -> int:
-        """Memory that a run may fill: what is free on a GPU, what is installed elsewhere."""
+        """Memory that a run may fill: what is free on a GPU, what the process may use elsewhere."""
         if self.device.type == "cuda":
             return torch.cuda.mem_get_info(self.device)[0]
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        return usable_memory_bytes()
 
 
 def select_compute(config: PretrainConfig) -> Compute:
-    """What a config asks for. Raises RunError if the device or its precision is not there."""
+    """What a config asks for. Raises RunError if the device or its precision is not there.
+
+    Also limits torch's threads to the cores that the process may use, unless the user set them.
+    """
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(min(torch.get_num_threads(), usable_cores()))
     device = select_device(config.run.device)
     precision = select_precision(config.run.precision, device)
     has_flash = can_run_flash_attention(device, DTYPES[precision], config.model.head_size)

@@ -130,7 +130,7 @@ def test_the_shards_hold_the_ids_of_autotokenizer(corpus: Path, tmp_path: Path):
 def test_the_manifest_says_what_is_there(corpus: Path, tmp_path: Path):
     folder = prepare(corpus, tmp_path / "out")
     manifest = load_manifest(folder)
-    verify_shards(folder, manifest)
+    verify_shards(folder, manifest.shards)
     tokenizer = load_tokenizer(folder / "tokenizer")
     assert manifest.tokenizer_sha256 == fingerprint(tokenizer)
     assert manifest.vocab_size == len(tokenizer.get_vocab()) == 300

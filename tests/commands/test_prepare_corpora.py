@@ -138,7 +138,7 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def assert_report_is_the_slow_count(folder: Path, corpus: Corpus, tokenizer: Path) -> None:
     manifest: ShardManifest = load_manifest(folder)
-    verify_shards(folder, manifest)
+    verify_shards(folder, manifest.shards)
     encode = AutoTokenizer.from_pretrained(tokenizer).encode
     kept: list[tuple[int, ...]] = []
     seen: set[str] = set()

@@ -260,18 +260,18 @@ def test_a_broken_header_is_named(folder: Path, place: int):
     path.write_bytes(content)
     with pytest.raises(DataError, match=r"train-00000\.arrow is damaged"):
         opened(folder)
-        verify_shards(folder, load_manifest(folder))
+        verify_shards(folder, load_manifest(folder).shards)
 
 
 def test_one_changed_byte_is_found_by_verification(folder: Path):
     manifest = load_manifest(folder)
-    verify_shards(folder, manifest)
+    verify_shards(folder, manifest.shards)
     path = folder / "validation-00001.arrow"
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
     with pytest.raises(DataError, match=r"validation-00001\.arrow is damaged: its checksum"):
-        verify_shards(folder, manifest)
+        verify_shards(folder, manifest.shards)
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -287,7 +287,7 @@ def test_a_shard_with_flipped_bits_is_found_and_never_read_outside_its_file(fold
         with pytest.raises(DataError, match=r"train-00000\.arrow is damaged"):
             tokens = open_shards(folder, manifest, "train")
             tokens.gather(tokens.offsets[:-1], np.diff(tokens.offsets))
-            verify_shards(folder, manifest)
+            verify_shards(folder, manifest.shards)
 
 
 def test_a_shard_that_is_a_link_out_of_the_folder_is_refused(folder, tmp_path_factory):
@@ -299,7 +299,7 @@ def test_a_shard_that_is_a_link_out_of_the_folder_is_refused(folder, tmp_path_fa
     with pytest.raises(DataError, match="a link to outside of the folder"):
         open_shards(folder, manifest, "train")
     with pytest.raises(DataError, match="a link to outside of the folder"):
-        verify_shards(folder, manifest)
+        verify_shards(folder, manifest.shards)
 
 
 @pytest.mark.parametrize("version", ["1e999", "NaN", "[" * 100_000, '"\\ud800"', "null"])
