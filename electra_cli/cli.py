@@ -567,7 +567,6 @@ def finetune(
                 assignments=tuple(assignments or ()),
                 run_name=run_name,
                 dry_run=dry_run,
-                verify_data=verify_data,
             )
         )
 

@@ -20,6 +20,7 @@ from electra_cli.runs.out_of_memory import explain_out_of_memory
 from electra_cli.runs.plan import measure_run, show_plan, steps_of_epochs
 from electra_cli.runs.records import RunRecords
 from electra_cli.runs.session import count_model_parameters, create_run, open_session
+from electra_cli.runs.step_timing import measure_flops_per_second
 from electra_cli.runs.trackers import require_trackers
 from electra_cli.training.device import select_compute
 
@@ -63,7 +64,8 @@ def train(options: TrainOptions) -> None:
     size = measure_run(config, vocab_size, data)
     probes = None if data is None else open_probes(config, data)
     probing = None if probes is None else describe_probes(config, size, vocab_size, probes)
-    show_plan(config, size, compute, probing)
+    rate = measure_flops_per_second(config, vocab_size, data, compute)
+    show_plan(config, size, compute, rate, probing)
     unknown = None if data is None else data.manifest.report.worst_unknown_fraction
     warnings = warnings_before_training(config, size.num_epochs, unknown)
     if options.dry_run:

@@ -15,9 +15,9 @@ from electra_cli.runs.micro_batch import estimate_bytes
 from electra_cli.runs.session import count_model_parameters
 from electra_cli.training.device import Compute
 
-# A step reaches about half the rate of bare matrix products: the rest is memory traffic.
-_USUAL_UTILISATION = 0.5
-_PROBE_SIZE = 1_024
+# Rows of the products that are timed: on a GPU smaller ones would time the host's launches.
+_PROBE_SIZE, _GPU_PROBE_SIZE = 1_024, 8_192
+_FORWARD_SHARE = 1 / 3  # of a training step: the backward pass computes twice as much
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,8 @@ def steps_of_epochs(config: PretrainConfig, data: PreparedData, epochs: float) -
 
 def matrix_flops_per_second(compute: Compute) -> float:
     """Measure the rate of bare matrix products, in about 50 ms."""
-    left = torch.randn(_PROBE_SIZE, _PROBE_SIZE, device=compute.device)
+    size = _PROBE_SIZE if compute.is_on_cpu else _GPU_PROBE_SIZE
+    left = torch.randn(size, size, device=compute.device)
     repeats = 4
     with compute.autocast():
         float((left @ left).sum())  # warm up, and wait
@@ -90,13 +91,21 @@ def matrix_flops_per_second(compute: Compute) -> float:
         for _ in range(repeats):
             product = left @ left
         float(product.sum())
-    return repeats * 2 * _PROBE_SIZE**3 / (time.perf_counter() - started)
+    return repeats * 2 * size**3 / (time.perf_counter() - started)
 
 
 def show_plan(
-    config: PretrainConfig, size: RunSize, compute: Compute, probes: str | None = None
+    config: PretrainConfig,
+    size: RunSize,
+    compute: Compute,
+    flops_per_second: float | None,
+    probes: str | None = None,
 ) -> None:
-    """The plan as a table; `probes` says how often and at which cost there are some."""
+    """The plan as a table.
+
+    `flops_per_second` is the rate of training steps, None where none fits into memory; `probes`
+    says how often and at which cost there are some.
+    """
     run, model = config.run, config.model
     generator = "none"
     if config.objective.trains_generator:
@@ -104,8 +113,13 @@ def show_plan(
         generator = (
             f"{beyond:,.2f}M, {model.generator_layers} layers of {model.generator_hidden_size}"
         )
-    rate = matrix_flops_per_second(compute)
-    seconds = size.total_flops / (rate * _USUAL_UTILISATION)
+    speed, time_needed = "no window fits into memory", "unknown"
+    if flops_per_second is not None:
+        speed = f"steps at {flops_per_second / 1e9:,.0f} GFLOP/s"
+        evaluated = run.num_eval_windows / run.eval_every / run.batch_size  # per window trained
+        seconds = size.total_flops / flops_per_second * (1 + evaluated * _FORWARD_SHARE)
+        time_needed = f"about {console.format_duration(seconds)}"
+    threads = f"{torch.get_num_threads()} threads, " if compute.is_on_cpu else ""
     epochs = "no data yet" if size.num_epochs is None else f"{size.num_epochs:,.2f}"
     needed = estimate_bytes(config, size.total_parameters, run.windows_per_pass, compute)
     flops = f"{size.total_flops:.4g}"
@@ -132,9 +146,9 @@ def show_plan(
             ),
             (
                 "device",
-                f"{compute.device}, {compute.precision}, products at {rate / 1e9:,.0f} GFLOP/s",
+                f"{compute.device}, {compute.precision}, {threads}{speed}",
             ),
-            ("time", f"about {console.format_duration(seconds)}"),
+            ("time", time_needed),
             *([("probes", probes)] if probes else []),
         ],
     )

@@ -141,7 +141,7 @@ def avoid_kernels_per_shape(compute: Compute) -> None:
     one piece. The heap of a small model grew from 0.3 to 0.6 GB in 1,000 steps, without end.
     """
     # In float32 only GELU uses oneDNN; torch's own is as fast and a little more exact.
-    torch.backends.mkldnn.set_flags(compute.is_half)
+    torch.backends.mkldnn.set_flags(compute.is_half)  # type: ignore[no-untyped-call]
     # Products in 16 bits need oneDNN: it may keep about the kernels of one step. Read at first use.
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", str(_KERNELS_OF_A_STEP))
 

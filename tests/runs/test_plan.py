@@ -50,7 +50,7 @@ def test_less_text_than_a_batch_is_refused(prepared):
 )
 def test_the_plan_says_what_the_run_is(capsys, objective, generator, main):
     config = tiny_config(objective={"name": objective}, run={"micro_batch_size": 4})
-    show_plan(config, measure_run(config, 200, None), CPU)
+    show_plan(config, measure_run(config, 200, None), CPU, flops_per_second=2e9)
     lines = dict(line.split("  ", 2)[1:] for line in shown_lines(capsys.readouterr().err))
     shown = {name.strip(): value.strip() for name, value in lines.items()}
     assert main in shown
@@ -61,7 +61,7 @@ def test_the_plan_says_what_the_run_is(capsys, objective, generator, main):
     assert shown["steps"] == "6"
     assert shown["epochs"] == "no data yet"
     assert ("as the authors count" in shown["training FLOPs"]) == (objective == "electra")
-    assert shown["device"].startswith("cpu, fp32, products at ")
+    assert shown["device"] == "cpu, fp32, 1 threads, steps at 2 GFLOP/s"
 
 
 def shown_lines(text: str) -> list[str]:
