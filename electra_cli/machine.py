@@ -8,6 +8,7 @@ the outermost group.
 import math
 import os
 import re
+import resource
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -32,8 +33,6 @@ def usable_memory_bytes(root: Path = _ROOT) -> int:
 
     `root` is where proc/ and the cgroups lie.
     """
-    import resource  # not on Windows, where --help still works
-
     limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
     for kind in (resource.RLIMIT_AS, resource.RLIMIT_DATA):
         soft, _ = resource.getrlimit(kind)

@@ -67,3 +67,11 @@ def test_the_package_runs_as_a_module(tmp_path):
     command = [sys.executable, "-m", "electra_cli", "--version"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
     assert done.stdout.startswith("electra ")
+
+
+def test_windows_is_refused_in_one_line():
+    program = "import sys; sys.platform = 'win32'; import electra_cli.cli"
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr == "electra runs on Linux and macOS; on Windows, install it in WSL\n"

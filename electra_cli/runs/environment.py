@@ -14,9 +14,24 @@ from electra_cli.training.device import Compute
 
 def write_environment(path: Path, compute: Compute) -> None:
     """Write a run's environment.json."""
+    path.write_text(json.dumps(_describe(compute), indent=1) + "\n")
+
+
+def environment_changes(path: Path, compute: Compute) -> dict[str, str]:
+    """What is not as environment.json says: `name: "then -> now"`."""
+    try:
+        then = json.loads(path.read_bytes())
+        then = then if isinstance(then, dict) else {}
+    except (OSError, ValueError, RecursionError):
+        then = {}
+    now = _describe(compute)
+    return {name: f"{then.get(name)} -> {now[name]}" for name in now if then.get(name) != now[name]}
+
+
+def _describe(compute: Compute) -> dict[str, str | int | None]:
     device = compute.device
     is_gpu = device.type == "cuda"
-    facts = {
+    return {
         "electra": electra_cli.__version__,
         "git_commit": _git_commit(),
         "python": platform.python_version(),
@@ -27,15 +42,21 @@ def write_environment(path: Path, compute: Compute) -> None:
         "precision": compute.precision,
         "threads": torch.get_num_threads(),
     }
-    path.write_text(json.dumps(facts, indent=1) + "\n")
 
 
 def _git_commit() -> str | None:
-    """The program's own commit, with `+` for uncommitted changes; None outside a checkout."""
-    here = Path(__file__).parent
-    command = ("git", "-C", str(here), "describe", "--always", "--dirty=+", "--abbrev=40")
+    """The program's own commit, with `+` for uncommitted changes; None outside a checkout.
+
+    Installed below somebody's own repository, as in its .venv, the program is none of its files.
+    """
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=5)
+        _run_git("ls-files", "--error-unmatch", Path(__file__).name)
+        return _run_git("describe", "--always", "--dirty=+", "--abbrev=40")
     except (OSError, subprocess.SubprocessError):
         return None
+
+
+def _run_git(*arguments: str) -> str:
+    command = ("git", "-C", str(Path(__file__).parent), *arguments)
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=5)
     return done.stdout.strip()

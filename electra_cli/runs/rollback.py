@@ -15,6 +15,7 @@ from electra_cli.errors import ConfigError, DataError, RunError
 from electra_cli.presets import load_config, save_config
 from electra_cli.run_directory import RunDirectory
 from electra_cli.run_events import truncate_events
+from electra_cli.runs.environment import environment_changes
 from electra_cli.runs.session import Session
 from electra_cli.runs.write_errors import explain_write_errors, record_event
 from electra_cli.training.checkpoint import Checkpoint, CheckpointManager, Loaded
@@ -122,6 +123,8 @@ def go_back(session: Session, step: int, start: Checkpoint | None, is_chosen: bo
             )
         changes = _changes(start.state.config, config)
         text += "".join(f", {name} {old} -> {new}" for name, old, new in changes)
+    changed = environment_changes(run.environment, session.compute)
+    text += "".join(f", {name} {change}" for name, change in changed.items())
     record_event(run, step, "resumed", text)
 
 

@@ -1,5 +1,6 @@
 import json
 import re
+import subprocess
 from dataclasses import replace
 
 import pytest
@@ -12,7 +13,8 @@ from electra_cli.model.objectives.objective import Objective
 from electra_cli.presets import load_config
 from electra_cli.run_directory import RunDirectory
 from electra_cli.run_events import append_event, read_events
-from electra_cli.runs.environment import write_environment
+from electra_cli.runs import environment
+from electra_cli.runs.environment import environment_changes, write_environment
 from electra_cli.runs.export import export_models
 from electra_cli.runs.rollback import choose_checkpoint, go_back, refuse_changes
 from electra_cli.runs.session import build_model, create_run
@@ -145,3 +147,38 @@ def test_a_run_that_cannot_be_made_says_why(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(RunError, match="cannot be made: Not a directory"):
         create_run(tmp_path / "file" / "run", tiny_config(), CPU)
+
+
+def test_the_commit_is_the_programs_own_not_that_of_a_repository_around_it(tmp_path, monkeypatch):
+    """In a .venv below the user's repository, git describes that repository."""
+    installed = tmp_path / ".venv" / "environment.py"
+    installed.parent.mkdir()
+    installed.touch()
+    (tmp_path / "mine.txt").touch()
+    identity = ["-c", "user.name=me", "-c", "user.email=me@example.org"]
+    for command in (["init", "-q"], ["add", "mine.txt"], [*identity, "commit", "-qm", "mine"]):
+        subprocess.run(["git", "-C", str(tmp_path), *command], check=True)
+    monkeypatch.setattr(environment, "__file__", str(installed))
+    write_environment(tmp_path / "environment.json", CPU)
+    assert json.loads((tmp_path / "environment.json").read_text())["git_commit"] is None
+    subprocess.run(["git", "-C", str(tmp_path), "add", str(installed)], check=True)
+    write_environment(tmp_path / "environment.json", CPU)
+    commit = json.loads((tmp_path / "environment.json").read_text())["git_commit"]
+    assert re.fullmatch(r"[0-9a-f]{40}\+", commit)
+
+
+def test_a_resume_on_another_machine_is_kept_with_its_event(tmp_path, prepared):
+    session = open_tiny(tmp_path, prepared)
+    train_and_save(session, 2)
+    run = session.run
+    assert environment_changes(run.environment, CPU) == {}
+    facts = json.loads(run.environment.read_text())
+    run.environment.write_text(json.dumps({**facts, "torch": "2.0", "threads": 64}))
+    start = session.checkpoints.load_newest().checkpoint
+    go_back(session, 2, start, is_chosen=False)
+    session.close()
+    text = read_events(run.events)[-1].text
+    assert text.endswith(f", torch 2.0 -> {torch.__version__}, threads 64 -> 1")
+    for content in ("", "[]"):
+        run.environment.write_text(content)
+        assert environment_changes(run.environment, CPU)["threads"] == "None -> 1"
