@@ -119,7 +119,7 @@ def show_plan(
         evaluated = run.num_eval_windows / run.eval_every / run.batch_size  # per window trained
         seconds = size.total_flops / flops_per_second * (1 + evaluated * _FORWARD_SHARE)
         time_needed = f"about {console.format_duration(seconds)}"
-    threads = f"{torch.get_num_threads()} threads, " if compute.is_on_cpu else ""
+    threads = f"threads: {torch.get_num_threads()}, " if compute.is_on_cpu else ""
     epochs = "no data yet" if size.num_epochs is None else f"{size.num_epochs:,.2f}"
     needed = estimate_bytes(config, size.total_parameters, run.windows_per_pass, compute)
     flops = f"{size.total_flops:.4g}"

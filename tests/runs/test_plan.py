@@ -61,7 +61,7 @@ def test_the_plan_says_what_the_run_is(capsys, objective, generator, main):
     assert shown["steps"] == "6"
     assert shown["epochs"] == "no data yet"
     assert ("as the authors count" in shown["training FLOPs"]) == (objective == "electra")
-    assert shown["device"] == "cpu, fp32, 1 threads, steps at 2 GFLOP/s"
+    assert shown["device"] == "cpu, fp32, threads: 1, steps at 2 GFLOP/s"
 
 
 def shown_lines(text: str) -> list[str]:
