@@ -28,11 +28,8 @@ def open_session(root: RunDirectory, config: FinetuneConfig) -> FinetuneSession:
     precision = select_precision(config.precision, device)
     encoders = open_encoders(config.encoders)
     inputs = [build_inputs(data, each, recipe_of(config, data.task, each)) for each in encoders]
-    heads = {int(e.weights.config.num_attention_heads): e.weights.width for e in encoders}
-    has_flash = all(
-        can_run_flash_attention(device, DTYPES[precision], width // count)
-        for count, width in heads.items()
-    )
+    head_sizes = [e.weights.width // int(e.weights.config.num_attention_heads) for e in encoders]
+    has_flash = all(can_run_flash_attention(device, DTYPES[precision], s) for s in head_sizes)
     compute = Compute(device, precision, has_flash)
     jobs = list_jobs(root, config, inputs)
     return FinetuneSession(root, config, data, compute, jobs, data.sha256())
@@ -51,7 +48,8 @@ def with_whole_paths(config: FinetuneConfig) -> FinetuneConfig:
 
 def is_finetune(root: Path) -> bool:
     """Whether a folder is one of `electra finetune`."""
-    return (root / _INPUTS_NAME).is_file()
+    config = RunDirectory(root).config
+    return config.is_file() and config.read_bytes().startswith(b"finetune:")
 
 
 def _fingerprints(session: FinetuneSession) -> dict[str, Any]:
@@ -70,7 +68,11 @@ def write_fingerprints(session: FinetuneSession) -> None:
 
 def compare_fingerprints(session: FinetuneSession) -> None:
     """Raise RunError if the examples or the encoders are others than at the beginning."""
-    known = json.loads((session.root.root / _INPUTS_NAME).read_text())
+    path = session.root.root / _INPUTS_NAME
+    if not path.is_file():  # killed before anything was trained
+        write_fingerprints(session)
+        return
+    known = json.loads(path.read_text())
     found = _fingerprints(session)
     for name, what in (("data_sha256", "labelled examples"), ("encoders_sha256", "encoders")):
         if known.get(name) != found[name]:

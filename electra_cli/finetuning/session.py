@@ -111,8 +111,8 @@ def list_jobs(root: RunDirectory, config: FinetuneConfig, inputs: Sequence[Input
     for each in inputs:
         for seed in config.seeds:
             for is_trained in (True, False)[: 2 if config.untrained_twin else 1]:
-                folder = each.encoder.label + ("" if is_trained else "-random")
-                run = RunDirectory(root.root / "runs" / folder / f"seed-{seed}")
+                name = f"seed-{seed}" if is_trained else f"random-weights-seed-{seed}"
+                run = RunDirectory(root.root / "runs" / each.encoder.label / name)
                 jobs.append(Job(each, is_trained, seed, run))
     return jobs
 
