@@ -72,14 +72,9 @@ def test_out_of_memory_names_the_setting_and_the_run_goes_on_with_it(tmp_path, p
     large += ["--set=run.batch_size=64", "--set=run.num_steps=1", "--set=run.micro_batch_size=64"]
     done = run_with_memory(tmp_path, "train", "--data", prepared, *large)
     assert_refused(done, "out of memory: ", "(64 windows per forward pass)")
-    for windows in (32, 16, 8, 4):
-        command = done.stderr.strip().splitlines()[-1].partition("go on with: ")[2]
-        expected = f"electra resume 'runs/a run' --set run.micro_batch_size={windows}"
-        assert command == expected
-        done = run_with_memory(tmp_path, *shlex.split(command)[1:])
-        if done.returncode == 0:
-            break
-        assert_refused(done, "out of memory: ", f"({windows} windows per forward pass)")
+    command = done.stderr.strip().splitlines()[-1].partition("go on with: ")[2]
+    assert command == "electra resume 'runs/a run' --set run.micro_batch_size=32"
+    done = run_electra(tmp_path, *shlex.split(command)[1:])  # with all the memory there is
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "runs" / "a run" / "discriminator").is_dir()
 
