@@ -14,12 +14,13 @@ from electra_cli.disk import write_bytes_atomically
 from electra_cli.errors import RunError
 from electra_cli.finetuning.columns import find_columns
 from electra_cli.finetuning.judging import judge_table
+from electra_cli.finetuning.opening import compute_of
 from electra_cli.finetuning.predicting import Model, open_model, predict
 from electra_cli.finetuning.prediction_files import prediction_table
 from electra_cli.finetuning.rows import Table, read_table
 from electra_cli.finetuning.settings import FinetuneConfig
 from electra_cli.finetuning.tasks.registry import task_of_model
-from electra_cli.training.device import Compute, select_device, select_precision
+from electra_cli.training.device import Compute
 
 _ENDINGS = (".csv", ".jsonl")
 
@@ -45,8 +46,7 @@ def run(options: PredictOptions) -> None:
         )
     if options.out is not None and options.out.exists():
         raise RunError(f"{options.out} is there already", hint="choose another --out")
-    device = select_device(options.device)
-    compute = Compute(device, select_precision("auto", device), has_flash=False)
+    compute = compute_of(options.device, "auto")
     model = open_model(options.model, compute)
     table = read_table(options.file, plain_text=model.judges_tokens or model.kind == "sequence")
     if model.judges_tokens:

@@ -2,8 +2,9 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from electra_cli.config import PretrainConfig, RunConfig
 from electra_cli.disk import write_bytes_atomically
 from electra_cli.errors import RunError
 from electra_cli.finetuning.encoders import open_encoders
@@ -11,9 +12,8 @@ from electra_cli.finetuning.labelled import load_labelled
 from electra_cli.finetuning.recipe import recipe_of
 from electra_cli.finetuning.session import FinetuneSession, build_inputs, list_jobs
 from electra_cli.finetuning.settings import FinetuneConfig
-from electra_cli.model.layers.flash_attention import can_run_flash_attention
 from electra_cli.run_directory import RunDirectory
-from electra_cli.training.device import DTYPES, Compute, select_device, select_precision
+from electra_cli.training.device import Compute, select_compute
 
 _FILES = ("train", "validation", "test", "data")
 _INPUTS_NAME = "inputs.json"  # fingerprints of what is learned from
@@ -24,15 +24,16 @@ def open_session(root: RunDirectory, config: FinetuneConfig) -> FinetuneSession:
     if not config.encoders:
         raise RunError("there is no encoder to fine-tune", hint="name a run: runs/NAME")
     data = load_labelled(config)
-    device = select_device(config.device)
-    precision = select_precision(config.precision, device)
+    compute = compute_of(config.device, config.precision)
     encoders = open_encoders(config.encoders)
     inputs = [build_inputs(data, each, recipe_of(config, data.task, each)) for each in encoders]
-    head_sizes = [e.weights.width // int(e.weights.config.num_attention_heads) for e in encoders]
-    has_flash = all(can_run_flash_attention(device, DTYPES[precision], s) for s in head_sizes)
-    compute = Compute(device, precision, has_flash)
     jobs = list_jobs(root, config, inputs)
     return FinetuneSession(root, config, data, compute, jobs, data.sha256())
+
+
+def compute_of(device: str, precision: Literal["auto", "fp32", "bf16", "fp16"]) -> Compute:
+    """What a run with these options would compute on."""
+    return select_compute(PretrainConfig(run=RunConfig(device=device, precision=precision)))
 
 
 def with_whole_paths(config: FinetuneConfig) -> FinetuneConfig:

@@ -78,7 +78,7 @@ def test_a_fine_tune_that_was_stopped_goes_on_bit_for_bit(tuned, finished, tmp_p
     data = ["--train", tuned.parents[1] / "classes.csv", "--test", tuned.parents[1] / "test.csv"]
     process = start_electra(tmp_path, "finetune", finished.root, *QUICK, *data, *arguments)
     log = tmp_path / "finetune" / "a" / "runs" / "whole" / "random-weights-seed-0" / "checkpoints"
-    while process.poll() is None and not log.is_dir():
+    while process.poll() is None and not list(log.glob("step-*")):
         pass
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
