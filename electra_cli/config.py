@@ -365,7 +365,9 @@ class RunConfig(Section):
     def _one_or_several(cls, value: object) -> object:
         """Read `tensorboard` as a list of one, and a repeated name once."""
         names = [value] if isinstance(value, str) else value
-        return list(dict.fromkeys(names)) if isinstance(names, (list, tuple)) else names
+        if isinstance(names, list) and all(isinstance(name, str) for name in names):
+            return list(dict.fromkeys(names))
+        return names
 
     @property
     def windows_per_pass(self) -> int:
@@ -402,6 +404,14 @@ class PretrainConfig(Section):
     objective: ObjectiveConfig = ObjectiveConfig()
     optim: OptimConfig = OptimConfig()
     run: RunConfig = RunConfig()
+
+    def as_json(self) -> dict[str, Any]:
+        """Every option by section.key, as JSON holds it."""
+        return {
+            f"{section}.{key}": value
+            for section, options in self.model_dump(mode="json").items()
+            for key, value in options.items()
+        }
 
     def with_directory(self, directory: Path | None) -> "PretrainConfig":
         """The same recipe for data in another folder."""

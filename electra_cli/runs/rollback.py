@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from electra_cli import console
-from electra_cli.config import PretrainConfig, changeable_options, iter_options
+from electra_cli.config import PretrainConfig, changeable_options
 from electra_cli.data.prepared import PreparedData
 from electra_cli.disk import name_aside, set_aside
 from electra_cli.errors import ConfigError, DataError, RunError
@@ -82,13 +82,13 @@ def _refuse_other_options(saved: SavedConfig, config: PretrainConfig) -> None:
 
 def _changes(saved: SavedConfig, config: PretrainConfig) -> list[tuple[str, Any, Any]]:
     """Options by `section.key` whose values differ: (name, saved, now)."""
-    now = config.model_dump(mode="json")
+    defaults = PretrainConfig().as_json()
     changes = []
-    for name, option in iter_options():
+    for name, now in config.as_json().items():
         section, _, key = name.partition(".")
-        old = saved.get(section, {}).get(key, option.default)  # an option newer than the run
-        if old != now[section][key]:
-            changes.append((name, old, now[section][key]))
+        old = saved.get(section, {}).get(key, defaults[name])  # an option newer than the run
+        if old != now:
+            changes.append((name, old, now))
     return changes
 
 

@@ -78,11 +78,7 @@ class _Tracker:
         # A trial's folder says nothing without that of its study.
         is_plain = run.root.resolve().parent.name == "runs"
         self._name = "-".join(run.root.resolve().parts[-1 if is_plain else -2 :])
-        self._settings = {
-            f"{section}.{key}": value
-            for section, options in config.model_dump(mode="json").items()
-            for key, value in options.items()
-        }
+        self._settings = config.as_json()
 
     def _remembered(self, key: str) -> Any:
         try:

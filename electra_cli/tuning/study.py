@@ -41,6 +41,7 @@ _SHARED_SETTINGS = "identity"
 FAILURE_REASON = "reason"  # why a trial's settings made it fail
 HOST, PID = "host", "pid"  # where a trial runs
 _SHOWN_DIFFERENCES = 3
+_OF_THE_MACHINE = ("data.directory", "run.device")  # may differ from one to the next
 _LOCK_NAME = ".lock"  # in the folder of a study
 
 
@@ -101,9 +102,8 @@ def shared_settings(
     """
     content = [data.manifest.tokenizer_sha256, *(shard.sha256 for shard in data.manifest.shards)]
     facts: dict[str, Any] = {"data": hashlib.sha256(" ".join(content).encode()).hexdigest()[:16]}
-    for section, options in preset.model_dump(mode="json").items():
-        facts |= {f"{section}.{key}": value for key, value in options.items()}
-    for name in ("data.directory", "run.device"):  # may differ from machine to machine
+    facts |= preset.as_json()
+    for name in _OF_THE_MACHINE:
         del facts[name]
     space_facts = {f"tune.{name}": entry for name, entry in space.as_json().items()}
     return {**facts, **space_facts, "metric": metric}
@@ -150,6 +150,9 @@ def open_study(
 
 def _differences(known: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
     """`a 1, not 2; b 3, not 4`: the first few differences; empty if there are none."""
+    known = {**PretrainConfig().as_json(), **known}  # options may be newer than the study
+    for name in _OF_THE_MACHINE:
+        del known[name]
     names = [name for name in {**wanted, **known} if known.get(name) != wanted.get(name)]
     parts = [f"{n} {known.get(n)}, not {wanted.get(n)}" for n in names[:_SHOWN_DIFFERENCES]]
     text = "; ".join(parts)

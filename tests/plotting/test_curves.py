@@ -17,15 +17,21 @@ from electra_cli.plotting.run_log import RunLog
 
 PANELS = [panel for group in GROUPS for panel in group.panels]
 
+PROBED = {
+    *("probe_accuracy", "probe_last_accuracy", "probe_layer"),
+    *("pairs_discriminator", "pairs_generator", "pairs_masked_lm"),
+}
+
 
 def test_every_drawn_column_is_in_the_log():
     names = {panel.column for panel in PANELS} | {panel.held_out_column for panel in PANELS}
     names |= {panel.reference for panel in PANELS if panel.reference}
     names |= {axis.column for axis in AXES}
-    only_held_out = {"rtd_content_auc"}
+    only_held_out = {"rtd_content_auc"} | PROBED
+    of_probes = {f"validation_{name}" for name in PROBED}  # in logs of runs with run.probes
     only_training = {f"validation_{name}" for name in ("learning_rate", "grad_norm")}
     only_training.add("validation_tokens_per_second")
-    assert names - set(LOG_COLUMNS) == only_held_out | only_training
+    assert names - set(LOG_COLUMNS) == only_held_out | of_probes | only_training
 
 
 def test_there_is_a_panel_for_each_figure():
@@ -35,6 +41,7 @@ def test_there_is_a_panel_for_each_figure():
         *("rtd_content_auc", "rtd_precision", "rtd_recall"),
         *("word_loss", "word_accuracy"),  # of the paper's comparisons
         *("learning_rate", "grad_norm", "tokens_per_second"),
+        *PROBED,
     }
     assert [axis.column for axis in AXES] == [
         *("step", "tokens_seen", "train_flops", "elapsed_seconds")
@@ -46,7 +53,8 @@ def titles(*runs: RunLog) -> dict[str, list[str]]:
 
 
 def test_every_column_that_is_logged_has_its_panel_or_none_on_purpose():
-    every_column = run_of("run", **{column: [1.0] for column in LOG_COLUMNS})
+    columns = (*LOG_COLUMNS, "validation_probe_accuracy")
+    every_column = run_of("run", **{column: [1.0] for column in columns})
     assert list(titles(every_column)) == [group.title for group in GROUPS]
 
 

@@ -24,8 +24,12 @@ import sys, traceback
 import torch
 from electra_cli import cli
 
+take_step = torch.optim.AdamW.step
+
 def step(self, *args, **kwargs):
     frames = [f for f in traceback.extract_stack() if "/electra_cli/" in f.filename]
+    if any(f.name == "_time_doubling_steps" for f in frames):  # the plan times steps before the run
+        return take_step(self, *args, **kwargs)
     print(*(f"{f.filename.rpartition('/electra_cli/')[2]}:{f.name}" for f in frames), sep="\\n")
     sys.exit()
 
