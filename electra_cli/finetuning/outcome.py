@@ -17,9 +17,47 @@ from electra_cli.finetuning.results import Examples, Judged, Results, Tuned
 from electra_cli.finetuning.scores import GLUE_METRICS, default_metrics
 from electra_cli.finetuning.session import FinetuneSession, Inputs, Job, load_predictions
 from electra_cli.model.export import export_finetuned
+from electra_cli.model.heads import HeadKind
 
 _SAMPLE_WINDOWS = 4  # on which an exported model is compared with the one in memory
 MODEL_FOLDER = "model"
+
+
+# By the kind of head: the hub's word for the task, and how to use the model in its folder.
+_USES: dict[HeadKind, tuple[str, str]] = {
+    "sequence": (
+        "text-classification",
+        """```python
+from transformers import pipeline
+
+answer = pipeline("text-classification", ".")  # the folder of this file
+print(answer("A text.", truncation=True))
+```""",
+    ),
+    "token": (
+        "token-classification",
+        """```python
+from transformers import pipeline
+
+answer = pipeline("token-classification", ".")  # the folder of this file
+print(answer("A text."))
+```""",
+    ),
+    "span": (  # transformers 5 has no pipeline for it
+        "question-answering",
+        """```python
+from transformers import AutoModelForQuestionAnswering, AutoTokenizer
+
+folder = "."  # that of this file
+tokenizer = AutoTokenizer.from_pretrained(folder)
+model = AutoModelForQuestionAnswering.from_pretrained(folder)
+inputs = tokenizer("A question?", "A text.", truncation="only_second", return_tensors="pt")
+output = model(**inputs)
+start, end = output.start_logits[0].argmax(), output.end_logits[0].argmax()
+print(tokenizer.decode(inputs["input_ids"][0, start : end + 1]))
+```""",
+    ),
+}
 
 
 def export_model(session: FinetuneSession, job: Job, network: object) -> None:
@@ -32,6 +70,7 @@ def export_model(session: FinetuneSession, job: Job, network: object) -> None:
         session.folder_of(inputs.encoder) / MODEL_FOLDER,
         inputs.encoder.tokenizer,
         _card(session, job),
+        inputs.encoder.weights.max_length,
         pack(windows, targets),
         task.scale,
         task.shift,
@@ -40,21 +79,15 @@ def export_model(session: FinetuneSession, job: Job, network: object) -> None:
 
 def _card(session: FinetuneSession, job: Job) -> str:
     task, inputs = session.data.task, job.inputs
-    pipeline = {"sequence": "text-classification", "token": "token-classification"}.get(
-        task.kind, "question-answering"
-    )
+    tag, use = _USES[task.kind]
     return f"""---
 library_name: transformers
-pipeline_tag: {pipeline}
+pipeline_tag: {tag}
 tags: [electra]
 ---
 # {inputs.encoder.label}, fine-tuned: {task.name}
 
-```python
-from transformers import pipeline
-
-answer = pipeline("{pipeline}", FOLDER)
-```
+{use}
 
 Fine-tuned with electra-cli on {len(session.data.splits[TRAIN]):,} examples for
 {inputs.recipe.epochs:g} epochs of {inputs.num_steps:,} steps in all (seed {job.seed}, at most

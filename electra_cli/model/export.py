@@ -45,11 +45,14 @@ def export_finetuned(
     directory: Path,
     tokenizer: Any,
     card: str,
+    max_length: int,
     sample: LabelledBatch,
     scale: float = 1.0,
     shift: float = 0.0,
 ) -> None:
     """Write a fine-tuned network as transformers' own class, with scaled outputs.
+
+    `max_length` tokens is the longest input of the network: where `truncation=True` cuts.
 
     Written beside, opened again, and its logits on padded rows compared with those in memory on
     packed ones, then renamed. Raises RuntimeError if they differ.
@@ -58,7 +61,9 @@ def export_finetuned(
     plain = as_exported(network, kind, scale, shift)
     with replace_folder(directory) as partial:
         plain.save_pretrained(partial)
-        tokenizer.save_pretrained(partial)
+        exported = copy.deepcopy(tokenizer)
+        exported.model_max_length = max_length
+        exported.save_pretrained(partial)
         (partial / "README.md").write_text(card, encoding="utf-8")
         loaded = open_finetuned(partial)[0].eval()
         trained = copy.deepcopy(network).cpu().eval()  # on the CPU for the same reason as above

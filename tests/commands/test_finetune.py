@@ -3,8 +3,11 @@
 import csv
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -51,6 +54,18 @@ def test_it_leaves_a_model_a_report_and_every_prediction(tuned):
     ]  # fmt: skip
     assert float(rows[0]["even"]) + float(rows[0]["odd"]) == pytest.approx(1, abs=1e-5)
     assert not list(tuned.rglob("checkpoints"))  # they are for a resume alone
+
+
+def test_the_cards_example_runs_in_its_folder_and_on_long_text(tuned, tmp_path):
+    moved = shutil.copytree(tuned / "model", tmp_path / "my model")
+    (code,) = re.findall(r"```python\n(.*?)```", (moved / "README.md").read_text(), re.DOTALL)
+    for text in ("A text.", "even odd " * 500):
+        done = subprocess.run(
+            [sys.executable, "-c", code.replace("A text.", text)],
+            cwd=moved, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert "'label': 'odd'" in done.stdout or "'label': 'even'" in done.stdout
 
 
 def test_transformers_opens_the_model_and_answers_in_words(tuned):
