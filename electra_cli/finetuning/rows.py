@@ -64,7 +64,7 @@ def read_table(
         raise DataError(f"{path} is a folder", hint="name one file of labelled examples")
     if not path.is_file():
         if kind not in _KNOWN and source.count("/") <= 1 and not source.startswith((".", "/", "~")):
-            from electra_cli.preparing.sources import hub_rows
+            from electra_cli.preparing.hub import hub_rows
 
             rows = enumerate(hub_rows(source, subset, split), start=1)
             return _checked(source, (Row(values, f"{source}, row {at}") for at, values in rows))

@@ -1,17 +1,16 @@
 """Where documents come from: files, a Hugging Face dataset, or the built-in corpus.
 
 Yields stripped documents and counts them. What is inside a file is formats.py's work, tokens are
-encoder.py's. The only module that imports `datasets`.
+encoder.py's.
 """
 
 import hashlib
 import json
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from electra_cli import console
 from electra_cli.errors import DataError
@@ -19,10 +18,10 @@ from electra_cli.preparing import builtin
 from electra_cli.preparing.columns import no_column, not_text
 from electra_cli.preparing.dataset_folders import DEFAULT_SPLIT, dataset_files
 from electra_cli.preparing.formats import check_file, read_documents
+from electra_cli.preparing.hub import explained_errors, hub_revision, stream_dataset
 from electra_cli.preparing.paths import (
     COLUMN_ENDINGS,
     PLAIN_ENDINGS,
-    closest_path,
     ending_of,
     find_files,
     looks_like_path,
@@ -39,7 +38,6 @@ from electra_cli.preparing.raw_text import (
 
 BUILTIN_NAME = "python-docs"
 FILES_CHECKED_FIRST = 100  # before work begins; of more files, each is checked when it is read
-HUB_TIMEOUT_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -248,21 +246,19 @@ class HubSource(Source):
     def __init__(self, options: SourceOptions, limits: Limits = DEFAULT_LIMITS) -> None:
         (self._id,) = options.sources
         super().__init__(self._id.rpartition("/")[2], options, limits)
-        self._revision = _hub_revision(self._id)
+        self._revision = hub_revision(self._id)
         with console.announce_wait(f"waiting for the first rows of {self._id} from the network"):
             split = options.split or DEFAULT_SPLIT
-            self._rows = _stream(self._id, options.subset, split, self._revision)
+            self._rows = stream_dataset(self._id, options.subset, split, self._revision)
             next(self._groups(), None)  # reports a missing column before work begins
 
     def total_bytes(self) -> None:
         """None: the size of a stream is not known."""
 
     def _groups(self) -> Iterator[DocumentGroup]:
-        import datasets
-
         column = self._options.text_column
         checker = InputChecker(self._id, "row", self._options.replace_broken)
-        try:
+        with explained_errors(self._id):
             for number, row in enumerate(self._rows, start=1):
                 if column not in row:
                     raise no_column(self._id, column, row)
@@ -271,50 +267,9 @@ class HubSource(Source):
                     raise not_text(self._id, column, type(value).__name__)
                 text = checker.repair(value or "", number).encode()
                 yield checker.make_group([strip_text(text)], 0)._replace(input_bytes=len(text))
-        except (*_network_errors(), datasets.exceptions.DatasetsError) as error:
-            raise _interrupted(self._id, error) from None
 
     def _identity(self) -> object:
         return [self._id, self._revision]
-
-
-def hub_rows(dataset_id: str, subset: str | None, split: str) -> Iterator[dict[str, Any]]:
-    """The rows of a dataset with all their columns. Raises DataError."""
-    import datasets
-
-    try:
-        yield from _stream(dataset_id, subset, split, _hub_revision(dataset_id))
-    except (*_network_errors(), datasets.exceptions.DatasetsError) as error:
-        raise _interrupted(dataset_id, error) from None
-
-
-def _stream(
-    dataset_id: str, subset: str | None, split: str, revision: str
-) -> Iterable[dict[str, Any]]:
-    import datasets
-
-    datasets.disable_progress_bars()
-    try:
-        rows: Iterable[dict[str, Any]] = datasets.load_dataset(
-            dataset_id, subset, split=split, streaming=True, revision=revision
-        )
-    # ValueError: no such subset or split, with a list of those there are.
-    # RuntimeError: the dataset is a script, which `datasets` no longer runs.
-    except (ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
-        raise DataError(
-            f"dataset {dataset_id}: {_one_line(error)}",
-            hint="choose with --subset and --split; a gated dataset needs: hf auth login",
-        ) from None
-    except _network_errors() as error:
-        raise _interrupted(dataset_id, error) from None
-    return rows
-
-
-def _interrupted(dataset_id: str, error: Exception) -> DataError:
-    return DataError(
-        f"reading dataset {dataset_id} failed: {_one_line(error)}",
-        hint="check the network and try again, or download it and name its files",
-    )
 
 
 def open_source(options: SourceOptions, limits: Limits = DEFAULT_LIMITS) -> Source:
@@ -353,38 +308,3 @@ def _plain_name(name: str) -> str:
     """The name without characters that are unsafe in a folder's name or on a terminal."""
     shown = "".join(character if character.isprintable() else "_" for character in name)
     return shown.lstrip(".") or "text"
-
-
-def _hub_revision(dataset_id: str) -> str:
-    """The commit to read.
-
-    A request of its own, because load_dataset retries for half a minute without a network.
-    """
-    from huggingface_hub import HfApi
-    from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
-
-    waiting = f"waiting for the Hugging Face Hub to answer about {dataset_id}, for up to"
-    try:
-        with console.announce_wait(f"{waiting} {HUB_TIMEOUT_SECONDS:.0f} s"):
-            return HfApi().dataset_info(dataset_id, timeout=HUB_TIMEOUT_SECONDS).sha or "main"
-    except (RepositoryNotFoundError, HFValidationError):
-        problem = f"there is no file and no Hugging Face dataset named {dataset_id}"
-        hint = "check the name; a private dataset needs: hf auth login"
-    except _network_errors() as error:
-        problem = f"no file is called {dataset_id}, and the Hugging Face Hub cannot be reached"
-        problem += f" ({_one_line(error)})"
-        hint = "name a file, or try again with a network"
-    close = closest_path(Path(dataset_id))
-    raise DataError(problem, hint=f"did you mean {close}?" if close else hint)
-
-
-def _network_errors() -> tuple[type[Exception], ...]:
-    """The exceptions of a network or a server that huggingface_hub passes on."""
-    # huggingface_hub exports its HTTP library under this name.
-    from huggingface_hub.utils import httpx  # type: ignore[attr-defined]
-
-    return OSError, httpx.HTTPError
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())

@@ -228,7 +228,7 @@ def test_the_script_of_a_dataset_is_refused(tmp_path, monkeypatch):
     folder = tmp_path / "texts"
     folder.mkdir()
     (folder / "texts.py").write_text(CODE.format(marker=str(marker)) + "import datasets\n")
-    monkeypatch.setattr("electra_cli.preparing.sources._hub_revision", lambda _: None)
+    monkeypatch.setattr("electra_cli.preparing.sources.hub_revision", lambda _: None)
     for name in (folder, folder / "texts.py"):
         with pytest.raises(DataError, match="dataset"):
             HubSource(SourceOptions((str(name),)))
