@@ -143,7 +143,7 @@ def _template(tokenizer: Tokenizer) -> TemplateProcessing:
 
 
 def _trained_windows(tokenizer: Tokenizer) -> _Windows:
-    """Windows of two words of the vocabulary. Raises DataError where it has no two words."""
+    """Windows of two words of the vocabulary. Raises DataError where it has no words."""
     engine = Engine.from_str(json.dumps(_content(tokenizer.backend_tokenizer)))
 
     def encode(text: str) -> list[int]:
@@ -153,8 +153,11 @@ def _trained_windows(tokenizer: Tokenizer) -> _Windows:
     special = set(tokenizer.all_special_ids)
     texts = (tokenizer.decode([i]).strip() for i in range(len(tokenizer)) if i not in special)
     words = (word for word in texts if encode(word) and not special & {*encode(word)})
-    tried = islice(pairwise(words), _MOST_PAIRS_TRIED)
-    pairs = [(a, b) for a, b in tried if encode(f"{a} {b}")[: len(encode(a))] == encode(a)]
+    tried = list(islice(words, _MOST_PAIRS_TRIED))
+    tried += tried[:1]  # so that a vocabulary of one word makes a pair, too
+    pairs = [
+        (a, b) for a, b in pairwise(tried) if encode(f"{a} {b}")[: len(encode(a))] == encode(a)
+    ]
     if not pairs:
         raise _cannot_export()
     a, b = next((pair for pair in pairs if "".join(pair).isalpha()), pairs[0])

@@ -110,8 +110,7 @@ class _TensorBoard(_Tracker):
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         for name, value in metrics.items():
-            # Single precision cannot count more than 16.7 million tokens.
-            self._writer.add_scalar(name, value, step, new_style=True, double_precision=True)
+            self._writer.add_scalar(name, value, step)  # float32
         self._writer.flush()
 
     def close(self) -> None:

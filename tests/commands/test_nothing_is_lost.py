@@ -68,7 +68,7 @@ def test_nohup_keeps_a_run_from_hearing_a_hangup(tmp_path, prepared, finished):
 
 def test_out_of_memory_names_the_setting_and_the_run_goes_on_with_it(tmp_path, prepared):
     """64 windows need more than the process may map."""
-    large = ["--run-name", "a run", *TINY, "--set=model.intermediate_size=60000"]
+    large = ["--run-name", "a run", *TINY, "--set=model.intermediate_size=30000"]
     large += ["--set=run.batch_size=64", "--set=run.num_steps=1", "--set=run.micro_batch_size=64"]
     done = run_with_memory(tmp_path, "train", "--data", prepared, *large)
     assert_refused(done, "out of memory: ", "(64 windows per forward pass)")
