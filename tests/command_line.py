@@ -4,6 +4,7 @@ import os
 import random
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 WORDS = (
@@ -71,8 +72,10 @@ def electra_environment() -> dict[str, str]:
     return {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
 
 
-def run_electra(folder: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end in `folder`."""
+def run_electra(
+    folder: Path, *arguments: object, limit: Callable[[], object] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end in `folder`; `limit` is called in its process before it starts."""
     return subprocess.run(
         electra_command(*arguments),
         cwd=folder,
@@ -81,6 +84,7 @@ def run_electra(folder: Path, *arguments: object) -> subprocess.CompletedProcess
         text=True,
         timeout=240,
         check=False,
+        preexec_fn=limit,
     )
 
 

@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,7 +53,7 @@ def run(options: PredictOptions) -> None:
     else:
         columns, rows = _answer(model, table, options, compute)
     if options.out is None:
-        sys.stdout.write(_as_csv(columns, rows))
+        console.result(_as_csv(columns, rows).removesuffix("\n"))
         return
     text = _as_csv(columns, rows) if options.out.suffix == ".csv" else _as_jsonl(columns, rows)
     write_bytes_atomically(options.out, text.encode())

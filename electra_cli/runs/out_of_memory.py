@@ -1,11 +1,11 @@
 """Out of memory: which errors mean it, and the setting that needs less."""
 
 import errno
-import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from electra_cli.config import PretrainConfig
+from electra_cli.disk import as_argument
 from electra_cli.errors import RunError
 from electra_cli.run_directory import RunDirectory
 
@@ -44,7 +44,7 @@ def explain_out_of_memory(run: RunDirectory, config: PretrainConfig) -> Iterator
 
 def _less_memory(run: RunDirectory, config: PretrainConfig) -> str:
     settings, batch_size = config.run, config.run.batch_size
-    resume = f"go on with: electra resume {shlex.quote(str(run.root))} --set run."
+    resume = f"go on with: electra resume {as_argument(run.root)} --set run."
     smaller = [n for n in range(1, settings.windows_per_pass // 2 + 1) if batch_size % n == 0]
     if smaller:
         return f"{resume}micro_batch_size={smaller[-1]}"

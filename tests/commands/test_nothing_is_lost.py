@@ -7,7 +7,6 @@ import shlex
 import signal
 import subprocess
 import threading
-from pathlib import Path
 
 import pytest
 from command_line import TINY, electra_command, electra_environment, run_electra, start_electra
@@ -70,7 +69,7 @@ def test_out_of_memory_names_the_setting_and_the_run_goes_on_with_it(tmp_path, p
     """64 windows need more than the process may map."""
     large = ["--run-name", "a run", *TINY, "--set=model.intermediate_size=30000"]
     large += ["--set=run.batch_size=64", "--set=run.num_steps=1", "--set=run.micro_batch_size=64"]
-    done = run_with_memory(tmp_path, "train", "--data", prepared, *large)
+    done = run_electra(tmp_path, "train", "--data", prepared, *large, limit=limit_memory)
     assert_refused(done, "out of memory: ", "(64 windows per forward pass)")
     command = done.stderr.strip().splitlines()[-1].partition("go on with: ")[2]
     assert command == "electra resume 'runs/a run' --set run.micro_batch_size=32"
@@ -79,22 +78,9 @@ def test_out_of_memory_names_the_setting_and_the_run_goes_on_with_it(tmp_path, p
     assert (tmp_path / "runs" / "a run" / "discriminator").is_dir()
 
 
-def run_with_memory(folder: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
-    """Run a command that may map so many bytes in all."""
-    limit = MAPPED_BYTES
-    return subprocess.run(
-        electra_command(*arguments),
-        cwd=folder,
-        env=electra_environment(),
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit)),
-    )
-
-
-MAPPED_BYTES = 1_900_000_000
+def limit_memory() -> None:
+    """What the process may map in all."""
+    resource.setrlimit(resource.RLIMIT_AS, (1_900_000_000, 1_900_000_000))
 
 
 def test_going_back_and_ending_again_sets_aside_whatever_was_there(tmp_path, run_copy, finished):
