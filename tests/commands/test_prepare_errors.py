@@ -170,31 +170,20 @@ def test_ctrl_c_while_word_pieces_are_learned_stops_at_once(tmp_path):
 
 def test_a_limit_on_the_size_of_files_is_a_full_disk_and_the_same_command_goes_on(tmp_path):
     corpus = write_corpus(tmp_path / "c.txt", 2_000)
-    command = electra_command("prepare", corpus, "--out", "out", "--vocab-size", 150)
+    command = ("prepare", corpus, "--out", "out", "--vocab-size", 150)
 
-    def prepare(limit_bytes: int | None) -> "subprocess.CompletedProcess[str]":
-        def limit() -> None:
-            if limit_bytes is not None:
-                resource.setrlimit(resource.RLIMIT_FSIZE, (limit_bytes, limit_bytes))
+    def limit_files() -> None:
+        """Enough for the tokenizer, not for the shard."""
+        resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))
 
-        return subprocess.run(
-            command,
-            cwd=tmp_path,
-            env=electra_environment(),
-            capture_output=True,
-            text=True,
-            preexec_fn=limit,
-            check=False,
-        )
-
-    done = prepare(60_000)  # enough for the tokenizer, not for the shard
+    done = run_electra(tmp_path, *command, limit=limit_files)
     assert done.returncode == 1, done.stderr
     problem, hint = done.stderr.splitlines()[-2:]
     assert "error: no space is left on the disk of out" in problem
     assert "run the same command again" in hint
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "out" / "manifest.json").exists()
-    assert prepare(None).returncode == 0
+    assert run_electra(tmp_path, *command).returncode == 0
 
 
 @pytest.mark.skipif(shutil.which("unshare") is None, reason="needs unshare")
