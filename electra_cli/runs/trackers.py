@@ -8,8 +8,10 @@ import json
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import redirect_stdout
+from contextlib import redirect_stdout, suppress
 from importlib.util import find_spec
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Protocol
 from uuid import uuid4
 
@@ -187,6 +189,7 @@ class _MLflow(_Tracker):
     def open(self, steps: Sequence[int]) -> int:
         import mlflow
 
+        _create_database(mlflow.get_tracking_uri())
         known = self._remembered("mlflow")
         held: list[int] = []
         if known is not None:
@@ -213,3 +216,21 @@ class _MLflow(_Tracker):
         import mlflow
 
         mlflow.end_run()
+
+
+def _create_database(uri: str) -> None:
+    """Create the local database of mlflow under another name first.
+
+    mlflow runs some forty migrations. One that a kill interrupts, or that another run begins too,
+    would leave a database which no later run can open.
+    """
+    import mlflow
+
+    path = Path(uri.removeprefix("sqlite:///"))
+    if not uri.startswith("sqlite:///") or path.exists():
+        return
+    with TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as folder:
+        created = Path(folder) / path.name
+        mlflow.MlflowClient(f"sqlite:///{created}").search_experiments()
+        with suppress(FileExistsError):  # another run was faster
+            os.link(created, path)

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from command_line import TINY, electra_environment, run_electra, start_electra
-from run_checks import assert_refused, read_rows, wait_for_rows
+from run_checks import assert_refused, read_rows, wait_for_rows, wait_until
 
 Rows = list[tuple[int, dict[str, float]]]
 
@@ -84,10 +84,12 @@ def rows_of_mlflow(folder: Path) -> Rows:
     return sorted(rows.items())
 
 
-def kill_after(folder: Path, rows: int, *arguments: object) -> None:
+def kill_after(folder: Path, rows: int, file: str, *arguments: object) -> None:
+    """Kill the command once the log has so many rows and a file of that pattern exists."""
     process = start_electra(folder, *arguments)
     log = folder / "runs" / "one" / "training_log.csv"
     wait_for_rows(log, rows)
+    wait_until(lambda: any(folder.glob(file)), file)
     time.sleep(1)  # for rows to reach the packages, some beyond the last checkpoint
     process.kill()
     process.communicate()
@@ -99,9 +101,10 @@ def test_after_two_kills_every_tracker_holds_the_rows_of_the_log(tmp_path, prepa
         *TINY, "--set=run.num_steps=600", "--set=run.log_every=10", "--set=run.eval_every=50",
         "--set=run.save_every=100", "--set=run.report_to=[tensorboard,trackio,mlflow,wandb]",
     ]  # fmt: skip
-    kill_after(tmp_path, 14, "train", "--data", prepared, "--run-name", "one", *options)
+    train = ("train", "--data", prepared, "--run-name", "one", *options)
+    kill_after(tmp_path, 14, "*mlflow.db*", *train)  # mostly while mlflow creates its tables
     run = tmp_path / "runs" / "one"
-    kill_after(tmp_path, 35, "resume", run)
+    kill_after(tmp_path, 35, "mlflow.db", "resume", run)
     done = run_electra(tmp_path, "resume", run)
     assert done.returncode == 0, done.stderr
     assert "failed" not in done.stderr
