@@ -45,7 +45,7 @@ def test_a_step_is_seven_frames_below_the_command_at_most(tmp_path, prepared):
         cwd=tmp_path, env=electra_environment(), capture_output=True, text=True, check=False,
     )  # fmt: skip
     frames = done.stdout.split()
-    assert frames[0] == "cli.py:main", done.stderr
+    assert frames[0] == "cli/__init__.py:main", done.stderr
     assert frames[-2:] == ["runs/loop.py:train", "training/trainer.py:train_step"]
     assert len(frames) <= 7, frames
 

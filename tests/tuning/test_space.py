@@ -144,7 +144,7 @@ def test_the_warm_up_keeps_its_share_of_the_steps():
 
 
 def test_the_readme_and_the_help_show_a_section_that_is_valid(tmp_path):
-    help_text = (Path(__file__).parents[2] / "electra_cli" / "cli.py").read_text()
+    help_text = (Path(__file__).parents[2] / "electra_cli" / "cli" / "tune.py").read_text()
     (line,) = (line for line in help_text.splitlines() if line.strip().startswith("tune: {"))
     assert len(space_of(yaml.safe_dump(yaml.safe_load(line)["tune"])).parameters) == 2
 
