@@ -7,7 +7,7 @@ import sys
 import pytest
 from command_line import run_electra
 
-COMMANDS = ["prepare", "train", "resume", "tune", "plot", "finetune", "predict"]
+COMMANDS = ["prepare", "train", "resume", "tune", "plot", "finetune", "predict", "export"]
 
 
 def test_help_lists_every_command(tmp_path):

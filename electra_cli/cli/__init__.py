@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from electra_cli import console
-from electra_cli.cli import finetune, plot, predict, prepare, resume, status, train, tune
+from electra_cli.cli import export, finetune, plot, predict, prepare, resume, status, train, tune
 from electra_cli.cli.app import Command, app
 from electra_cli.disk import check_utf8
 from electra_cli.errors import UserError
@@ -34,6 +34,7 @@ for _command in (
     finetune.finetune,
     status.status,
     predict.predict,
+    export.export,
 ):
     app.command(cls=Command)(_command)
 

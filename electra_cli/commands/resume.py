@@ -20,6 +20,7 @@ from electra_cli.runs.out_of_memory import explain_out_of_memory
 from electra_cli.runs.rollback import (
     choose_checkpoint,
     go_back,
+    open_run_folder,
     refuse_changes,
     warn_about_damaged,
 )
@@ -97,12 +98,7 @@ def _open_run(
     options: ResumeOptions,
 ) -> tuple[RunDirectory, PretrainConfig, PreparedData, Compute]:
     """A run's settings with what was asked to change, its data, and what to compute on."""
-    run = RunDirectory(options.root)
-    if not run.config.is_file():
-        raise RunError(
-            f"{run.root} is not a run: it has no {run.config.name}",
-            hint="name a folder that electra train made, such as runs/NAME",
-        )
+    run = open_run_folder(options.root)
     config = load_preset(str(run.config), assignments=options.assignments)
     assert config.data.directory is not None  # train saved it resolved
     directory = config.data.directory.resolve()

@@ -5,9 +5,10 @@ Also the two ways through them on a packed batch: the encoder, and the words of 
 
 # Shapes: T tokens of a packed batch, N slots to predict, H hidden size, V vocabulary.
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from transformers import ElectraConfig, ElectraForMaskedLM, ElectraForPreTraining
 
@@ -129,6 +130,13 @@ def predict_words(
         temperature,
         disallow_correct,
     )
+
+
+@torch.no_grad()
+def load_parameters(module: nn.Module, named: Mapping[str, Tensor]) -> None:
+    """Copy what a checkpoint holds, shared tensors once. Raises KeyError if a tensor is missing."""
+    for name, parameter in module.named_parameters():
+        parameter.copy_(named[name])
 
 
 def count_parameters(module: nn.Module) -> int:

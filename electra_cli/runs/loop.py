@@ -8,7 +8,7 @@ from electra_cli.disk import as_argument
 from electra_cli.errors import DiskFullError, NonFiniteError, UserError
 from electra_cli.metrics import UNIGRAM_ENTROPY, log_row
 from electra_cli.run_directory import RunDirectory
-from electra_cli.runs.export import draw_curves, export_models
+from electra_cli.runs.export import draw_curves, export_models, trained_model
 from electra_cli.runs.health import HealthMonitor, HealthWarning
 from electra_cli.runs.loggers import RunLogger
 from electra_cli.runs.out_of_memory import explain_out_of_memory
@@ -34,7 +34,7 @@ def train_to_end(session: Session) -> None:
     finally:
         session.close()
     with stop_request() as stop, explain_write_errors(run.root):
-        encoder = export_models(session)
+        encoder = export_models(trained_model(session), run)
         if stop.is_requested:
             _end_early(session, stop, "trained to the end, but not all is exported")
         draw_curves(run)

@@ -23,6 +23,17 @@ from electra_cli.training.checkpoint import Checkpoint, CheckpointManager, Loade
 SavedConfig = dict[str, dict[str, Any]]  # section, key
 
 
+def open_run_folder(root: Path) -> RunDirectory:
+    """The run in a folder. Raises RunError if there is none."""
+    run = RunDirectory(root)
+    if not run.config.is_file():
+        raise RunError(
+            f"{run.root} is not a run: it has no {run.config.name}",
+            hint="name a folder that electra train made, such as runs/NAME",
+        )
+    return run
+
+
 def choose_checkpoint(
     run: RunDirectory, checkpoints: CheckpointManager, step: int | None
 ) -> tuple[int, Checkpoint | None]:

@@ -11,6 +11,7 @@ from electra_cli.batch import Batch, PackedTokens
 from electra_cli.config import PretrainConfig
 from electra_cli.errors import NonFiniteError
 from electra_cli.metrics import Metrics, StepMetrics
+from electra_cli.model.networks import load_parameters
 from electra_cli.model.objectives.objective import Ranking, StepCounts, Trainable
 from electra_cli.model.objectives.sums import Sums
 from electra_cli.model.torch_private import set_update_skipped
@@ -234,8 +235,8 @@ class Trainer(Generic[Model]):
     @torch.no_grad()
     def load(self, tensors: Tensors, state: TrainerState) -> None:
         """Go on where both were taken. Raises KeyError if a tensor is missing."""
+        load_parameters(self.model, tensors["model"])
         for name, parameter in self.model.named_parameters():
-            parameter.copy_(tensors["model"][name])
             for key in ("exp_avg", "exp_avg_sq"):
                 moment = tensors["optimizer"][f"{key}.{name}"]
                 self._optimizer.state[parameter][key].copy_(moment)

@@ -5,7 +5,7 @@ from dataclasses import replace
 from tiny_session import open_tiny, train_and_save
 
 from electra_cli.run_directory import RunDirectory
-from electra_cli.runs.export import export_models
+from electra_cli.runs.export import export_models, trained_model
 
 
 def test_the_card_has_the_last_held_out_figures(finished):
@@ -28,6 +28,6 @@ def test_a_source_is_named_as_plain_text(tmp_path, prepared):
     train_and_save(session, 1)
     manifest = session.data.manifest.model_copy(update={"source_name": "a_b*\n<c>"})
     named = replace(session, data=replace(session.data, manifest=manifest))
-    card = (export_models(named) / "README.md").read_text()
+    card = (export_models(trained_model(named), named.run) / "README.md").read_text()
     assert "of a\\_b\\* &lt;c&gt; (vocabulary" in card
     session.close()

@@ -15,7 +15,7 @@ from electra_cli.run_directory import RunDirectory
 from electra_cli.run_events import append_event, read_events
 from electra_cli.runs import environment
 from electra_cli.runs.environment import environment_changes, write_environment
-from electra_cli.runs.export import export_models
+from electra_cli.runs.export import export_models, trained_model
 from electra_cli.runs.rollback import choose_checkpoint, go_back, refuse_changes
 from electra_cli.runs.session import build_model, create_run
 from electra_cli.training.checkpoint import Checkpoint
@@ -136,7 +136,7 @@ def test_other_data_than_the_checkpoints_is_refused(tmp_path, prepared, what):
 def test_the_main_network_is_the_folder_that_users_are_told_of(tmp_path, prepared):
     session = open_tiny(tmp_path, prepared)
     train_and_save(session, 1)
-    assert export_models(session) == session.run.model("discriminator")
+    assert export_models(trained_model(session), session.run) == session.run.model("discriminator")
     card = (RunDirectory(session.run.root).model("generator") / "README.md").read_text()
     assert "for 1 steps of 8" in card
     assert "fill-mask" in card

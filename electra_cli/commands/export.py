@@ -1,0 +1,56 @@
+"""`electra export`: any checkpoint of a run as Hugging Face folders."""
+
+from pathlib import Path
+
+from electra_cli import console
+from electra_cli.data.prepared import open_data
+from electra_cli.disk import as_argument, step_folder
+from electra_cli.errors import DataError, RunError
+from electra_cli.finetuning.opening import is_finetune
+from electra_cli.model.networks import load_parameters
+from electra_cli.presets import load_config
+from electra_cli.run_directory import RunDirectory
+from electra_cli.runs.export import TrainedModel, export_models
+from electra_cli.runs.rollback import open_run_folder, warn_about_damaged
+from electra_cli.runs.session import build_model, open_checkpoints
+from electra_cli.runs.write_errors import explain_write_errors
+
+
+def export(root: Path, step: int | None, out: Path | None) -> None:
+    """Write the networks of a checkpoint, by default the newest good one, below `out`."""
+    if is_finetune(root):
+        raise RunError(
+            f"{root} is a fine-tune, which exports itself", hint="its folder model/ opens as it is"
+        )
+    run = open_run_folder(root)
+    config = load_config(run.config)
+    checkpoints = open_checkpoints(run, config)
+    if step is None:
+        newest = checkpoints.load_newest()
+        if newest is None:
+            raise RunError(
+                f"{root} has no checkpoint to export",
+                hint=f"train it first: electra resume {as_argument(root)}",
+            )
+        warn_about_damaged(newest)
+        step, checkpoint = newest.step, newest.checkpoint
+    else:
+        checkpoint = checkpoints.load(step)
+    checkpoints.close()
+    assert config.data.directory is not None  # train saved it
+    data = open_data(config.data.directory)
+    wanted, found = checkpoint.state.tokenizer_sha256, data.manifest.tokenizer_sha256
+    if wanted != found:
+        raise DataError(
+            f"{data.directory} has tokenizer {found[:12]}, the checkpoint was made with "
+            f"{wanted[:12]}",
+            hint="put the data folder back that the run was started with",
+        )
+    model = build_model(config, data.manifest.vocab_size, data.pad_id)
+    load_parameters(model, checkpoint.tensors["model"])
+    target = RunDirectory(out or step_folder(run.root / "export", step))
+    console.talk(f"exporting step {step:,} of {run.root}")
+    with explain_write_errors(target.root):
+        encoder = export_models(TrainedModel(run, config, data, model, step), target)
+    console.result(encoder)
+    console.hint(f"what it is worth: electra finetune {as_argument(encoder)} --train FILE")
