@@ -10,6 +10,7 @@ names of files, columns and runs may hold anything.
 
 import errno
 import io
+import json
 import os
 import re
 import sys
@@ -107,6 +108,11 @@ def result(text: object) -> None:
         sys.stdout.flush()
         sys.stdout.buffer.write(os.fsencode(f"{text}\n"))
         sys.stdout.flush()
+
+
+def result_json(value: object) -> None:
+    """An object for scripts, as the only thing on stdout. Raises ValueError for NaN."""
+    result(json.dumps(value, indent=1, allow_nan=False))
 
 
 def result_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from electra_cli.cli.app import MaxMinutes
+from electra_cli.cli.app import AsJson, MaxMinutes
 
 
 def finetune(
@@ -72,6 +72,7 @@ def finetune(
         bool, typer.Option("--dry-run", help="Show what would be done, and stop.")
     ] = False,
     max_minutes: MaxMinutes = None,
+    as_json: AsJson = False,
 ) -> None:
     """Fine-tune encoders on labelled data, and say what pre-training was worth.
 
@@ -119,5 +120,6 @@ def finetune(
                 assignments=tuple(assignments or ()),
                 run_name=run_name,
                 dry_run=dry_run,
+                as_json=as_json,
             )
         )

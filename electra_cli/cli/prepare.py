@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from electra_cli.cli.app import AsJson
+
 
 def prepare(
     sources: Annotated[
@@ -56,6 +58,7 @@ def prepare(
     workers: Annotated[
         int | None, typer.Option(min=1, help="Threads that tokenize.  [default: all cores]")
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Tokenize and shard text to disk.
 
@@ -84,5 +87,6 @@ def prepare(
             max_bytes=max_bytes,
             replace_broken=replace_broken,
             workers=workers,
+            as_json=as_json,
         )
     )

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from electra_cli import completion
-from electra_cli.cli.app import Data, MaxMinutes, Preset, VerifyData
+from electra_cli.cli.app import AsJson, Data, MaxMinutes, Preset, VerifyData
 
 
 def train(
@@ -56,6 +56,7 @@ def train(
     ] = False,
     verify_data: VerifyData = False,
     max_minutes: MaxMinutes = None,
+    as_json: AsJson = False,
 ) -> None:
     """Pre-train a generator and a discriminator from scratch.
 
@@ -91,6 +92,7 @@ def train(
                 epochs=epochs,
                 run_name=run_name,
                 dry_run=dry_run,
+                as_json=as_json,
                 verify_data=verify_data,
             )
         )

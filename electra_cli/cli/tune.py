@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from electra_cli.cli.app import Data, Preset, VerifyData
+from electra_cli.cli.app import AsJson, Data, Preset, VerifyData
 
 
 def tune(
@@ -36,6 +36,7 @@ def tune(
     ] = "yardstick_rtd_loss",
     pruner: Annotated[str, typer.Option(help="hyperband, median or none.")] = "hyperband",
     verify_data: VerifyData = False,
+    as_json: AsJson = False,
 ) -> None:
     """Search hyperparameters with Optuna.
 
@@ -68,5 +69,6 @@ def tune(
             metric=metric,
             pruner=pruner,
             verify_data=verify_data,
+            as_json=as_json,
         )
     )

@@ -1,7 +1,7 @@
 """`electra finetune`: labelled data in, judged models out; and how to go on with one."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,8 @@ from electra_cli.finetuning.opening import (
     with_whole_paths,
     write_fingerprints,
 )
-from electra_cli.finetuning.plan import show_plan, warnings_of
+from electra_cli.finetuning.plan import make_plan, show_plan, warnings_of
+from electra_cli.finetuning.report import REPORT_NAME
 from electra_cli.finetuning.settings import FinetuneConfig, FinetuneRecipe
 from electra_cli.locks import hold_run
 from electra_cli.presets import load_recipe
@@ -33,6 +34,7 @@ class FinetuneOptions:
     assignments: tuple[str, ...]
     run_name: str | None
     dry_run: bool
+    as_json: bool
 
 
 def finetune(options: FinetuneOptions) -> None:
@@ -44,8 +46,12 @@ def finetune(options: FinetuneOptions) -> None:
     if options.run_name is not None and not options.dry_run:
         refuse_existing(root)  # now, not after minutes of reading
     session = open_session(RunDirectory(root), config)
-    show_plan(session)
-    for problem, hint in warnings_of(session):
+    plan, warnings = make_plan(session), warnings_of(session)
+    if options.dry_run and options.as_json:
+        console.result_json({**asdict(plan), "warnings": [problem for problem, _ in warnings]})
+        return
+    show_plan(plan)
+    for problem, hint in warnings:
         console.warn(problem, hint)
     if options.dry_run:
         console.hint("this was a dry run; leave --dry-run out to fine-tune")
@@ -57,6 +63,10 @@ def finetune(options: FinetuneOptions) -> None:
     with hold_run(run):
         write_fingerprints(session)
         finetune_to_end(session)
+    if options.as_json:
+        console.result((run.root / REPORT_NAME).read_text().removesuffix("\n"))
+    else:
+        console.result(run.root)
 
 
 def resume(root: Path) -> None:
@@ -69,6 +79,7 @@ def resume(root: Path) -> None:
         done = sum(job.is_done for job in session.jobs)
         console.talk(f"resuming {root}: {done} of {len(session.jobs)} fine-tunes are done")
         finetune_to_end(session)
+    console.result(root)
 
 
 def _short_name(config: FinetuneConfig) -> str:

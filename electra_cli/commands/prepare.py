@@ -8,7 +8,7 @@ from pathlib import Path
 from electra_cli import console
 from electra_cli.data.bert_tokenizer import BertTokenizer
 from electra_cli.data.exported_tokenizer import check_export
-from electra_cli.data.manifest import PROGRESS_NAME, PrepareSettings
+from electra_cli.data.manifest import PROGRESS_NAME, PrepareSettings, load_manifest
 from electra_cli.data.shards import SHARD_TOKENS
 from electra_cli.data.tokenizer import fingerprint, load_tokenizer
 from electra_cli.disk import as_argument
@@ -51,6 +51,7 @@ class PrepareOptions:
     max_bytes: int | None = None
     replace_broken: bool = False
     workers: int | None = None
+    as_json: bool = False
 
 
 def run(options: PrepareOptions, *, shard_tokens: int = SHARD_TOKENS) -> None:
@@ -107,5 +108,9 @@ def run(options: PrepareOptions, *, shard_tokens: int = SHARD_TOKENS) -> None:
                 # Another process may have finished it until this one got the lock.
                 if not is_finished(directory, settings):
                     prepare_folder(source, given, directory, settings, options.workers, stop)
+    if options.as_json:
+        manifest = load_manifest(directory).model_dump(mode="json", exclude={"shards"})
+        console.result_json({"directory": str(directory), **manifest})
+        return
     console.result(directory)
     console.hint(f"next: electra train --preset tiny --data {as_argument(directory)}")

@@ -1,6 +1,5 @@
 """`electra status`: how runs are doing."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -16,7 +15,7 @@ def status(roots: Sequence[Path], as_json: bool) -> None:
     """Print a table of these runs, or of all under runs/; as JSON a list of RunStatus."""
     statuses = [read_status(root) for root in roots or find_runs(RUNS_FOLDER)]
     if as_json:
-        console.result(json.dumps([asdict(one) for one in statuses], indent=1, allow_nan=False))
+        console.result_json([asdict(one) for one in statuses])
         return
     if not statuses:
         console.talk(f"there are no runs under {RUNS_FOLDER}/")

@@ -1,7 +1,7 @@
 """`electra train`: a new run."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from electra_cli.runs.health import warnings_before_training
 from electra_cli.runs.loop import train_to_end, warn_about
 from electra_cli.runs.micro_batch import fit_micro_batch
 from electra_cli.runs.out_of_memory import explain_out_of_memory
-from electra_cli.runs.plan import measure_run, show_plan, steps_of_epochs
+from electra_cli.runs.plan import make_plan, measure_run, show_plan, steps_of_epochs
 from electra_cli.runs.records import RunRecords
 from electra_cli.runs.session import count_model_parameters, create_run, open_session
 from electra_cli.runs.step_timing import measure_flops_per_second
@@ -38,11 +38,17 @@ class TrainOptions:
     epochs: float | None
     run_name: str | None
     dry_run: bool
+    as_json: bool
     verify_data: bool
 
 
 def train(options: TrainOptions) -> None:
     """Pre-train from scratch in a new run folder."""
+    if options.as_json and not options.dry_run:
+        raise ConfigError(
+            "--json prints the plan, which needs --dry-run",
+            hint="of a run that trains, electra status --json prints the state",
+        )
     config = with_whole_paths(load_preset(options.preset, options.options, options.assignments))
     _check_epochs(options)
     compute = select_compute(config)
@@ -65,9 +71,13 @@ def train(options: TrainOptions) -> None:
     probes = None if data is None else open_probes(config, data)
     probing = None if probes is None else describe_probes(config, size, vocab_size, probes)
     rate = measure_flops_per_second(config, vocab_size, data, compute)
-    show_plan(config, size, compute, rate, probing)
+    plan = make_plan(config, size, compute, rate, probing)
     unknown = None if data is None else data.manifest.report.worst_unknown_fraction
-    warnings = warnings_before_training(config, size.num_epochs, unknown)
+    warnings = list(warnings_before_training(config, size.num_epochs, unknown))
+    if options.as_json:
+        console.result_json({**asdict(plan), "warnings": [each.problem for each in warnings]})
+        return
+    show_plan(plan)
     if options.dry_run:
         warn_about(None, 0, warnings)
         console.hint("this was a dry run; leave --dry-run out to train")

@@ -14,7 +14,7 @@ from electra_cli.probing.probes import Probes
 from electra_cli.runs.trackers import require_trackers
 from electra_cli.tuning.messages import introduce, say_what_was_best
 from electra_cli.tuning.metric import Metric, select_metric
-from electra_cli.tuning.report import write_reports
+from electra_cli.tuning.report import BEST_NAME, as_json, write_reports
 from electra_cli.tuning.search import open_search
 from electra_cli.tuning.space import WARMUP_FRACTION, apply_values, parse_space
 from electra_cli.tuning.storage import storage_errors
@@ -38,6 +38,7 @@ class TuneOptions:
     metric: str
     pruner: str
     verify_data: bool
+    as_json: bool
 
 
 def tune(options: TuneOptions) -> None:
@@ -75,6 +76,10 @@ def tune(options: TuneOptions) -> None:
             console.hint("the study goes on with the same command")
             raise
         say_what_was_best(search, write_reports(search), options.data)
+        if options.as_json:
+            console.result_json(as_json(search))
+        else:
+            console.result(search.folder / BEST_NAME)
 
 
 def _check(options: TuneOptions, preset: PretrainConfig) -> None:

@@ -46,7 +46,6 @@ def finetune_to_end(session: FinetuneSession) -> None:
                     ) from None
         report = write_results(session)
     show_report(root.root, report)
-    console.result(root.root)
 
 
 def train(

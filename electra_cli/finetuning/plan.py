@@ -1,6 +1,7 @@
 """The plan of a fine-tune: what is learned from what, what is cut, how long it takes."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from electra_cli import console
 from electra_cli.finetuning.examples import count_classes
@@ -12,45 +13,102 @@ from electra_cli.runs.plan import matrix_flops_per_second
 
 # Packed steps of small inputs reach about this share of the rate of bare matrix products.
 _USUAL_UTILISATION = 0.4
+_SHOWN_CLASSES = 6
 _FEW_SCORED = 50  # examples; below, an interval is wider than most differences
 
 
-def show_plan(session: FinetuneSession) -> None:
-    """What is learned from, then each encoder in a column of its own."""
+@dataclass(frozen=True)
+class EncoderPlan:
+    """One encoder's column of the plan."""
+
+    name: str
+    parameters: int
+    learning_rate: float
+    layer_decay: float
+    inputs: int  # windows of one epoch
+    longest: int  # tokens
+    max_seq_length: int
+    cut_fraction: float  # of all tokens
+    epochs: float
+    num_steps: int  # of one fine-tune
+    num_finetunes: int  # seeds, twice that many with untrained twins
+    seconds: float  # of all of them
+
+
+@dataclass(frozen=True)
+class FinetunePlan:
+    """What `electra finetune --dry-run` shows, and the object of its `--json`."""
+
+    task: str
+    examples: dict[str, int]  # by split
+    classes: dict[str, int] | None  # training examples of each class
+    encoders: tuple[EncoderPlan, ...]
+
+
+def make_plan(session: FinetuneSession) -> FinetunePlan:
+    """What is learned from what, and how long each encoder takes."""
     data, config = session.data, session.config
-    rows = [("task", data.task.name)]
-    rows += [(f"{name} examples", f"{len(split):,}") for name, split in data.splits.items()]
+    classes = None
     if data.task.name in ("classify", "multilabel"):
         counts = count_classes(data.splits[TRAIN])
-        shown = [f"{name} {counts[name]:,}" for name in data.task.label_names[:6]]
-        rest = len(data.task.label_names) - len(shown)
+        classes = {name: counts[name] for name in data.task.label_names}
+    num_finetunes = len(config.seeds) * (2 if config.untrained_twin else 1)
+    rate = matrix_flops_per_second(session.compute)
+    return FinetunePlan(
+        task=data.task.name,
+        examples={name: len(split) for name, split in data.splits.items()},
+        classes=classes,
+        encoders=tuple(_plan_of(inputs, rate, num_finetunes) for inputs in _inputs(session)),
+    )
+
+
+def show_plan(plan: FinetunePlan) -> None:
+    """What is learned from, then each encoder in a column of its own."""
+    rows = [("task", plan.task)]
+    rows += [(f"{name} examples", f"{count:,}") for name, count in plan.examples.items()]
+    if plan.classes is not None:
+        shown = [f"{name} {count:,}" for name, count in list(plan.classes.items())[:_SHOWN_CLASSES]]
+        rest = len(plan.classes) - len(shown)
         rows.append(("classes", ", ".join(shown) + (f" and {rest} more" if rest else "")))
     console.table("plan", ("", ""), rows)
-    num_jobs = len(config.seeds) * (2 if config.untrained_twin else 1)
-    rate = matrix_flops_per_second(session.compute)
-    columns = [_column(inputs, rate, num_jobs) for inputs in _inputs(session)]
+    columns = [_cells_of(encoder) for encoder in plan.encoders]
     table = [(name, *(column[name] for column in columns)) for name in columns[0]]
-    console.table("", ("", *(each.encoder.label for each in _inputs(session))), table)
+    console.table("", ("", *(encoder.name for encoder in plan.encoders)), table)
 
 
 def _inputs(session: FinetuneSession) -> Iterable[Inputs]:
     return {job.inputs.encoder.label: job.inputs for job in session.jobs}.values()
 
 
-def _column(inputs: Inputs, rate: float, num_jobs: int) -> dict[str, str]:
-    """What the table says of one encoder, by row."""
-    size = describe(inputs.encoder.weights)
+def _plan_of(inputs: Inputs, rate: float, num_finetunes: int) -> EncoderPlan:
     counts, recipe = inputs.counts[TRAIN], inputs.recipe
-    seconds = num_jobs * _training_flops(inputs) / (rate * _USUAL_UTILISATION)
+    return EncoderPlan(
+        name=inputs.encoder.label,
+        parameters=int(describe(inputs.encoder.weights)["parameters"]),
+        learning_rate=recipe.learning_rate,
+        layer_decay=recipe.layer_decay,
+        inputs=counts.windows,
+        longest=counts.longest,
+        max_seq_length=recipe.max_seq_length,
+        cut_fraction=counts.cut_tokens / max(1, counts.tokens),
+        epochs=recipe.epochs,
+        num_steps=inputs.num_steps,
+        num_finetunes=num_finetunes,
+        seconds=num_finetunes * _training_flops(inputs) / (rate * _USUAL_UTILISATION),
+    )
+
+
+def _cells_of(plan: EncoderPlan) -> dict[str, str]:
+    """What the table says of one encoder, by row."""
     return {
-        "parameters": f"{size['parameters'] / 1e6:,.2f}M",
-        "learning rate, layer decay": f"{recipe.learning_rate:g}, {recipe.layer_decay:g}",
-        "inputs": f"{counts.windows:,}",
-        "longest": f"{counts.longest} of {recipe.max_seq_length} tokens",
-        "tokens cut": f"{counts.cut_tokens / max(1, counts.tokens):.1%}",
-        "epochs, steps": f"{recipe.epochs:g}, {inputs.num_steps:,}",
-        "fine-tunes": f"{num_jobs}",
-        "time": f"about {console.format_duration(seconds)}",
+        "parameters": f"{plan.parameters / 1e6:,.2f}M",
+        "learning rate, layer decay": f"{plan.learning_rate:g}, {plan.layer_decay:g}",
+        "inputs": f"{plan.inputs:,}",
+        "longest": f"{plan.longest} of {plan.max_seq_length} tokens",
+        "tokens cut": f"{plan.cut_fraction:.1%}",
+        "epochs, steps": f"{plan.epochs:g}, {plan.num_steps:,}",
+        "fine-tunes": f"{plan.num_finetunes}",
+        "time": f"about {console.format_duration(plan.seconds)}",
     }
 
 

@@ -32,6 +32,33 @@ class RunSize:
     authors_flops: float | None  # as the authors count; None where they count no such run
 
 
+@dataclass(frozen=True)
+class Plan:
+    """What `electra train --dry-run` shows, and the object of its `--json`: these are its keys."""
+
+    main_network: str  # discriminator or masked_lm
+    main_parameters: int
+    generator_parameters: int | None  # those it does not share; None: there is no generator
+    generator_layers: int | None
+    generator_hidden_size: int | None
+    num_steps: int
+    windows_per_step: int
+    windows_per_pass: int  # of a forward pass
+    tokens_per_step: float
+    total_tokens: float
+    num_epochs: float | None  # None without data
+    training_flops: float
+    authors_flops: float | None  # as the authors count; None where they count no such run
+    memory_bytes: int  # that it will need
+    available_memory_bytes: int
+    device: str
+    precision: str
+    num_threads: int | None  # of a CPU
+    flops_per_second: float | None  # measured, of training steps; None: no window fits into memory
+    seconds: float | None
+    probes: str | None
+
+
 def measure_run(config: PretrainConfig, vocab_size: int, data: PreparedData | None) -> RunSize:
     """Sizes of a run on this data, or on windows of full length where there is none.
 
@@ -94,61 +121,80 @@ def matrix_flops_per_second(compute: Compute) -> float:
     return repeats * 2 * size**3 / (time.perf_counter() - started)
 
 
-def show_plan(
+def make_plan(
     config: PretrainConfig,
     size: RunSize,
     compute: Compute,
     flops_per_second: float | None,
     probes: str | None = None,
-) -> None:
-    """The plan as a table.
+) -> Plan:
+    """What a run of this size is.
 
     `flops_per_second` is the rate of training steps, None where none fits into memory; `probes`
     says how often and at which cost there are some.
     """
-    run, model = config.run, config.model
-    generator = "none"
-    if config.objective.trains_generator:
-        beyond = (size.total_parameters - size.main_parameters) / 1e6
-        generator = (
-            f"{beyond:,.2f}M, {model.generator_layers} layers of {model.generator_hidden_size}"
-        )
-    speed, time_needed = "no window fits into memory", "unknown"
+    run, has_generator = config.run, config.objective.trains_generator
+    seconds = None
     if flops_per_second is not None:
-        speed = f"steps at {flops_per_second / 1e9:,.0f} GFLOP/s"
         evaluated = run.num_eval_windows / run.eval_every / run.batch_size  # per window trained
         seconds = size.total_flops / flops_per_second * (1 + evaluated * _FORWARD_SHARE)
-        time_needed = f"about {console.format_duration(seconds)}"
-    threads = f"threads: {torch.get_num_threads()}, " if compute.is_on_cpu else ""
-    epochs = "no data yet" if size.num_epochs is None else f"{size.num_epochs:,.2f}"
-    needed = estimate_bytes(config, size.total_parameters, run.windows_per_pass, compute)
-    flops = f"{size.total_flops:.4g}"
-    if size.authors_flops is not None:
-        flops += f" ({size.authors_flops:.4g} as the authors count)"
-    console.table(
-        "plan",
-        ("", ""),
-        [
-            (
-                objective_class(config.objective.name).main_network,
-                f"{size.main_parameters / 1e6:,.2f}M parameters",
-            ),
-            ("generator (not shared)", generator),
-            ("steps", f"{run.num_steps:,}"),
-            ("per step", f"{run.batch_size:,} windows, {size.tokens_per_step:,.0f} tokens"),
-            ("per forward pass", f"{run.windows_per_pass:,} windows"),
-            ("total tokens", f"{size.tokens_per_step * run.num_steps:,.0f}"),
-            ("epochs", epochs),
-            ("training FLOPs", flops),
-            (
-                "memory",
-                f"about {needed / 2**30:.1f} of {compute.memory_bytes() / 2**30:.1f} GB",
-            ),
-            (
-                "device",
-                f"{compute.device}, {compute.precision}, {threads}{speed}",
-            ),
-            ("time", time_needed),
-            *([("probes", probes)] if probes else []),
-        ],
+    return Plan(
+        main_network=objective_class(config.objective.name).main_network,
+        main_parameters=size.main_parameters,
+        generator_parameters=size.total_parameters - size.main_parameters
+        if has_generator
+        else None,
+        generator_layers=config.model.generator_layers if has_generator else None,
+        generator_hidden_size=config.model.generator_hidden_size if has_generator else None,
+        num_steps=run.num_steps,
+        windows_per_step=run.batch_size,
+        windows_per_pass=run.windows_per_pass,
+        tokens_per_step=size.tokens_per_step,
+        total_tokens=size.tokens_per_step * run.num_steps,
+        num_epochs=size.num_epochs,
+        training_flops=size.total_flops,
+        authors_flops=size.authors_flops,
+        memory_bytes=estimate_bytes(config, size.total_parameters, run.windows_per_pass, compute),
+        available_memory_bytes=compute.memory_bytes(),
+        device=str(compute.device),
+        precision=compute.precision,
+        num_threads=torch.get_num_threads() if compute.is_on_cpu else None,
+        flops_per_second=flops_per_second,
+        seconds=seconds,
+        probes=probes,
     )
+
+
+def show_plan(plan: Plan) -> None:
+    """The plan as a table."""
+    generator = "none"
+    if plan.generator_parameters is not None:
+        generator = (
+            f"{plan.generator_parameters / 1e6:,.2f}M, {plan.generator_layers} layers of "
+            f"{plan.generator_hidden_size}"
+        )
+    speed, time_needed = "no window fits into memory", "unknown"
+    if plan.flops_per_second is not None and plan.seconds is not None:
+        speed = f"steps at {plan.flops_per_second / 1e9:,.0f} GFLOP/s"
+        time_needed = f"about {console.format_duration(plan.seconds)}"
+    threads = "" if plan.num_threads is None else f"threads: {plan.num_threads}, "
+    flops = f"{plan.training_flops:.4g}"
+    if plan.authors_flops is not None:
+        flops += f" ({plan.authors_flops:.4g} as the authors count)"
+    memory, available = plan.memory_bytes / 2**30, plan.available_memory_bytes / 2**30
+    rows = [
+        (plan.main_network, f"{plan.main_parameters / 1e6:,.2f}M parameters"),
+        ("generator (not shared)", generator),
+        ("steps", f"{plan.num_steps:,}"),
+        ("per step", f"{plan.windows_per_step:,} windows, {plan.tokens_per_step:,.0f} tokens"),
+        ("per forward pass", f"{plan.windows_per_pass:,} windows"),
+        ("total tokens", f"{plan.total_tokens:,.0f}"),
+        ("epochs", "no data yet" if plan.num_epochs is None else f"{plan.num_epochs:,.2f}"),
+        ("training FLOPs", flops),
+        ("memory", f"about {memory:.1f} of {available:.1f} GB"),
+        ("device", f"{plan.device}, {plan.precision}, {threads}{speed}"),
+        ("time", time_needed),
+    ]
+    if plan.probes is not None:
+        rows.append(("probes", plan.probes))
+    console.table("plan", ("", ""), rows)

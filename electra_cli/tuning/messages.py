@@ -99,10 +99,8 @@ def say_what_was_best(search: Search, best: FrozenTrial | None, data: Path | Non
             f"trial {best.number} is the best: {search.metric.name} {format_value(best.value)}, "
             f"the preset {format_value(preset_value)} for the same FLOPs; one seed each"
         )
-    path = search.folder / BEST_NAME
-    console.result(path)
     console.talk(f"all trials: {search.folder / PAGE_NAME}, {search.folder / TABLE_NAME}")
-    command = f"electra train --preset {as_argument(path)}"
+    command = f"electra train --preset {as_argument(search.folder / BEST_NAME)}"
     directory = data or search.preset.data.directory
     if directory is not None:
         command += f" --data {as_argument(directory)}"

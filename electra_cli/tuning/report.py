@@ -3,6 +3,7 @@
 import csv
 import html
 import io
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -78,8 +79,34 @@ def _short_name(name: str) -> str:
 
 def count_states(search: Search) -> str:
     """`12 complete, 5 pruned, 1 failed`."""
-    states = [state_of(trial) for trial in search.study.get_trials(deepcopy=False)]
-    return ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
+    return ", ".join(f"{count} {state}" for state, count in _states(search).items())
+
+
+def _states(search: Search) -> Counter[str]:
+    return Counter(map(state_of, search.study.get_trials(deepcopy=False)))
+
+
+def as_json(search: Search) -> dict[str, Any]:
+    """What `electra tune --json` prints: the complete trials, best first."""
+    return {
+        "study": search.study.study_name,
+        "folder": str(search.folder),
+        "best_preset": str(search.folder / BEST_NAME),
+        "metric": search.metric.name,
+        "direction": search.metric.direction,
+        "states": _states(search),
+        "preset_value": search.preset_value(),
+        "trials": [
+            {
+                "number": trial.number,
+                "value": trial.value,
+                "is_preset": bool(trial.user_attrs.get(IS_PRESET)),
+                "parameters": trial.params,
+                "figures": trial.user_attrs[FIGURES],
+            }
+            for trial in best_trials(search)
+        ],
+    }
 
 
 def title_of(search: Search) -> str:

@@ -31,10 +31,11 @@ def tuned(finished, tmp_path_factory) -> Path:
     train = write_classes(folder / "classes.csv", 60)
     test = write_classes(folder / "test.csv", 20, seed=1)
     done = finetune(
-        folder, finished.root, "--train", train, "--test", test, "--seeds", "2", "--run-name", "a"
-    )
+        folder, finished.root, "--train", train, "--test", test, "--seeds", "2", "--run-name", "a",
+        "--json",
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert done.stdout == "finetune/a\n"
+    assert done.stdout == (folder / "finetune" / "a" / "report.json").read_text()
     assert "Pre-training " in done.stderr  # gave or cost, or nothing that can be told
     assert "TF-IDF" in done.stderr
     return folder / "finetune" / "a"
@@ -136,6 +137,11 @@ def test_a_dry_run_says_what_would_be_done_and_writes_nothing(electra, finished,
     for words in ("classify", "even 18, odd 18", "0.003, 0.8", "2, 10"):
         assert words in done.stderr, done.stderr
     assert not (tmp_path / "finetune").exists()
+    done = electra("finetune", finished.root, *QUICK, "--train", train, "--dry-run", "--json")
+    plan = json.loads(done.stdout)
+    assert plan["classes"] == {"even": 18, "odd": 18}
+    assert [encoder["num_steps"] for encoder in plan["encoders"]] == [10]
+    assert plan["warnings"] == ["validation has 4 examples: scores will be uncertain"]
 
 
 def test_the_same_name_twice_is_refused(electra, tuned, finished, monkeypatch):

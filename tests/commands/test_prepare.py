@@ -2,6 +2,7 @@
 
 import errno
 import itertools
+import json
 import os
 import random
 import signal
@@ -94,9 +95,14 @@ def test_the_command_prints_the_folder_and_the_next_command(corpus: Path, tmp_pa
     assert files == expected
 
     before = tree(tmp_path / "data/corpus")
-    again = run_electra(tmp_path, "prepare", corpus.name, "--vocab-size", 300, "--workers", 1)
+    again = run_electra(
+        tmp_path, "prepare", corpus.name, "--vocab-size", 300, "--workers", 1, "--json"
+    )
     assert again.returncode == 0, again.stderr
-    assert again.stdout == "data/corpus\n"
+    prepared = json.loads(again.stdout)
+    assert prepared["directory"] == "data/corpus"
+    assert prepared["vocab_size"] == 300
+    assert prepared["report"]["bytes_read"] == corpus.stat().st_size
     assert "there already" in again.stderr
     assert tree(tmp_path / "data/corpus") == before
 

@@ -7,7 +7,14 @@ import time
 import pytest
 import torch
 from command_line import TINY, run_electra, start_electra
-from run_checks import assert_same_run, event_texts, final_weights, read_rows, wait_for_rows
+from run_checks import (
+    assert_refused,
+    assert_same_run,
+    event_texts,
+    final_weights,
+    read_rows,
+    wait_for_rows,
+)
 from transformers import AutoModelForMaskedLM, AutoModelForPreTraining, AutoTokenizer
 
 from electra_cli.presets import load_config
@@ -188,10 +195,20 @@ def test_a_dry_run_shows_the_plan_and_writes_nothing(tmp_path, prepared):
 
 
 def test_a_dry_run_needs_no_data(tmp_path):
-    done = run_electra(tmp_path, "train", "--preset", "large", "--dry-run")
+    done = run_electra(tmp_path, "train", "--preset", "small", "--dry-run", "--json")
     assert done.returncode == 0, done.stderr
-    assert "335.14M parameters" in done.stderr
-    assert "no data yet" in done.stderr
+    plan = json.loads(done.stdout)
+    assert plan["main_parameters"] == 13_549_057
+    assert plan["num_epochs"] is None
+    assert plan["total_tokens"] == 1_000_000 * 128 * 128
+    assert plan["seconds"] > plan["training_flops"] / plan["flops_per_second"]
+    assert plan["warnings"] == []
+    assert done.stderr == ""
+
+
+def test_json_is_of_a_plan_alone(electra):
+    done = electra("train", "--preset", "tiny", "--json")
+    assert_refused(done, "--json prints the plan, which needs --dry-run", "electra status --json")
 
 
 @pytest.mark.slow

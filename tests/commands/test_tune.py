@@ -1,6 +1,7 @@
 """`electra tune`, whole searches on real files."""
 
 import csv
+import json
 import os
 import pty
 import re
@@ -71,13 +72,18 @@ def searched(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Search
     folder = tmp_path_factory.mktemp("searched")
     preset = write_preset(folder / "mini.yaml")
     shutil.copytree(prepared, folder / "data" / "words")
-    done = run_electra(folder, "tune", "--preset", "mini.yaml", "--trials", TRIALS)
+    done = run_electra(folder, "tune", "--preset", "mini.yaml", "--trials", TRIALS, "--json")
     assert done.returncode == 0, done.stderr
     return Searched(folder, preset, done.stdout, done.stderr)
 
 
 def test_a_search_leaves_what_the_readme_says(searched):
-    assert searched.stdout.strip() == "tune/mini/best.yaml"
+    best = json.loads(searched.stdout)
+    assert best["best_preset"] == "tune/mini/best.yaml"
+    assert best["states"]["complete"] == len(best["trials"])
+    values = [trial["value"] for trial in best["trials"]]
+    assert values == sorted(values, reverse=best["direction"] == "maximize")
+    assert best["preset_value"] in values
     last = searched.stderr.strip().splitlines()[-1]
     assert last == "train with the best settings: electra train --preset tune/mini/best.yaml"
     assert (searched.folder / "tune" / "mini.db").is_file()

@@ -6,7 +6,7 @@ from conftest import CPU, tiny_config
 from electra_cli.data.prepared import open_data
 from electra_cli.errors import DataError
 from electra_cli.model.objectives.registry import training_flops
-from electra_cli.runs.plan import matrix_flops_per_second, measure_run, show_plan
+from electra_cli.runs.plan import make_plan, matrix_flops_per_second, measure_run, show_plan
 from electra_cli.runs.session import count_model_parameters
 
 
@@ -50,7 +50,7 @@ def test_less_text_than_a_batch_is_refused(prepared):
 )
 def test_the_plan_says_what_the_run_is(capsys, objective, generator, main):
     config = tiny_config(objective={"name": objective}, run={"micro_batch_size": 4})
-    show_plan(config, measure_run(config, 200, None), CPU, flops_per_second=2e9)
+    show_plan(make_plan(config, measure_run(config, 200, None), CPU, flops_per_second=2e9))
     lines = dict(line.split("  ", 2)[1:] for line in shown_lines(capsys.readouterr().err))
     shown = {name.strip(): value.strip() for name, value in lines.items()}
     assert main in shown
