@@ -20,7 +20,7 @@ import torch
 
 from benchmarks.processes import Ended, electra, read_files, train_to_first_step
 from benchmarks.turns import Spread, report, take_turns
-from electra_cli.batch import Batch
+from electra_cli.batch import Batch, Share
 from electra_cli.config import PretrainConfig
 from electra_cli.data.batches import Position, WindowReader, iter_batches
 from electra_cli.data.manifest import ShardRecord, Split, count_split, load_manifest, save_manifest
@@ -90,7 +90,7 @@ def measure_stream(folder: Path, repetitions: int) -> None:
 
 def read_ahead(reader: WindowReader, config: PretrainConfig) -> None:
     """Take STREAM_TOKENS from a new stream; the windows are cut in the first turn."""
-    batches = TrainingBatches(reader, config.run.batch_size, BatchesState(), torch.device("cpu"))
+    batches = TrainingBatches(reader, config.run, BatchesState(), torch.device("cpu"))
     num_tokens = 0
     for batch in batches:
         num_tokens += batch.num_tokens
@@ -119,7 +119,7 @@ class Training:
         batches = iter_batches(self._reader, self._config.run.batch_size, Position())
         return [batch for batch, _ in islice(batches, self._num_steps)]
 
-    def _take_steps(self, batches: Iterator[Batch]) -> None:
+    def _take_steps(self, batches: Iterator[Share[Batch]] | Iterator[Batch]) -> None:
         for _ in range(self._num_steps):
             self._trainer.train_step(batches)
 
@@ -129,7 +129,7 @@ class Training:
 
     def step_streamed(self) -> None:
         batches = TrainingBatches(
-            self._reader, self._config.run.batch_size, BatchesState(), self._compute.device
+            self._reader, self._config.run, BatchesState(), self._compute.device
         )
         self._take_steps(batches)
         self._trainer.flush(0)

@@ -5,9 +5,9 @@ Sequences stand one after the other in one row of real tokens, so nothing is eve
 
 # Shapes: T tokens of a packed batch, B sequences, N slots.
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import ClassVar, Self
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar, Generic, Self, TypeVar
 
 import torch
 from torch import Tensor
@@ -42,6 +42,18 @@ class PackedTokens:
         """N."""
         slots: Tensor = getattr(self, self.slot_fields[0])
         return slots.shape[0]
+
+    @property
+    def squared_lengths(self) -> int:
+        """Sum of the windows' squared lengths, which attention's work grows with."""
+        lengths = self.cu_seqlens.diff().long()
+        return int((lengths * lengths).sum())
+
+    def share(self, num_sequences: int) -> "Share[Self]":
+        """A step of one process, in micro-batches of at most `num_sequences` windows."""
+        parts = tuple(enumerate(self.split(num_sequences)))
+        figures = (self.num_tokens, self.num_slots, self.squared_lengths, self.document_ids)
+        return Share(parts, *figures)
 
     def to(self, device: torch.device) -> Self:
         """Copy every tensor to `device`; from pinned memory, the host does not wait for it."""
@@ -120,6 +132,24 @@ class LabelledBatch(PackedTokens):
 
     positions: Tensor  # [N] int64, ascending indices into [T]: [CLS], or words' first pieces
     targets: Tensor  # [N, ...], as the task's loss takes them
+
+
+Packed = TypeVar("Packed", bound=PackedTokens)
+
+
+@dataclass(frozen=True)
+class Share(Generic[Packed]):
+    """What one process computes of a step, and the figures of the whole step."""
+
+    parts: Sequence[tuple[int, Packed]]  # its micro-batches by their numbers in the step
+    num_tokens: int
+    num_slots: int
+    squared_lengths: int
+    document_ids: Tensor
+
+    def pin_memory(self) -> Self:
+        """With parts in pinned host memory."""
+        return replace(self, parts=[(number, part.pin_memory()) for number, part in self.parts])
 
 
 def _shift(tensor: Tensor, by: int) -> Tensor:

@@ -6,6 +6,7 @@ that a preset lists only what differs from it (google-research/electra,
 configure_pretraining.py; paper, table 6).
 """
 
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -285,8 +286,8 @@ class RunConfig(Section):
         None,
         ge=1,
         le=MAX_WINDOWS,
-        description="Windows per forward pass, a divisor of batch_size; null takes the largest "
-        "that fits in memory.",
+        description="Windows per forward pass, at most; a divisor of batch_size. null takes the "
+        "largest that fits in memory.",
     )
     seed: Annotated[int, NotSearched("a better seed is luck, not a better setting")] = Field(
         0, ge=0, le=MAX_SEED, description="Seed of weights, order, masks and samples."
@@ -373,6 +374,10 @@ class RunConfig(Section):
     def windows_per_pass(self) -> int:
         """Windows per forward pass: micro_batch_size, or the whole batch where it is null."""
         return self.micro_batch_size or self.batch_size
+
+    def num_parts(self, num_processes: int = 1) -> int:
+        """Micro-batches of a step: a multiple of the processes, none above windows_per_pass."""
+        return num_processes * math.ceil(self.batch_size / num_processes / self.windows_per_pass)
 
     @model_validator(mode="after")
     def _divisible(self) -> "RunConfig":

@@ -30,6 +30,7 @@ class Purpose(IntEnum):
     MASK_POSITION = 6
     SHOW_MASK = 7
     SAMPLE = 8
+    DROPOUT = 9
 
 
 def _mix(words: Words) -> Words:

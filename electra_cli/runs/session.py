@@ -84,7 +84,7 @@ def open_session(
         checkpoints=checkpoints or open_checkpoints(run, config),
         batches=TrainingBatches(
             data.reader("train", config),
-            config.run.batch_size,
+            config.run,
             BatchesState() if start is None else start.state.batches,
             compute.device,
         ),

@@ -4,8 +4,10 @@ from collections.abc import Iterable, Iterator
 
 import torch
 
-from electra_cli.batch import Batch
-from electra_cli.data.batches import Position, WindowReader, iter_batches
+from electra_cli.batch import Batch, Share
+from electra_cli.config import RunConfig
+from electra_cli.data.batches import Position, WindowReader
+from electra_cli.data.dealing import iter_shares
 from electra_cli.data.prefetch import Prefetcher
 from electra_cli.training.run_state import BatchesState
 
@@ -18,11 +20,11 @@ class TrainingBatches:
     """
 
     def __init__(
-        self, reader: WindowReader, batch_size: int, state: BatchesState, device: torch.device
+        self, reader: WindowReader, config: RunConfig, state: BatchesState, device: torch.device
     ) -> None:
         """The batches lie on the host, in pinned memory if they are for a CUDA device."""
         self._reader = reader
-        self._batch_size = batch_size
+        self._config = config
         self._is_pinned = device.type == "cuda"
         self._start(state)
 
@@ -30,20 +32,21 @@ class TrainingBatches:
         self._position = Position(state.epoch, state.index, state.num_windows)
         self._num_read = state.num_read
         self.skipped = frozenset(state.skipped)  # numbers of batches
-        batches = iter_batches(self._reader, self._batch_size, self._position)
+        config = self._config
+        shares = iter_shares(self._reader, config.batch_size, self._position, config.num_parts())
         if self._is_pinned:  # in the thread that reads ahead, so that no step waits for it
-            batches = ((batch.pin_memory(), position) for batch, position in batches)
-        self._prefetcher = Prefetcher(batches)
+            shares = ((share.pin_memory(), position) for share, position in shares)
+        self._prefetcher = Prefetcher(shares)
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Iterator[Share[Batch]]:
         return self
 
-    def __next__(self) -> Batch:
+    def __next__(self) -> Share[Batch]:
         while True:
-            batch, self._position = next(self._prefetcher)
+            share, self._position = next(self._prefetcher)
             self._num_read += 1
             if self._num_read not in self.skipped:
-                return batch
+                return share
 
     @property
     def epochs(self) -> float:

@@ -246,6 +246,8 @@ def _read_checkpoint(path: Path) -> Checkpoint:
         names = [name for name in sorted(manifest["sha256"]) if name.endswith(".safetensors")]
         tensors = {Path(name).stem: load_file(path / name) for name in names}
         values = json.loads((path / VALUES_NAME).read_text())
+        if manifest["format_version"] < 4:
+            del tensors["random"]  # of a generator that dropout drew from
         if manifest["format_version"] == 2:
             values = state_of_format_2(values)
             sums = tensors.pop("window")["sums"].unbind()

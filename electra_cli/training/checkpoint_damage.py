@@ -12,8 +12,8 @@ from electra_cli.disk import sha256_of
 from electra_cli.errors import RunError
 
 # Raised when the content changes, or what is computed from it: the order of windows, masks.
-FORMAT_VERSION = 3
-_READ_VERSIONS = (2, FORMAT_VERSION)
+FORMAT_VERSION = 4
+_READ_VERSIONS = (2, 3, FORMAT_VERSION)
 MANIFEST_NAME = "manifest.json"
 
 

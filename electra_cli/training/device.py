@@ -1,4 +1,4 @@
-"""What a run computes on: the device, its precision, its memory and its random state."""
+"""What a run computes on: the device, its precision, its memory and its random numbers."""
 
 import ctypes
 import os
@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from torch import Tensor
 
 from electra_cli.config import PretrainConfig
 from electra_cli.errors import RunError
@@ -163,20 +162,12 @@ def keep_freed_memory() -> None:
         mallopt(_M_MMAP_THRESHOLD, _LARGEST_MMAP_THRESHOLD)
 
 
-def get_random_state(device: torch.device) -> dict[str, Tensor]:
-    """The state of the random generators that dropout draws from."""
-    state = {"cpu": torch.get_rng_state()}
+def seed_dropout(device: torch.device, seed: int) -> None:
+    """Let the device's random numbers begin anew from a seed of 64 bits; waits for nothing."""
     if device.type == "cuda":
-        state["cuda"] = torch.cuda.get_rng_state(device)
-    if device.type == "mps":
-        state["mps"] = torch.mps.get_rng_state()
-    return state
-
-
-def set_random_state(state: dict[str, Tensor], device: torch.device) -> None:
-    """Continue the random sequence; another kind of device starts a new one."""
-    torch.set_rng_state(state["cpu"])
-    if device.type == "cuda" and "cuda" in state:
-        torch.cuda.set_rng_state(state["cuda"], device)
-    if device.type == "mps" and "mps" in state:
-        torch.mps.set_rng_state(state["mps"])
+        index = torch.cuda.current_device() if device.index is None else device.index
+        torch.cuda.default_generators[index].manual_seed(seed)
+    elif device.type == "mps":
+        torch.mps.manual_seed(seed)
+    else:
+        torch.default_generator.manual_seed(seed)

@@ -7,8 +7,9 @@ from typing import Generic, TypeVar
 import torch
 from torch import Tensor
 
-from electra_cli.batch import Batch, PackedTokens
+from electra_cli.batch import Batch, PackedTokens, Share
 from electra_cli.config import PretrainConfig
+from electra_cli.data.counter_random import Purpose, hash_words
 from electra_cli.errors import NonFiniteError
 from electra_cli.metrics import Metrics, StepMetrics
 from electra_cli.model.networks import load_parameters
@@ -18,10 +19,9 @@ from electra_cli.model.torch_private import set_update_skipped
 from electra_cli.training.device import (
     Compute,
     avoid_kernels_per_shape,
-    get_random_state,
     keep_freed_memory,
+    seed_dropout,
     set_float32_products,
-    set_random_state,
 )
 from electra_cli.training.metric_sums import MetricSums
 from electra_cli.training.optimizer import build_optimizer, learning_rate_at
@@ -37,6 +37,7 @@ _MOST_STEPS_UNCHECKED = 1_000
 
 
 Model = TypeVar("Model", bound=Trainable)
+Packed = TypeVar("Packed", bound=PackedTokens)
 
 
 class Trainer(Generic[Model]):
@@ -67,22 +68,28 @@ class Trainer(Generic[Model]):
         self._elapsed_seconds = 0.0  # until the last flush
         self._seconds_since_flush = 0.0
 
-    def train_step(self, batches: Iterator[PackedTokens]) -> None:
+    def train_step(self, batches: Iterator[Share[Packed] | Packed]) -> None:
         """Take the next batch and make one optimizer step; does not wait for a CUDA GPU.
 
+        A batch that is not dealt yet is cut into micro-batches in its order.
         Raises NonFiniteError at once; on a CUDA GPU flush() or a later step raises it.
         """
         started = time.perf_counter()
         run, optim, device = self._config.run, self._config.optim, self._compute.device
-        batch = next(batches)
+        share = next(batches)
+        if isinstance(share, PackedTokens):
+            share = share.share(run.windows_per_pass)
         rate = learning_rate_at(self.step, optim, run.num_steps)
         for group in self._optimizer.param_groups:
             group["lr"] = rate * group["rate_factor"]
         self._optimizer.zero_grad()
 
-        counts = StepCounts(batch.num_slots, batch.num_tokens)
+        counts = StepCounts(share.num_slots, share.num_tokens)
         is_finite = torch.ones((), dtype=torch.bool, device=device)
-        for part in batch.split(run.windows_per_pass):
+        for number, part in share.parts:
+            # Dropout is a function of the micro-batch, too: no generator's state is ever saved.
+            drawn = hash_words(run.seed, Purpose.DROPOUT, self.step, number)
+            seed_dropout(device, int(drawn[0]))
             sums: Sums = {}
             with self._compute.autocast():
                 for network in self.model.losses(part.to(device), counts):
@@ -95,7 +102,7 @@ class Trainer(Generic[Model]):
         limit = float("inf") if optim.max_grad_norm is None else optim.max_grad_norm
         self._grad_norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), limit)
         self.step += 1
-        self._recent_documents[self.step] = batch.document_ids
+        self._recent_documents[self.step] = share.document_ids
         # Under fp16 gradients overflow now and then: the scaler skips such an update by itself.
         if not self._scaler.is_enabled():
             is_finite = is_finite & self._grad_norm.isfinite()
@@ -111,12 +118,10 @@ class Trainer(Generic[Model]):
                 self._stop_if_nonfinite(int(self._nonfinite_step))
             self._optimizer.step()
 
-        lengths = batch.cu_seqlens.diff().long()
-        squared_lengths = int((lengths * lengths).sum())
         self._train_flops += self.model.flops.count(
-            batch.num_tokens, batch.num_slots, squared_lengths
+            share.num_tokens, share.num_slots, share.squared_lengths
         )
-        self._tokens_seen += batch.num_tokens
+        self._tokens_seen += share.num_tokens
         if self._compute.is_on_cpu or len(self._recent_documents) == _MOST_STEPS_UNCHECKED:
             self._stop_if_nonfinite(int(self._nonfinite_step))
             self._recent_documents.clear()
@@ -220,7 +225,7 @@ class Trainer(Generic[Model]):
         )
 
     def tensors(self) -> Tensors:
-        """Weights, moments, random state and sums, by reference: copy them before the next step."""
+        """Weights, moments and sums, by reference: copy them before the next step."""
         moments: dict[str, Tensor] = {}
         for name, parameter in self.model.named_parameters():
             for key in ("exp_avg", "exp_avg_sq"):
@@ -228,7 +233,6 @@ class Trainer(Generic[Model]):
         return {
             "model": {n: p.detach() for n, p in self.model.named_parameters()},
             "optimizer": moments,
-            "random": get_random_state(self._compute.device),
             "sums": self._sums.named(),
         }
 
@@ -240,7 +244,6 @@ class Trainer(Generic[Model]):
             for key in ("exp_avg", "exp_avg_sq"):
                 moment = tensors["optimizer"][f"{key}.{name}"]
                 self._optimizer.state[parameter][key].copy_(moment)
-        set_random_state(tensors["random"], self._compute.device)
         self._sums.load(tensors["sums"], state.tokens_since_row, state.masked_since_row)
         self.step = state.step
         self._tokens_seen = state.tokens_seen

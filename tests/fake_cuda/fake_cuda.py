@@ -40,6 +40,7 @@ def pretend() -> None:
     torch.cuda.amp.common.amp_definitely_not_available = lambda: False
     torch.cuda.is_bf16_supported = lambda *_, **__: True
     torch.cuda.get_device_capability = lambda *_: (9, 0)
+    torch.cuda.default_generators = (torch.Generator(),)
 
 
 def make_mode() -> Any:

@@ -27,6 +27,8 @@ model:
   embedding_size: 12
   max_position_embeddings: 32
   generator_width: 1/2
+  hidden_dropout_prob: 0  # a later version draws other dropout masks
+  attention_probs_dropout_prob: 0
 optim: {num_warmup_steps: 4, learning_rate: 0.005}
 run:
   batch_size: 8

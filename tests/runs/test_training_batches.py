@@ -5,15 +5,20 @@ import pytest
 import torch
 from conftest import tiny_config, tiny_reader
 
+from electra_cli.batch import Batch, Share
 from electra_cli.runs.training_batches import TrainingBatches, number_of_batch
 from electra_cli.training.run_state import BatchesState
 
-BATCH_SIZE = 8
+RUN = tiny_config(run={"batch_size": 8}).run
+
+
+def ids_of(share: Share[Batch]) -> torch.Tensor:
+    return torch.cat([part.input_ids for _, part in share.parts])
 
 
 def read(count: int, state: BatchesState) -> tuple[list[torch.Tensor], BatchesState]:
-    batches = TrainingBatches(tiny_reader(tiny_config()), BATCH_SIZE, state, torch.device("cpu"))
-    ids = [batch.input_ids for batch in islice(batches, count)]
+    batches = TrainingBatches(tiny_reader(tiny_config()), RUN, state, torch.device("cpu"))
+    ids = [ids_of(share) for share in islice(batches, count)]
     batches.close()
     return ids, batches.state()
 
@@ -35,13 +40,11 @@ def test_skipped_batches_are_passed_over_wherever_reading_stops():
 
 def test_going_back_reads_ahead_in_one_thread_only():
     before = threading.active_count()
-    batches = TrainingBatches(
-        tiny_reader(tiny_config()), BATCH_SIZE, BatchesState(), torch.device("cpu")
-    )
+    batches = TrainingBatches(tiny_reader(tiny_config()), RUN, BatchesState(), torch.device("cpu"))
     first = next(batches)
     batches.rewind(BatchesState(), skipped=[])
     assert threading.active_count() == before + 1
-    assert torch.equal(next(batches).input_ids, first.input_ids)
+    assert torch.equal(ids_of(next(batches)), ids_of(first))
     batches.close()
     assert threading.active_count() == before
 

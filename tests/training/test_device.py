@@ -1,4 +1,4 @@
-"""Devices, precisions, memory and random state, of GPUs by pretended answers of torch."""
+"""Devices, precisions, memory and random numbers, of GPUs by pretended answers of torch."""
 
 import platform
 import subprocess
@@ -12,12 +12,11 @@ from conftest import tiny_config
 from electra_cli.errors import RunError
 from electra_cli.training.device import (
     Compute,
-    get_random_state,
+    seed_dropout,
     select_compute,
     select_device,
     select_precision,
     set_float32_products,
-    set_random_state,
 )
 
 PROGRAM = """
@@ -114,30 +113,21 @@ def test_memory_is_what_is_installed_or_what_is_free_on_a_gpu(monkeypatch):
     assert Compute(torch.device("cuda"), "bf16", True).memory_bytes() == 5
 
 
-def test_a_gpu_has_a_random_state_of_its_own_beside_the_hosts(monkeypatch):
-    states: dict[str, torch.Tensor] = {"cuda": torch.arange(3), "mps": torch.arange(4)}
-    for name in ("cuda", "mps"):
-        module = getattr(torch, name)
-        get, put = "get_rng_state", "set_rng_state"
-        monkeypatch.setattr(module, get, lambda *_, name=name: states[name])
-        monkeypatch.setattr(module, put, lambda new, *_, name=name: states.update({name: new}))
+def test_dropout_is_seeded_on_the_device_that_draws_it(monkeypatch):
+    cuda, mps = torch.Generator(), []
+    monkeypatch.setattr(torch.cuda, "default_generators", [None, cuda])
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 1)
+    torch.manual_seed(3)
+    monkeypatch.setattr(torch.mps, "manual_seed", mps.append)
     host = torch.get_rng_state()
-    saved = {name: get_random_state(torch.device(name)) for name in ("cpu", "cuda", "mps")}
-    assert {name: set(state) for name, state in saved.items()} == {
-        "cpu": {"cpu"},
-        "cuda": {"cpu", "cuda"},
-        "mps": {"cpu", "mps"},
-    }
-    other = {"cuda": torch.arange(3) + 10, "mps": torch.arange(4) + 10}
-    states.update(other)
-    torch.manual_seed(123)
-    set_random_state(saved["cpu"], torch.device("cuda"))  # of another kind: the GPU's stays
-    set_random_state(saved["cuda"], torch.device("mps"))
-    assert all(torch.equal(states[name], other[name]) for name in other)
+    for number, name in enumerate(["cuda", "cuda:1"]):
+        seed_dropout(torch.device(name), 2**64 - 1 - number)
+        assert cuda.initial_seed() % 2**64 == 2**64 - 1 - number
+    seed_dropout(torch.device("mps"), 2**63)
+    assert mps == [2**63]
     assert torch.equal(torch.get_rng_state(), host)
-    for name in other:
-        set_random_state(saved[name], torch.device(name))
-        assert torch.equal(states[name], saved[name][name])
+    seed_dropout(torch.device("cpu"), 3)
+    assert torch.equal(torch.get_rng_state(), host)
 
 
 @pytest.mark.parametrize(

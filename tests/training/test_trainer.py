@@ -84,7 +84,10 @@ def test_state_goes_on_bit_for_bit(dropout):
         group: {name: tensor.clone() for name, tensor in tensors.items()}
         for group, tensors in first.tensors().items()
     }
-    second = make_trainer(tiny_config(model=options, run={"seed": 5}))
+    second = make_trainer(config)
+    with torch.no_grad():
+        for weight in second.model.parameters():
+            weight.zero_()
     second._nonfinite_step.fill_(2)  # a state that goes on forgets what was held back
     second.load(copied, state)
     list(take_steps(second, source[3:], until=6))
