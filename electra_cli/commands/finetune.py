@@ -1,12 +1,13 @@
 """`electra finetune`: labelled data in, judged models out; and how to go on with one."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from electra_cli import console
+from electra_cli.errors import RunError
 from electra_cli.finetuning.loop import finetune_to_end
 from electra_cli.finetuning.opening import (
     compare_fingerprints,
@@ -69,10 +70,19 @@ def finetune(options: FinetuneOptions) -> None:
         console.result(run.root)
 
 
-def resume(root: Path) -> None:
-    """Go on with a fine-tune that was stopped, bit for bit on a CPU."""
+def resume(root: Path, assignments: Sequence[str]) -> None:
+    """Go on with a fine-tune that was stopped, bit for bit on a CPU.
+
+    Raises RunError for assignments that would change what is learned.
+    """
     run = RunDirectory(root)
-    config = load_recipe(FinetuneRecipe, str(run.config), {}).finetune
+    began = load_recipe(FinetuneRecipe, str(run.config), {}).finetune
+    config = load_recipe(FinetuneRecipe, str(run.config), {}, assignments).finetune
+    if config != began.model_copy(update={"micro_batch_size": config.micro_batch_size}):
+        raise RunError(
+            f"{root} is a fine-tune, which goes on as it began",
+            hint="only finetune.micro_batch_size may change, for less memory",
+        )
     with hold_run(run):
         session = open_session(run, config)
         compare_fingerprints(session)

@@ -72,7 +72,7 @@ def _answer(
     predictions, counts = predict(model, task, examples, compute)
     if counts.cut_tokens:
         console.warn(
-            f"{counts.cut_examples:,} of {len(examples):,} texts are longer than "
+            f"{counts.cut_examples:,} of {len(examples):,} texts do not fit into windows of "
             f"{model.max_seq_length} tokens; {counts.cut_tokens / counts.tokens:.1%} of all "
             "tokens were not read",
             "cut the texts into parts, or fine-tune with a larger --max-seq-length",

@@ -43,12 +43,12 @@ class ResumeOptions:
 def resume(options: ResumeOptions) -> None:
     """Continue from the newest good checkpoint of a run, or from that of a step."""
     if is_finetune(options.root):
-        if options.step is not None or options.assignments:
+        if options.step is not None:
             raise RunError(
                 f"{options.root} is a fine-tune, which goes on as it began",
                 hint=f"electra resume {as_argument(options.root)}",
             )
-        finetune.resume(options.root)
+        finetune.resume(options.root, options.assignments)
         return
     run, config, data, compute = _open_run(options)
     with hold_run(run), explain_out_of_memory(run, config):

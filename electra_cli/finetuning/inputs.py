@@ -1,6 +1,6 @@
 """Texts -> windows of token ids as the encoder's tokenizer makes them, and packed batches of them.
 
-Every token is accounted for: `InputCounts` says what was cut.
+Every token is accounted for: `InputCounts` says what was split or cut.
 """
 
 # Shapes: T tokens of a batch, B windows, N slots.
@@ -40,6 +40,7 @@ class InputCounts:
     examples: int = 0
     windows: int = 0
     tokens: int = 0  # of the texts, special ones not counted
+    split_examples: int = 0  # read in several windows, which answer together
     cut_examples: int = 0
     cut_tokens: int = 0
     words_without_tokens: int = 0
@@ -58,27 +59,35 @@ class InputBuilder:
         self.counts = InputCounts()
 
     def texts(self, texts: Sequence[str], pairs: Sequence[str] | None) -> Iterator[Window]:
-        """[CLS] text [SEP] or [CLS] text [SEP] pair [SEP]; what is too long is cut at its end.
+        """[CLS] text [SEP] or [CLS] text [SEP] pair [SEP]; what is too long has several windows.
 
-        Of a pair the longer text loses a token at a time, the second of equals (the authors'
-        truncation, classification_tasks.py:296-310).
+        Of a pair the longer text is cut into windows, each beside the other text, of which at most
+        half a window is read. (The authors cut, classification_tasks.py:296-310.)
         """
         for first in range(0, len(texts), _ENCODED_AT_ONCE):
             part = slice(first, first + _ENCODED_AT_ONCE)
             encoded = self._encode(texts[part])
             seconds = self._encode(pairs[part]) if pairs else [None] * len(encoded)
             for index, (one, two) in enumerate(zip(encoded, seconds, strict=True), start=first):
-                room = self.max_length - self._engine.num_special_tokens_to_add(two is not None)
-                lengths = (len(one), 0 if two is None else len(two))
-                kept = _cut_pair(*lengths, room)
-                self.counts.tokens += sum(lengths)
-                if kept != lengths:
-                    self.counts.cut_examples += 1
-                    self.counts.cut_tokens += sum(lengths) - sum(kept)
-                    one.truncate(kept[0])
-                    if two is not None:
-                        two.truncate(kept[1])
-                yield self._finish(self._engine.post_process(one, two), [0], index)
+                yield from self._windows_of_texts(one, two, index)
+
+    def _windows_of_texts(self, one: Any, two: Any, index: int) -> Iterator[Window]:
+        """Of encodings, the second of which may be None."""
+        room = self.max_length - self._engine.num_special_tokens_to_add(two is not None)
+        self.counts.tokens += len(one) + (0 if two is None else len(two))
+        longer, other = (one, two) if two is None or len(one) > len(two) else (two, one)
+        if other is not None and len(one) + len(two) > room:
+            if len(other) > room // 2:
+                self.counts.cut_examples += 1
+                self.counts.cut_tokens += len(other) - room // 2
+                other.truncate(room // 2)
+            room -= len(other)
+        longer.truncate(room)
+        parts = (longer, *longer.overflowing)
+        self.counts.split_examples += len(parts) > 1
+        for part in parts:
+            sides = (part, other) if longer is one else (other, part)
+            yield self._finish(self._engine.post_process(*sides), [0], index)
 
     def sentences(self, sentences: Sequence[Sequence[str]]) -> Iterator[Window]:
         """Words -> windows of whole words; a slot at the first token of each.
@@ -185,19 +194,6 @@ class InputBuilder:
 def _arrays(ids: Any, segments: Any) -> tuple[NDArray[np.int32], NDArray[np.int8]]:
     array = np.asarray(ids, dtype=np.int32)
     return array, np.broadcast_to(np.asarray(segments, dtype=np.int8), array.shape)
-
-
-def _cut_pair(first: int, second: int, room: int) -> tuple[int, int]:
-    """Lengths after single tokens were taken from the longer text, the second of equals."""
-    excess = max(0, first + second - room)
-    while excess and first != second:  # level the longer one first
-        taken = min(excess, abs(first - second))
-        if first > second:
-            first -= taken
-        else:
-            second -= taken
-        excess -= taken
-    return first - excess // 2, second - (excess + 1) // 2
 
 
 def pack(windows: Sequence[Window], targets: Sequence[NDArray[Any]]) -> LabelledBatch:

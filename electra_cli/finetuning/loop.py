@@ -15,12 +15,14 @@ from electra_cli.finetuning.session import (
     FinetuneSession,
     Job,
     TrainingRun,
+    distinct,
     open_job,
     save_outputs,
     unfinished,
 )
 from electra_cli.finetuning.summary import show_report
 from electra_cli.metrics import log_row
+from electra_cli.runs.out_of_memory import hint_at_less_memory, smaller_pass
 from electra_cli.runs.write_errors import explain_write_errors, record_event
 from electra_cli.stopping import StopRequest, stop_request
 from electra_cli.training.checkpoint import Checkpoint
@@ -29,11 +31,14 @@ from electra_cli.training.run_state import RunState
 
 def finetune_to_end(session: FinetuneSession) -> None:
     """Train what is left to train, then score, compare and report."""
-    total = sum(job.inputs.num_steps for job in session.jobs)
+    jobs = distinct(session.jobs)
+    total = sum(job.inputs.num_steps for job in jobs)
     root = session.root
-    with stop_request() as stop, explain_write_errors(root.root):
+    windows = session.config.micro_batch_size or session.config.batch_size
+    less = hint_at_less_memory(windows, _less_memory(session))
+    with stop_request() as stop, less, explain_write_errors(root.root):
         with console.progress("fine-tuning", total=total) as line:
-            progress = FinetuneProgress(line, session.jobs)
+            progress = FinetuneProgress(line, jobs)
             for job in unfinished(session.jobs):
                 try:
                     train(session, job, progress, stop)
@@ -46,6 +51,15 @@ def finetune_to_end(session: FinetuneSession) -> None:
                     ) from None
         report = write_results(session)
     show_report(root.root, report)
+
+
+def _less_memory(session: FinetuneSession) -> str:
+    config = session.config
+    smaller = smaller_pass(config.batch_size, config.micro_batch_size or config.batch_size)
+    if smaller is None:
+        return "begin again with a shorter --max-seq-length"
+    resume = f"electra resume {as_argument(session.root.root)}"
+    return f"go on with: {resume} --set finetune.micro_batch_size={smaller}"
 
 
 def train(

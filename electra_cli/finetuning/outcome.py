@@ -201,17 +201,15 @@ def _examples(examples: Sequence[Example]) -> Examples:
 
 
 def input_notes(jobs: Sequence[Job]) -> dict[str, int]:
-    """What was cut, per split; of several encoders each under its name."""
+    """What was split or cut, per split; of several encoders each under its name."""
     inputs = {job.inputs.encoder.label: job.inputs for job in jobs}
     notes: dict[str, int] = {}
     for label, each in inputs.items():
         of = f" ({label})" if len(inputs) > 1 else ""
         for split, counts in each.counts.items():
             for name, count in (
-                (
-                    f"{split} examples cut to {each.recipe.max_seq_length} tokens",
-                    counts.cut_examples,
-                ),
+                (f"{split} examples read in several windows", counts.split_examples),
+                (f"{split} examples cut", counts.cut_examples),
                 (f"{split} tokens cut", counts.cut_tokens),
                 (f"{split} words without tokens", counts.words_without_tokens),
                 (f"{split} inputs longer than pre-training's windows", counts.beyond),

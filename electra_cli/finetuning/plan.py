@@ -1,12 +1,13 @@
 """The plan of a fine-tune: what is learned from what, what is cut, how long it takes."""
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from electra_cli import console
 from electra_cli.finetuning.examples import count_classes
 from electra_cli.finetuning.labelled import TRAIN
-from electra_cli.finetuning.session import FinetuneSession, Inputs
+from electra_cli.finetuning.session import FinetuneSession, Inputs, distinct
 from electra_cli.model.encoders import describe
 from electra_cli.model.heads import count_flops_of
 from electra_cli.runs.plan import matrix_flops_per_second
@@ -31,7 +32,7 @@ class EncoderPlan:
     cut_fraction: float  # of all tokens
     epochs: float
     num_steps: int  # of one fine-tune
-    num_finetunes: int  # seeds, twice that many with untrained twins
+    num_finetunes: int  # seeds, and twins that no encoder before it shares
     seconds: float  # of all of them
 
 
@@ -47,18 +48,18 @@ class FinetunePlan:
 
 def make_plan(session: FinetuneSession) -> FinetunePlan:
     """What is learned from what, and how long each encoder takes."""
-    data, config = session.data, session.config
+    data = session.data
     classes = None
     if data.task.name in ("classify", "multilabel"):
         counts = count_classes(data.splits[TRAIN])
         classes = {name: counts[name] for name in data.task.label_names}
-    num_finetunes = len(config.seeds) * (2 if config.untrained_twin else 1)
+    jobs = Counter(id(job.inputs) for job in distinct(session.jobs))
     rate = matrix_flops_per_second(session.compute)
     return FinetunePlan(
         task=data.task.name,
         examples={name: len(split) for name, split in data.splits.items()},
         classes=classes,
-        encoders=tuple(_plan_of(inputs, rate, num_finetunes) for inputs in _inputs(session)),
+        encoders=tuple(_plan_of(each, rate, jobs[id(each)]) for each in _inputs(session)),
     )
 
 
@@ -135,7 +136,7 @@ def warnings_of(session: FinetuneSession) -> list[tuple[str, str]]:
             found.append(
                 (
                     f"{encoder.label}: {counts.cut_examples:,} of {counts.examples:,} training "
-                    f"examples are longer than {recipe.max_seq_length} tokens; "
+                    f"examples do not fit into windows of {recipe.max_seq_length} tokens; "
                     f"{counts.cut_tokens / counts.tokens:.1%} of all tokens are cut",
                     "a larger --max-seq-length, up to the encoder's "
                     f"{encoder.weights.max_length} positions",

@@ -48,8 +48,8 @@ class Results:
     """All that a report is made from.
 
     train: the training examples. splits: those that were predicted.
-    notes: counts that only the reader of the data knows, as sentences' parts: "examples cut to 128
-    tokens" -> 12. settings: what a reader needs to repeat it.
+    notes: counts that only the reader of the data knows, as sentences' parts: "examples cut"
+    -> 12. settings: what a reader needs to repeat it.
     """
 
     title: str

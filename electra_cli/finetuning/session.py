@@ -1,5 +1,6 @@
 """A fine-tune's parts, wired together: examples, encoders, one training run per seed."""
 
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from electra_cli import console
+from electra_cli.data.tokenizer import fingerprint
 from electra_cli.disk import replace_folder
 from electra_cli.errors import RunError
 from electra_cli.finetuning.batches import FinetuneBatches, scoring_batches, split_outputs
@@ -59,6 +61,14 @@ class Job:
         """For people."""
         twin = "" if self.is_trained else " (random weights)"
         return f"{self.inputs.encoder.label}{twin}, seed {self.seed}"
+
+    @property
+    def twin(self) -> tuple[object, ...] | None:
+        """Equal where two jobs train the same random network on the same inputs."""
+        if self.is_trained:
+            return None
+        encoder, recipe = self.inputs.encoder, self.inputs.recipe
+        return encoder.weights.shape(), fingerprint(encoder.tokenizer), recipe, self.seed
 
     @property
     def outputs(self) -> Path:
@@ -208,5 +218,22 @@ def load_predictions(session: FinetuneSession, job: Job) -> dict[str, Prediction
 
 
 def unfinished(jobs: Sequence[Job]) -> Iterator[Job]:
-    """Those that are still to train."""
-    return (job for job in jobs if not job.is_done)
+    """Those that are still to train; a twin that equals one that is done gets its outputs."""
+    done: dict[tuple[object, ...], Job] = {}
+    for job in jobs:
+        twin = job.twin
+        if twin is not None and not job.is_done and twin in done:
+            with replace_folder(job.outputs) as partial:
+                shutil.copytree(done[twin].outputs, partial, dirs_exist_ok=True)
+        if not job.is_done:
+            yield job
+        if twin is not None:
+            done.setdefault(twin, job)
+
+
+def distinct(jobs: Sequence[Job]) -> list[Job]:
+    """Those that are trained: of equal twins the first."""
+    firsts: dict[object, Job] = {}
+    for job in jobs:
+        firsts.setdefault(job.twin or job.run.root, job)
+    return list(firsts.values())

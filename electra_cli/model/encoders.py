@@ -4,6 +4,7 @@ Only the weights of the encoder itself are kept; what a checkpoint has beside th
 head that it was pre-trained with, is not.
 """
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,13 @@ class EncoderWeights:
         base = build_base(self.config, on_meta=True)
         positions = int(getattr(self.config, "max_position_embeddings", 2**20))
         return positions - first_position(base)
+
+    def shape(self) -> str:
+        """What its twin with random weights follows from, beside a seed."""
+        config = self.config.to_dict()
+        for name in ("architectures", "_name_or_path", "transformers_version", "dtype"):
+            config.pop(name, None)  # where it comes from, and what else was saved with it
+        return json.dumps([config, self.has_sinusoids], sort_keys=True, default=str)
 
 
 def open_encoder(name: str) -> EncoderWeights:

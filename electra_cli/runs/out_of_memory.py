@@ -2,7 +2,7 @@
 
 import errno
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 from electra_cli.config import PretrainConfig
 from electra_cli.disk import as_argument
@@ -28,26 +28,38 @@ def describe_out_of_memory(error: BaseException) -> str:
 
 
 @contextmanager
-def explain_out_of_memory(run: RunDirectory, config: PretrainConfig) -> Iterator[None]:
-    """Raise RunError with the setting that lets a resume go on with less memory."""
+def hint_at_less_memory(windows_per_pass: int, hint: str) -> Iterator[None]:
+    """Raise RunError with a hint where memory runs out."""
     try:
         yield
     except (MemoryError, RuntimeError, OSError) as error:
         if not is_out_of_memory(error):
             raise
         raise RunError(
-            f"{describe_out_of_memory(error)} ({config.run.windows_per_pass} windows per forward "
-            "pass)",
-            hint=_less_memory(run, config),
+            f"{describe_out_of_memory(error)} ({windows_per_pass} windows per forward pass)",
+            hint=hint,
         ) from error
 
 
+def explain_out_of_memory(
+    run: RunDirectory, config: PretrainConfig
+) -> AbstractContextManager[None]:
+    """Raise RunError with the setting that lets a resume go on with less memory."""
+    return hint_at_less_memory(config.run.windows_per_pass, _less_memory(run, config))
+
+
 def _less_memory(run: RunDirectory, config: PretrainConfig) -> str:
-    settings, batch_size = config.run, config.run.batch_size
+    settings = config.run
     resume = f"go on with: electra resume {as_argument(run.root)} --set run."
-    smaller = [n for n in range(1, settings.windows_per_pass // 2 + 1) if batch_size % n == 0]
+    smaller = smaller_pass(settings.batch_size, settings.windows_per_pass)
     if smaller:
-        return f"{resume}micro_batch_size={smaller[-1]}"
+        return f"{resume}micro_batch_size={smaller}"
     if not settings.gradient_checkpointing:
         return f"{resume}gradient_checkpointing=true"
     return "start a new run with a shorter --max-seq-length or a smaller --preset"
+
+
+def smaller_pass(batch_size: int, windows_per_pass: int) -> int | None:
+    """The largest divisor of the batch that is at most half of what a pass has; None at 1."""
+    halves = range(windows_per_pass // 2, 0, -1)
+    return next((windows for windows in halves if batch_size % windows == 0), None)

@@ -130,6 +130,19 @@ def test_a_damaged_checkpoint_costs_time_alone(electra, finished, tmp_path):
     assert whole == cut
 
 
+def test_encoders_of_one_shape_share_a_twin(electra, finished, tmp_path):
+    train = write_classes(tmp_path / "classes.csv")
+    checkpoint = max((finished.root / "checkpoints").glob("step-*"))
+    done = electra("finetune", finished.root, checkpoint, *QUICK, "--train", train)
+    assert done.returncode == 0, done.stderr
+    (plan,) = (line for line in done.stderr.splitlines() if "fine-tunes" in line)
+    assert plan.split()[1:] == ["2", "1"]
+    runs = sorted((tmp_path / "finetune").glob("*/runs/*/random-weights-seed-0"))
+    one, two = (run / "outputs" / "outputs.safetensors" for run in runs)
+    assert one.read_bytes() == two.read_bytes()
+    assert [(run / "training_log.csv").exists() for run in runs].count(True) == 1
+
+
 def test_a_dry_run_says_what_would_be_done_and_writes_nothing(electra, finished, tmp_path):
     train = write_classes(tmp_path / "classes.csv")
     done = electra("finetune", finished.root, *QUICK, "--train", train, "--dry-run")

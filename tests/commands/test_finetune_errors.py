@@ -1,13 +1,16 @@
 """What a user may get wrong with `electra finetune`: one line of problem, one of hint."""
 
 import json
+import resource
 import shutil
 from pathlib import Path
 
 import pytest
+from command_line import run_electra
 from in_process import Done
 from safetensors.torch import load_file, save_file
 from tiny_tasks import sentences, write_classes, write_jsonl
+from transformers import ElectraConfig, ElectraModel
 
 TEXTS = sentences(30)
 
@@ -124,6 +127,32 @@ def test_a_loss_that_is_not_finite(electra, encoder, tmp_path):
     refused(done, "is not finite", "a lower --learning-rate")
 
 
+def test_out_of_memory_names_the_setting_and_the_fine_tune_goes_on_with_it(
+    electra, encoder, tmp_path
+):
+    """An encoder so wide inside that 64 windows need more than the process may map."""
+    config = ElectraConfig.from_pretrained(encoder, intermediate_size=80_000, num_hidden_layers=1)
+    ElectraModel(config).save_pretrained(tmp_path / "wide")
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(encoder / name, tmp_path / "wide" / name)
+    rows = [{"text": "value list " * 8, "label": "ab"[n % 2]} for n in range(64)]
+    train = write_jsonl(tmp_path / "a.jsonl", rows)
+    done = run_electra(
+        tmp_path, "finetune", "wide", "--train", train, "--validation", train, "--epochs", 1,
+        "--batch-size", 64, "--max-seq-length", 32, "--run-name", "a",
+        "--set", "finetune.untrained_twin=false",
+        limit=lambda: resource.setrlimit(resource.RLIMIT_AS, (2_600_000_000, 2_600_000_000)),
+    )  # fmt: skip
+    command = "electra resume finetune/a --set finetune.micro_batch_size="
+    refused(done, "out of memory: ", f"go on with: {command}32")
+    assert "(64 windows per forward pass)" in done.stderr
+    other = electra("resume", "finetune/a", "--set", "finetune.epochs=2")
+    refused(other, "goes on as it began", "only finetune.micro_batch_size may change")
+    done = electra(*f"{command}16".split()[1:])  # with all the memory there is
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "finetune" / "a" / "model").is_dir()
+
+
 def test_no_such_encoder(electra, tmp_path):
     train = write_classes(tmp_path / "a.csv")
     done = electra("finetune", "runs/none", "--train", train)
@@ -137,10 +166,11 @@ def test_what_can_be_learned_from_but_not_trusted_is_said(electra, encoder, tmp_
         {"text": "alone of its kind", "label": "c"},
         {"text": " ", "label": "a"},
         {"text": TEXTS[0], "label": "b"},
-        {"text": "value " * 100, "label": "a"},
+        {"text": "value " * 100, "text_b": "list " * 100, "label": "a"},
     ]
+    rows = [{"text_b": "", **row} for row in rows]
     train = write_jsonl(tmp_path / "a.jsonl", rows)
-    held = [{"text": TEXTS[0], "label": "a"}, {"text": "new", "label": "d"}]
+    held = [{"text": t, "text_b": "", "label": n} for t, n in ((TEXTS[0], "a"), ("new", "d"))]
     validation = write_jsonl(tmp_path / "v.jsonl", held)
     done = electra(
         "finetune", encoder, "--train", train, "--validation", validation,
@@ -153,7 +183,7 @@ def test_what_can_be_learned_from_but_not_trusted_is_said(electra, encoder, tmp_
         "warning: train examples without text, left out: 1",
         "warning: validation texts that are also in train: 1",
         "warning: train texts with different labels: 1",
-        "3 of 33 training examples are longer than 16 tokens",
+        "1 of 33 training examples do not fit into windows of 16 tokens",
         "of all tokens are cut",
     ):
         assert words in done.stderr, done.stderr

@@ -1,27 +1,12 @@
-"""Texts to windows: truncation, whole words, every token accounted for."""
+"""Texts to windows: whole texts, whole words, every token accounted for."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from electra_cli.finetuning.inputs import InputBuilder, _cut_pair
+from electra_cli.finetuning.inputs import InputBuilder
 
 SENTENCE = "the quick brown fox jumps over the lazy dog".split()
-
-
-def pop_from_the_longer(first: int, second: int, room: int) -> tuple[int, int]:
-    """google-research/electra, classification_tasks.py:296-310, as it is written there."""
-    while first + second > room:
-        if first > second:
-            first -= 1
-        else:
-            second -= 1
-    return first, second
-
-
-@given(st.integers(0, 80), st.integers(0, 80), st.integers(0, 60))
-def test_a_pair_is_cut_as_the_authors_cut_it(first, second, room):
-    assert _cut_pair(first, second, room) == pop_from_the_longer(first, second, room)
 
 
 def test_inputs_are_those_of_transformers(theirs, trained):
@@ -35,14 +20,57 @@ def test_inputs_are_those_of_transformers(theirs, trained):
     assert pair.segments.tolist() == expected["token_type_ids"]
 
 
-def test_what_is_cut_is_counted(trained):
-    builder = InputBuilder(trained, 8)
-    whole, cut = builder.texts(["the dog", " ".join(SENTENCE)], None)
-    assert len(cut.ids) == 8
-    assert (cut.ids[0], cut.ids[-1]) == (whole.ids[0], whole.ids[-1])  # [CLS] and [SEP] stay
-    counts = builder.counts
-    assert counts.cut_examples == 1
-    assert counts.tokens - counts.cut_tokens == len(whole.ids) + len(cut.ids) - 4
+def contents(window, special: int) -> list[int]:
+    """The ids but for [CLS] and each [SEP]."""
+    return [n for n in window.ids.tolist() if n != special and n != window.ids[0]]
+
+
+@given(st.integers(0, 60), st.integers(8, 40))
+def test_every_token_of_a_long_text_is_in_one_window(trained, length, room):
+    text = " ".join((SENTENCE * 8)[:length])
+    (whole,) = InputBuilder(trained, 512).texts([text], None)
+    builder = InputBuilder(trained, room)
+    windows = list(builder.texts(["the dog", text], None))
+    sep = int(whole.ids[-1])
+    split = [n for w in windows[1:] for n in contents(w, sep)]
+    assert split == contents(whole, sep)
+    assert all(len(w.ids) <= room and w.ids[-1] == sep and w.slots == [0] for w in windows)
+    assert [w.example for w in windows] == [0] + [1] * (len(windows) - 1)
+    assert builder.counts.split_examples == (len(windows) > 2)
+    assert builder.counts.cut_tokens == 0
+
+
+@pytest.mark.parametrize("is_first_longer", [True, False])
+def test_the_longer_text_of_a_pair_is_split_beside_the_other(trained, is_first_longer):
+    pair = ("the dog", " ".join(SENTENCE * 3))
+    one, two = pair[::-1] if is_first_longer else pair
+    builder = InputBuilder(trained, 16)
+    windows = list(builder.texts([one], [two]))
+    (whole,) = InputBuilder(trained, 512).texts([one], [two])
+    longer, other = (0, 1) if is_first_longer else (1, 0)
+    assert len(windows) > 1
+    assert all(len(window.ids) <= 16 for window in windows)
+    sep = int(whole.ids[-1])
+
+    def side(window, segment):
+        return [n for n, s in zip(window.ids.tolist(), window.segments, strict=True)
+                if s == segment and n not in (sep, int(whole.ids[0]))]  # fmt: skip
+
+    assert [n for w in windows for n in side(w, longer)] == side(whole, longer)
+    assert all(side(window, other) == side(whole, other) for window in windows)
+    assert (builder.counts.split_examples, builder.counts.cut_tokens) == (1, 0)
+
+
+def test_of_two_long_texts_the_shorter_is_cut_to_half_a_window_and_counted(trained):
+    builder = InputBuilder(trained, 11)  # [CLS], two [SEP], four tokens of each
+    windows = list(builder.texts([" ".join(SENTENCE)], [" ".join(SENTENCE * 2)]))
+    (whole,) = InputBuilder(trained, 512).texts([" ".join(SENTENCE)], None)
+    length = len(whole.ids) - 2
+    assert all(window.segments.tolist().count(0) == 1 + 4 + 1 for window in windows)
+    assert len(windows) == -(-2 * length // 4)
+    assert builder.counts.cut_examples == builder.counts.split_examples == 1
+    assert builder.counts.cut_tokens == length - 4
+    assert builder.counts.tokens == 3 * length
 
 
 @pytest.mark.parametrize("length", [8, 12, 64])

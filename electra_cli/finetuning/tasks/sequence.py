@@ -1,4 +1,7 @@
-"""Tasks with one answer per text or pair: a class, several labels, or a number."""
+"""Tasks with one answer per text or pair: a class, several labels, or a number.
+
+A text of several windows is learned from each of them, and answered by the mean of their outputs.
+"""
 
 # Shapes: N examples of a batch, C labels.
 
@@ -23,6 +26,15 @@ from electra_cli.finetuning.predictions import (
 )
 from electra_cli.finetuning.rows import Row
 from electra_cli.finetuning.tasks.task import Floats, Task
+
+
+def mean_outputs(count: int, windows: Sequence[Window], outputs: Sequence[Floats]) -> Tensor:
+    """Of each window [1, C] -> of each example [N, C]: the mean over its windows."""
+    examples = torch.tensor([window.example for window in windows])
+    of_windows = torch.from_numpy(np.concatenate(outputs)).double()
+    sums = torch.zeros(count, of_windows.shape[1], dtype=torch.float64)
+    sums.index_add_(0, examples, of_windows)
+    return sums / examples.bincount(minlength=count)[:, None]
 
 
 class _Labels(Task):
@@ -86,7 +98,7 @@ class Classify(_Labels):
         self, examples: Sequence[Example], windows: Sequence[Window], outputs: Sequence[Floats]
     ) -> ClassPredictions:
         """Probabilities of all classes; gold is -1 where there is no label."""
-        logits = torch.from_numpy(np.concatenate(outputs)).double()
+        logits = mean_outputs(len(examples), windows, outputs)
         index = {name: at for at, name in enumerate(self.label_names)}
         gold = np.array([index.get(example.target, -1) for example in examples])
         return ClassPredictions(self.label_names, gold, logits.softmax(1).numpy())
@@ -131,7 +143,7 @@ class MultiLabel(_Labels):
         self, examples: Sequence[Example], windows: Sequence[Window], outputs: Sequence[Floats]
     ) -> MultiLabelPredictions:
         """A probability of each label."""
-        logits = torch.from_numpy(np.concatenate(outputs)).double()
+        logits = mean_outputs(len(examples), windows, outputs)
         gold = [[name in (e.target or ()) for name in self.label_names] for e in examples]
         return MultiLabelPredictions(
             self.label_names, np.array(gold, dtype=np.int64), logits.sigmoid().numpy()
@@ -182,6 +194,7 @@ class Regress(Task):
         self, examples: Sequence[Example], windows: Sequence[Window], outputs: Sequence[Floats]
     ) -> RegressionPredictions:
         """In the units of the labels, not clamped; gold is NaN where there is no label."""
-        found = np.concatenate(outputs).squeeze(1).astype(np.float64) * self.scale + self.shift
+        means = mean_outputs(len(examples), windows, outputs)
+        found = means.squeeze(1).numpy() * self.scale + self.shift
         gold = [np.nan if e.target is None else e.target for e in examples]
         return RegressionPredictions(np.array(gold), found)
