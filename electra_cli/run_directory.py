@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
-RUNS_FOLDER = Path("runs")  # of the current folder
+# Of the current folder.
+RUNS_FOLDER = Path("runs")
+FINETUNE_FOLDER = Path("finetune")
 
 
 class NoRowsError(RunError):

@@ -68,8 +68,8 @@ def electra_command(*arguments: object) -> list[str]:
 
 
 def electra_environment() -> dict[str, str]:
-    """Offline, and one thread: equal sums in every process."""
-    return {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    """Offline unless the test says otherwise, and one thread: equal sums in every process."""
+    return {"HF_HUB_OFFLINE": "1", **os.environ, "OMP_NUM_THREADS": "1"}
 
 
 def run_electra(

@@ -9,15 +9,22 @@ from electra_cli.errors import DataError, RunError
 from electra_cli.finetuning.opening import is_finetune
 from electra_cli.model.networks import load_parameters
 from electra_cli.presets import load_config
-from electra_cli.run_directory import RunDirectory
-from electra_cli.runs.export import TrainedModel, export_models
+from electra_cli.publishing.card import write_card
+from electra_cli.publishing.hub import Publication, check_names, publish
+from electra_cli.run_directory import FINETUNE_FOLDER, RunDirectory
+from electra_cli.runs.export import TrainedModel, draw_picture, export_models
 from electra_cli.runs.rollback import open_run_folder, warn_about_damaged
 from electra_cli.runs.session import build_model, open_checkpoints
 from electra_cli.runs.write_errors import explain_write_errors
 
 
-def export(root: Path, step: int | None, out: Path | None) -> None:
-    """Write the networks of a checkpoint, by default the newest good one, below `out`."""
+def export(root: Path, step: int | None, out: Path | None, publication: Publication | None) -> None:
+    """Write the networks of a checkpoint, by default the newest good one, below `out`.
+
+    `publication`: where to publish them then.
+    """
+    if publication is not None:
+        check_names(publication)
     if is_finetune(root):
         raise RunError(
             f"{root} is a fine-tune, which exports itself", hint="its folder model/ opens as it is"
@@ -51,6 +58,27 @@ def export(root: Path, step: int | None, out: Path | None) -> None:
     target = RunDirectory(out or step_folder(run.root / "export", step))
     console.talk(f"exporting step {step:,} of {run.root}")
     with explain_write_errors(target.root):
-        encoder = export_models(TrainedModel(run, config, data, model, step), target)
+        trained = TrainedModel(run, config, data, model, step)
+        encoder = export_models(trained, target)
+    if publication is not None:
+        _publish(trained, target, publication)
     console.result(encoder)
-    console.hint(f"what it is worth: electra finetune {as_argument(encoder)} --train FILE")
+    if publication is None:
+        console.hint(f"what it is worth: electra finetune {as_argument(encoder)} --train FILE")
+
+
+def _publish(trained: TrainedModel, exported: RunDirectory, publication: Publication) -> None:
+    has_curves = draw_picture(trained.run, exported.picture)
+    networks = {name: exported.model(name) for name in trained.model.networks()}
+    main = networks.pop(trained.model.main_network)
+    address = publish(
+        publication,
+        main,
+        networks,
+        {exported.picture.name: exported.picture} if has_curves else {},
+        write_card(trained, publication, FINETUNE_FOLDER, has_curves),
+        f"Step {trained.step:,}",
+    )
+    console.talk(f"published: {address}")
+    branch = "" if publication.revision is None else f", revision={publication.revision!r}"
+    console.hint(f"anybody opens it: AutoModel.from_pretrained({publication.repo!r}{branch})")

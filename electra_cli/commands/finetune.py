@@ -20,10 +20,8 @@ from electra_cli.finetuning.report import REPORT_NAME
 from electra_cli.finetuning.settings import FinetuneConfig, FinetuneRecipe
 from electra_cli.locks import hold_run
 from electra_cli.presets import load_recipe
-from electra_cli.run_directory import RunDirectory
+from electra_cli.run_directory import FINETUNE_FOLDER, RunDirectory
 from electra_cli.runs.session import create_run, refuse_existing
-
-FINETUNE_FOLDER = Path("finetune")
 
 
 @dataclass(frozen=True)

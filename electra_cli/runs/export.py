@@ -83,11 +83,11 @@ tags: [electra]
 {trained.model.uses[kind]}
 Pre-trained with electra-cli for {trained.step:,} steps of {config.run.batch_size:,}
 windows of at most {config.data.max_seq_length} tokens, on {manifest.num_tokens:,} tokens
-of {_as_text(manifest.source_name)} (vocabulary {manifest.vocab_size:,}).
-{_held_out_table(trained)}"""
+of {as_text(manifest.source_name)} (vocabulary {manifest.vocab_size:,}).
+{held_out_table(trained)}"""
 
 
-def _held_out_table(trained: TrainedModel) -> str:
+def held_out_table(trained: TrainedModel) -> str:
     """The last held-out metrics up to the step; nothing where none were logged."""
     try:
         log = trained.run.read_log()
@@ -114,7 +114,7 @@ def _held_out_table(trained: TrainedModel) -> str:
 """
 
 
-def _as_text(name: str) -> str:
+def as_text(name: str) -> str:
     """A name in Markdown as it is: neither markup, HTML nor a line of its own."""
     line = "".join(character if character.isprintable() else " " for character in name)
     return re.sub(r"([\\`*_\[\]|~])", r"\\\1", escape(line))
@@ -125,3 +125,12 @@ def draw_curves(run: RunDirectory) -> None:
     logs = [read_run(run, run.root.name, load_options(run.config))]
     write_page(run.page, logs)
     write_picture(run.picture, logs)
+
+
+def draw_picture(run: RunDirectory, path: Path) -> bool:
+    """The curves as a picture elsewhere; False where the run has no row yet."""
+    try:
+        write_picture(path, [read_run(run, run.root.name, load_options(run.config))])
+    except NoRowsError:
+        return False
+    return True

@@ -1,0 +1,114 @@
+"""The page of a published model: what the run knows of it, as Markdown."""
+
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from electra_cli.errors import UserError
+from electra_cli.finetuning.intervals import Estimate
+from electra_cli.finetuning.report import REPORT_NAME
+from electra_cli.finetuning.settings import FinetuneRecipe
+from electra_cli.finetuning.words import RANDOM_WEIGHTS, metric_title, show_gain, show_score
+from electra_cli.presets import load_recipe
+from electra_cli.publishing.hub import Publication
+from electra_cli.run_directory import NoRowsError, RunDirectory
+from electra_cli.runs.export import TrainedModel, as_text, held_out_table
+
+# Where something lies, and how often it was looked at, is no part of a recipe.
+_NO_RECIPE = ("data.directory", "run.probes", "run.report_to", "run.device")
+
+
+def write_card(
+    trained: TrainedModel, publication: Publication, finetunes: Path, has_curves: bool
+) -> str:
+    """The README of a repository. `finetunes`: a folder of fine-tunes, some perhaps of this run."""
+    repo = publication.repo
+    model, manifest = trained.model, trained.data.manifest
+    main = model.main_network
+    others = [name for name in model.networks() if name != main]
+    parts = [
+        f"---\nlicense: {publication.licence}\nlibrary_name: transformers\ntags: [electra]\n---",
+        f"# {as_text(repo.partition('/')[2])}",
+        model.uses[main].strip(),
+        *(
+            f"The {name} that it was trained with: `from_pretrained({repo!r}, subfolder={name!r})`."
+            for name in others
+        ),
+        "## Data",
+        f"{as_text(manifest.source_name)}: {manifest.num_documents:,} documents, "
+        f"{manifest.num_tokens:,} tokens, vocabulary {manifest.vocab_size:,}; held out: "
+        f"{manifest.num_validation_documents:,} documents, "
+        f"{manifest.num_validation_tokens:,} tokens.",
+        "## Training",
+        "\n".join(_training(trained)),
+        held_out_table(trained).strip(),
+        "![loss curves](loss_curve.png)" if has_curves else "",
+        "\n".join(_finetune_rows(trained.run.root, finetunes)),
+        "## Recipe",
+        "\n".join(_recipe(trained)),
+        "Made with electra-cli.",
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _training(trained: TrainedModel) -> Iterator[str]:
+    config = trained.config
+    yield (
+        f"{trained.step:,} of {config.run.num_steps:,} steps of {config.run.batch_size:,} windows "
+        f"of at most {config.data.max_seq_length} tokens."
+    )
+    try:
+        log = trained.run.read_log()
+    except NoRowsError:
+        return
+    rows = [
+        row for row, step in enumerate(log["step"]) if step is not None and step <= trained.step
+    ]
+    if rows:
+        tokens, flops = (log[name][rows[-1]] or 0.0 for name in ("tokens_seen", "train_flops"))
+        yield f"{tokens:,.0f} tokens and {flops:.3g} training FLOPs."
+
+
+def _recipe(trained: TrainedModel) -> Iterator[str]:
+    yield "| option | value |"
+    yield "|---|---|"
+    for name, value in trained.config.as_json().items():
+        if name not in _NO_RECIPE:
+            yield f"| {name} | {as_text(json.dumps(value))} |"
+
+
+def _finetune_rows(root: Path, finetunes: Path) -> Iterator[str]:
+    """A table of the fine-tunes that began at this run; nothing if there is none."""
+    rows = [row for path in sorted(finetunes.glob(f"*/{REPORT_NAME}")) for row in _rows(path, root)]
+    if rows:
+        yield "## Fine-tuning\n"
+        yield "| training data | split | metric | score (95% interval) | over random weights |"
+        yield "|---|---|---|---|---|"
+        yield from rows
+
+
+def _rows(path: Path, root: Path) -> Iterator[str]:
+    config = RunDirectory(path.parent).config
+    try:
+        recipe = load_recipe(FinetuneRecipe, str(config), {}).finetune
+        report = json.loads(path.read_text())
+    except (UserError, OSError, ValueError):
+        return  # an unfinished or foreign folder is no reason not to publish
+    metric = report["metrics"][0]
+    for split, judged in report["splits"].items():
+        for given, encoder in zip(recipe.encoders, judged["encoders"].values(), strict=True):
+            if not Path(given).resolve().is_relative_to(root.resolve()):
+                continue
+            score = show_score(metric, _estimate(encoder["scores"][metric]))
+            gain = encoder["gains"].get(RANDOM_WEIGHTS)
+            gained = "" if gain is None else show_gain(metric, _estimate(gain[metric]))
+            data = as_text(Path(recipe.train).name if recipe.train else recipe.task)
+            yield f"| {data} | {split} | {metric_title(metric)} | {score} | {gained} |"
+
+
+def _estimate(score: dict[str, Any]) -> Estimate:
+    """A score as report.json has it; null stands for NaN there."""
+    numbers: dict[str, Any] = {k: math.nan if v is None else v for k, v in score.items()}
+    return Estimate(**numbers)
