@@ -5,7 +5,7 @@ Tab-separated without quoting; a negative column counts from the end of the row
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from electra_cli.errors import DataError
@@ -58,6 +58,9 @@ TASKS = {
     "wnli": GlueTask((1, 2), (1, 2), 3, _YES_NO, "WNLI"),
 }
 _MISMATCHED = "_mismatched"
+# Sentence pairs that a model of MNLI answers, in the folder beside MNLI's.
+_DIAGNOSTIC = "_diagnostic"
+_DIAGNOSTIC_FILE = Path("diagnostic", "diagnostic.tsv")
 
 
 def task_of(name: str) -> tuple[str, GlueTask]:
@@ -73,7 +76,7 @@ def task_of(name: str) -> tuple[str, GlueTask]:
 
 def load_glue(config: FinetuneConfig) -> tuple[Task, dict[str, list[Example]]]:
     """A task and the splits of its official folder; test sets have no labels there."""
-    _, glue = task_of(config.task)
+    short, glue = task_of(config.task)
     if config.data is None:
         raise DataError(
             f"{config.task} is read from its official folder", hint="name it: --data FOLDER"
@@ -92,6 +95,10 @@ def load_glue(config: FinetuneConfig) -> tuple[Task, dict[str, list[Example]]]:
         test = folder / f"test{suffix}.tsv"
         if test.is_file():
             splits[f"test{name}"] = _read(test, glue, task, is_test=True)
+    diagnostic = folder.resolve().parent / _DIAGNOSTIC_FILE
+    if short == "mnli" and diagnostic.is_file():
+        pairs = replace(glue, test_texts=(1, 2))
+        splits[f"test{_DIAGNOSTIC}"] = _read(diagnostic, pairs, task, is_test=True)
     return task, splits
 
 
@@ -138,12 +145,13 @@ def _read(path: Path, glue: GlueTask, task: Task, is_test: bool = False) -> list
 
 def submission_of(name: str, split: str, predictions: Predictions) -> tuple[str, list[str]] | None:
     """(name, lines) of the file that gluebenchmark.com takes, of a test split."""
-    short, glue = task_of(name)
+    _, glue = task_of(name)
     if not split.startswith("test"):
         return None
     file = f"{glue.submission}.tsv"
-    if short == "mnli" and split.endswith(_MISMATCHED):
-        file = "MNLI-mm.tsv"
+    for ending, name_of_split in ((_MISMATCHED, "MNLI-mm"), (_DIAGNOSTIC, "AX")):
+        if split.endswith(ending):
+            file = f"{name_of_split}.tsv"
     answers: Sequence[str]
     if isinstance(predictions, RegressionPredictions):
         answers = [f"{min(5.0, max(0.0, value)):.3f}" for value in predictions.predicted]

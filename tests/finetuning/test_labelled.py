@@ -3,6 +3,7 @@
 import gzip
 import json
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,7 +14,7 @@ from electra_cli.finetuning.columns import find_columns
 from electra_cli.finetuning.examples import Answers, Example, hold_out
 from electra_cli.finetuning.glue import load_glue, submission_of
 from electra_cli.finetuning.labelled import load_labelled
-from electra_cli.finetuning.predictions import RegressionPredictions
+from electra_cli.finetuning.predictions import ClassPredictions, RegressionPredictions
 from electra_cli.finetuning.rows import read_table
 from electra_cli.finetuning.settings import FinetuneConfig
 
@@ -205,9 +206,31 @@ def test_sts_b_reads_from_the_end_of_the_row_and_both_orders(tmp_path):
     assert [(e.text, e.pair) for e in splits["validation"]] == [("a", "b")]
 
 
-def test_a_submission_is_clamped_and_numbered():
-    import numpy as np
+def test_mnli_answers_the_mismatched_and_the_diagnostic_pairs_too(tmp_path):
+    header = "\t".join(f"c{n}" for n in range(12)) + "\n"
+    row = "\t".join([*"01234567", "premise", "hypothesis", "x", "neutral"]) + "\n"
+    (tmp_path / "MNLI").mkdir()
+    names = ("train", "dev_matched", "dev_mismatched", "test_matched", "test_mismatched")
+    config = glue_folder(tmp_path / "MNLI", {f"{name}.tsv": header + row for name in names})
+    (tmp_path / "diagnostic").mkdir()
+    (tmp_path / "diagnostic" / "diagnostic.tsv").write_text("index\ta\tb\n0\tone\ttwo\n")
+    task, splits = load_glue(config.model_copy(update={"task": "glue/MNLI"}))
+    assert task.label_names == ("contradiction", "entailment", "neutral")
+    assert [(e.text, e.pair, e.target) for e in splits["test_diagnostic"]] == [("one", "two", None)]
+    assert [e.target for e in splits["validation_mismatched"]] == ["neutral"]
+    answer = ClassPredictions(task.label_names, np.array([-1]), np.array([[0.1, 0.7, 0.2]]))
+    files = {name: submission_of("glue/MNLI", name, answer) for name in splits}
+    assert files == {
+        "train": None,
+        "validation": None,
+        "validation_mismatched": None,
+        "test": ("MNLI-m.tsv", ["index\tprediction", "0\tentailment"]),
+        "test_mismatched": ("MNLI-mm.tsv", ["index\tprediction", "0\tentailment"]),
+        "test_diagnostic": ("AX.tsv", ["index\tprediction", "0\tentailment"]),
+    }
 
+
+def test_a_submission_is_clamped_and_numbered():
     predictions = RegressionPredictions(np.zeros(2), np.array([5.7, 1.23456]))
     name, lines = submission_of("glue/STS-B", "test", predictions)
     assert name == "STS-B.tsv"
