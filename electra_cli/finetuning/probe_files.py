@@ -85,7 +85,7 @@ def _cost_share(config: PretrainConfig, size: RunSize, vocab_size: int, probes: 
 
 
 class _Encoder:
-    """Texts -> [CLS] tokens [SEP], cut to the windows that the run trains on."""
+    """Texts -> [CLS] tokens [SEP]: of each the first window, as long as those of the run."""
 
     def __init__(self, config: PretrainConfig, data: PreparedData) -> None:
         self._tokenizer = load_tokenizer(data.tokenizer_directory)
@@ -94,7 +94,8 @@ class _Encoder:
 
     def __call__(self, texts: Sequence[str]) -> list[TokenIds]:
         builder = InputBuilder(self._tokenizer, self._max_length)
-        return [window.ids.astype(np.int64) for window in builder.texts(texts, None)]
+        firsts = {window.example: window.ids for window in reversed([*builder.texts(texts, None)])}
+        return [firsts[index].astype(np.int64) for index in range(len(texts))]
 
 
 def _read_labelled(table: Table, encode: _Encoder) -> LabelledTexts:

@@ -3,31 +3,36 @@
 A row keeps every column as the file has it. What the columns mean is columns.py's work.
 """
 
-import csv
+import io
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from electra_cli.errors import DataError
+from electra_cli.preparing.columns import BOM, ambiguous
+from electra_cli.preparing.csv_rows import DELIMITERS, OTHER_DELIMITERS, kind_of, read_csv_rows
+from electra_cli.preparing.json_rows import HINT, invalid_json, not_an_object
 from electra_cli.preparing.paths import COMPRESSIONS, closest_path
 from electra_cli.preparing.raw_text import (
     DEFAULT_LIMITS,
+    InputChecker,
     check_lines_of,
     open_text,
     read_lines,
     unreadable,
 )
 
-_DELIMITED = (".csv", ".tsv")
 _TABLES = (".parquet", ".arrow")
 _COLUMNS_OF_WORDS = (".conll", ".conllu", ".bio", ".iob", ".txt")
 USABLE = (
     ".csv .tsv .json .jsonl .conll .txt (CoNLL columns) .parquet .arrow, text also "
     + " ".join(COMPRESSIONS)
 )
-_BOM = "\ufeff"
+MAX_RECORD_BYTES = DEFAULT_LIMITS.max_record_bytes
+Stream = io.BufferedReader
 
 
 @dataclass(frozen=True)
@@ -79,11 +84,8 @@ def read_table(
         return _checked(str(path), _read_columns(path, kind))
     with open_text(path, compression) as (stream, _):
         checker = check_lines_of(path, compression, replace_broken=None)
-        numbered = read_lines(stream, path, DEFAULT_LIMITS.max_record_bytes)
-        lines = ((at, checker.check(line, at).decode()) for at, line in numbered)
-        clean = ((at, line.removeprefix(_BOM) if at == 1 else line) for at, line in lines)
-        read = _read_lines if plain_text and kind == ".txt" else _READERS[kind]
-        return _checked(str(path), read(path, clean))
+        read = _read_texts if plain_text and kind == ".txt" else _READERS[kind]
+        return _checked(str(path), read(path, stream, checker))
 
 
 def _ending_of(path: Path) -> tuple[str, str]:
@@ -100,48 +102,41 @@ def _checked(name: str, rows: Iterable[Row]) -> Table:
     return table
 
 
-def _read_delimited(path: Path, lines: Iterable[tuple[int, str]]) -> Iterator[Row]:
-    """A header, then a row per example. Tabs separate plain fields: quotes are text there."""
-    kind, _ = _ending_of(path)
-    csv.field_size_limit(DEFAULT_LIMITS.max_record_bytes)
-    texts = (line for _, line in lines)
-    if kind == ".csv":
-        rows = csv.reader(texts, strict=True)
-    else:
-        rows = csv.reader(texts, delimiter="\t", quoting=csv.QUOTE_NONE, strict=True)
-    try:
-        header = next(rows, [])
-        for name in header:
-            if header.count(name) > 1:
-                raise DataError(f"{path} has two columns {name!r}", hint="rename one in line 1")
-        for cells in rows:
-            if not cells:
-                continue
-            where = f"{path}, line {rows.line_num}"
-            if len(cells) != len(header):
-                raise DataError(
-                    f"{where}: {len(cells)} fields, the header has {len(header)}",
-                    hint="every row needs as many fields as the header"
-                    + ("; a text with commas stands in quotes" if kind == ".csv" else ""),
-                )
-            yield Row(dict(zip(header, cells, strict=True)), where)
-    except csv.Error as error:
-        raise DataError(
-            f"{path}, line {rows.line_num}: invalid CSV ({error})",
-            hint='commas separate fields; one that contains quotes is written "so ""quoted"""',
-        ) from None
+def _read_delimited(path: Path, stream: Stream, checker: InputChecker) -> Iterator[Row]:
+    """A header, then a row per example."""
+    rows = read_csv_rows(
+        stream, path, checker, MAX_RECORD_BYTES, lambda first: _delimiter(first, path)
+    )
+    _, header = next(rows, (0, []))
+    names = [name.strip().removeprefix(BOM).strip() for name in header]
+    _check_names(f"{path}, line 1", names, "columns")
+    for at, cells in rows:
+        yield Row(dict(zip(names, cells, strict=False)), f"{path}, line {at}")
 
 
-def _read_json_lines(path: Path, lines: Iterable[tuple[int, str]]) -> Iterator[Row]:
+def _delimiter(header: str, path: Path) -> str:
+    """The ending says it, unless another mark alone is in the header: `text;label`."""
+    usual = DELIMITERS[kind_of(path)]
+    others = [mark for mark in OTHER_DELIMITERS if mark in header]
+    return others[0] if usual not in header and len(others) == 1 else usual
+
+
+def _check_names(where: str, names: Sequence[str], kind: str) -> None:
+    """Raise DataError where two columns or keys have one name."""
+    for name in names:
+        if names.count(name) > 1:
+            raise ambiguous(where, name, [name] * names.count(name), kind)
+
+
+def _read_json_lines(path: Path, stream: Stream, checker: InputChecker) -> Iterator[Row]:
     """One object per line; MRQA's first line is a header, and its others hold several questions."""
-    for at, line in lines:
+    for at, line in _lines(path, stream, checker):
         where = f"{path}, line {at}"
         if not line.strip():
             continue
-        value = _parse(line, where, "a .jsonl file has one object per line")
-        if at == 1 and isinstance(value, dict) and "header" in value:
+        values = _as_object(_parse(line, where, HINT, checker, at), where)
+        if at == 1 and "header" in values:
             continue
-        values = _as_object(value, where)
         if "qas" in values:
             yield from _read_mrqa(values, where)
         else:
@@ -175,9 +170,10 @@ def _read_mrqa(values: dict[str, Any], where: str) -> Iterator[Row]:
         ) from None
 
 
-def _read_json(path: Path, lines: Iterable[tuple[int, str]]) -> Iterator[Row]:
+def _read_json(path: Path, stream: Stream, checker: InputChecker) -> Iterator[Row]:
     """SQuAD's {"data": articles} -> a row per question, or a list of objects."""
-    content = _parse("".join(line for _, line in lines), str(path), "correct the file")
+    text = "".join(line for _, line in _lines(path, stream, checker))
+    content = _parse(text, str(path), "correct the file", checker, 1)
     if isinstance(content, dict) and isinstance(content.get("data"), list):
         yield from _read_squad(path, content["data"])
         return
@@ -209,18 +205,18 @@ def _read_squad(path: Path, articles: list[Any]) -> Iterator[Row]:
             ) from None
 
 
-def _read_lines(path: Path, lines: Iterable[tuple[int, str]]) -> Iterator[Row]:
-    for at, line in lines:
+def _read_texts(path: Path, stream: Stream, checker: InputChecker) -> Iterator[Row]:
+    for at, line in _lines(path, stream, checker):
         if line.strip():
             yield Row({"text": line.strip()}, f"{path}, line {at}")
 
 
-def _read_words(path: Path, lines: Iterable[tuple[int, str]]) -> Iterator[Row]:
+def _read_words(path: Path, stream: Stream, checker: InputChecker) -> Iterator[Row]:
     """CoNLL: a word per line, its tag in the last column, an empty line after a sentence."""
     tokens: list[str] = []
     tags: list[str] = []
     begun = 1
-    for at, line in [*lines, (0, "")]:
+    for at, line in chain(_lines(path, stream, checker), [(0, "")]):
         columns = line.split("\t") if "\t" in line else line.split()
         columns = [column.strip() for column in columns]
         if not any(columns) or columns[0] == "-DOCSTART-":
@@ -239,17 +235,38 @@ def _read_words(path: Path, lines: Iterable[tuple[int, str]]) -> Iterator[Row]:
         tags.append(columns[-1])
 
 
-def _parse(text: str, where: str, hint: str) -> Any:
+def _parse(text: str, where: str, hint: str, checker: InputChecker, line: int) -> Any:
+    """The value that a text spells. Raises DataError, also for a key that stands there twice."""
+
+    def repaired(value: Any) -> Any:
+        """A text, or those of a list, checked: half a character can be spelled as an escape."""
+        if isinstance(value, list):
+            return [repaired(each) for each in value]
+        return checker.repair(value, line) if isinstance(value, str) else value
+
+    def as_dict(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        _check_names(where, [name for name, _ in pairs], "keys")
+        return {name: repaired(value) for name, value in pairs}
+
     try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{where}: invalid JSON ({error})", hint=hint) from None
+        return json.loads(text, object_pairs_hook=as_dict)
+    except RecursionError:
+        raise DataError(f"{where}: lists in too many other lists", hint=hint) from None
+    except ValueError as error:
+        raise invalid_json(where, error, text, hint) from None
 
 
 def _as_object(value: Any, where: str) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise DataError(f"{where}: valid JSON, but not an object", hint="an example is an object")
+        raise not_an_object(where, value)
     return value
+
+
+def _lines(path: Path, stream: Stream, checker: InputChecker) -> Iterator[tuple[int, str]]:
+    """(number, text) of each line, whose UTF-8 is checked."""
+    for at, raw in read_lines(stream, path, MAX_RECORD_BYTES):
+        line = checker.check(raw, at).decode()
+        yield at, line.removeprefix(BOM) if at == 1 else line
 
 
 def _read_columns(path: Path, kind: str) -> Iterator[Row]:
@@ -274,7 +291,7 @@ def _read_columns(path: Path, kind: str) -> Iterator[Row]:
 
 
 _READERS = {
-    **dict.fromkeys(_DELIMITED, _read_delimited),
+    **dict.fromkeys(DELIMITERS, _read_delimited),
     **dict.fromkeys(_COLUMNS_OF_WORDS, _read_words),
     ".jsonl": _read_json_lines,
     ".json": _read_json,

@@ -32,7 +32,7 @@ def ambiguous(where: str, column: str, found: Sequence[str], kind: str = "column
     blanks = "" if len(set(found)) == 1 else ", apart from blanks"
     return DataError(
         f"{where}: {len(found)} {kind} are called {column}{blanks}",
-        hint="give each a name of its own: which of them holds the text is in doubt",
+        hint="give each a name of its own: which of them is meant is in doubt",
     )
 
 

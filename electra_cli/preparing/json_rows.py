@@ -11,7 +11,7 @@ from electra_cli.errors import DataError
 from electra_cli.preparing.columns import BOM, ambiguous, no_column, not_text
 from electra_cli.preparing.raw_text import InputChecker, read_lines
 
-_HINT = (
+HINT = (
     "a .jsonl file has one object per line; jq -c '.[]' FILE makes them from a list, "
     "jq -c . FILE from objects of several lines"
 )
@@ -20,7 +20,13 @@ _STRING_OR_BRACKET = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}]')
 
 # An object is a tuple of its (key, value) pairs: a dict would forget a key's first value.
 _Object = tuple[tuple[str, Any], ...]
-_KINDS = {tuple: "an object", list: "a list", bool: "true or false", int: "a number"}
+_KINDS = {
+    tuple: "an object",
+    list: "a list",
+    bool: "true or false",
+    int: "a number",
+    float: "a number",
+}
 
 # Numbers count by their length alone: those of thousands of digits are valid too.
 _DECODER = json.JSONDecoder(
@@ -60,6 +66,23 @@ def read_json_texts(
         raise missing
 
 
+def invalid_json(where: str, error: ValueError, source: str, hint: str = HINT) -> DataError:
+    """The DataError for a text that spells no value."""
+    reason = f"invalid JSON ({error})"
+    if isinstance(error, json.JSONDecodeError):
+        if error.pos >= len(source) or error.msg.startswith("Unterminated"):
+            reason = f"no whole JSON value: it breaks off ({error})"
+        elif error.msg == "Extra data":
+            reason = "more than one JSON value"
+    return DataError(f"{where}: {reason}", hint=hint)
+
+
+def not_an_object(where: str, value: Any) -> DataError:
+    """The DataError for another value than an object."""
+    kind = "null" if value is None else _KINDS.get(type(value), "a text")
+    return DataError(f"{where}: valid JSON, but not an object: {kind}", hint=HINT)
+
+
 def _parse(source: str, where: str) -> _Object:
     try:
         try:
@@ -67,20 +90,10 @@ def _parse(source: str, where: str) -> _Object:
         except RecursionError:
             value = _DECODER.decode(_without_nested(source))
     except ValueError as error:
-        raise DataError(f"{where}: {_why_no_value(error, source)}", hint=_HINT) from None
+        raise invalid_json(where, error, source) from None
     if not isinstance(value, tuple):
-        kind = "null" if value is None else _KINDS.get(type(value), "a text")
-        raise DataError(f"{where}: valid JSON, but not an object: {kind}", hint=_HINT)
+        raise not_an_object(where, value)
     return value
-
-
-def _why_no_value(error: ValueError, source: str) -> str:
-    if isinstance(error, json.JSONDecodeError):
-        if error.pos >= len(source) or error.msg.startswith("Unterminated"):
-            return f"no whole JSON value: it breaks off ({error})"
-        if error.msg == "Extra data":
-            return "more than one JSON value"
-    return f"invalid JSON ({error})"
 
 
 def _without_nested(source: str) -> str:

@@ -53,7 +53,7 @@ BAD: dict[str, tuple[str, str, list[str], str, str]] = {
     ),
     "more fields than the header": (
         "a.csv", "text,label\na, b,x\n", [],
-        "line 2: 3 fields, the header has 2", "a text with commas stands in quotes",
+        "line 2: 3 fields, but 2 in the header", "is written in quotes",
     ),
     "tags do not match words": (
         "a.jsonl", '{"tokens": ["a", "b"], "tags": ["O"]}\n', [],
@@ -70,6 +70,22 @@ BAD: dict[str, tuple[str, str, list[str], str, str]] = {
         "line 1: no answer stands in its context", "check answer_start",
     ),
     "an unknown ending": ("a.docx", "x", [], "has an unknown ending", "usable are .csv .tsv"),
+    "half a character": (
+        "a.jsonl", '{"text": "a \\ud800", "label": "x"}\n', [],
+        "a.jsonl, line 1: half a character (U+D800)", "",
+    ),
+    "a key twice": (
+        "a.jsonl", '{"text": "a", "label": "x", "text": "b"}\n', [],
+        "a.jsonl, line 1: 2 keys are called text", "give each a name of its own",
+    ),
+    "a line breaks off": (
+        "a.jsonl", '{"text": "a", "label": "x"}\n{"text": "a', [],
+        "a.jsonl, line 2: no whole JSON value: it breaks off", "one object per line",
+    ),
+    "a quote is never closed": (
+        "a.csv", 'text,label\n"a,x\nb,y\n', [],
+        "a.csv, line 2: invalid CSV (a quote that opens in this row is never closed)", "quotes",
+    ),
     "no example": ("a.csv", "text,label\n", [], "holds no example", "a row per example"),
     "an unknown task": (
         "a.csv", "text,label\na,b\n", ["--task", "glue/cool"],
