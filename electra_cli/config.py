@@ -136,10 +136,24 @@ class ModelConfig(Section):
     tie_embeddings: bool = Field(
         True, description="Share the embeddings between generator and discriminator."
     )
+    generator_embedding_size: int | None = Field(
+        None,
+        ge=1,
+        le=MAX_WIDTH,
+        description="Width of the generator's embeddings where it has its own; null: its width.",
+    )
     tie_encoders: bool = Field(
         False,
         description="Also share all layers: one encoder with two heads "
         "(needs generator_width 1 and generator_depth 1).",
+    )
+    init_from: Annotated[str | None, NotSearched("all trials start alike")] = Field(
+        None,
+        description="Start from a run, one of its checkpoints, or a Hugging Face folder or id.",
+    )
+    generator_from: Annotated[str | None, NotSearched("all trials start alike")] = Field(
+        None,
+        description="Start the generator from a masked language model of the same vocabulary.",
     )
 
     @field_validator("generator_width", "generator_depth", mode="before")
@@ -187,6 +201,18 @@ class ModelConfig(Section):
     def generator_intermediate_size(self) -> int:
         """Feed-forward width, in the same proportion to the width as the discriminator's."""
         return self.intermediate_size * self.generator_hidden_size // self.hidden_size
+
+    @property
+    def width_of_generator_embeddings(self) -> int:
+        """Embeddings of its own are as wide as the generator (run_pretraining.py:82)."""
+        if self.tie_embeddings:
+            return self.embedding_size
+        return self.generator_embedding_size or self.generator_hidden_size
+
+    @property
+    def starts_trained(self) -> bool:
+        """Whether any network starts from trained weights."""
+        return self.init_from is not None or self.generator_from is not None
 
     @property
     def generator_layers(self) -> int:
@@ -448,7 +474,14 @@ def idle_options(config: PretrainConfig) -> dict[str, str]:
     objective, idle = config.objective, {}
     if not objective.trains_generator:
         setting = "name mlm" if objective.name == "mlm" else "uniform_generator"
-        names = ("generator_width", "generator_depth", "tie_embeddings", "tie_encoders")
+        names = (
+            "generator_width",
+            "generator_depth",
+            "tie_embeddings",
+            "generator_embedding_size",
+            "tie_encoders",
+            "generator_from",
+        )
         idle = dict.fromkeys(
             (*(f"model.{name}" for name in names), "objective.temperature"),
             f"objective.{setting} trains no generator",
@@ -458,6 +491,8 @@ def idle_options(config: PretrainConfig) -> dict[str, str]:
             idle["objective.discriminator_loss_weight"] = reason
         else:
             idle["objective.generator_loss_weight"] = f"objective.{setting} trains no generator"
+    elif config.model.tie_embeddings:
+        idle["model.generator_embedding_size"] = "model.tie_embeddings shares the embeddings"
     if config.run.on_nonfinite == "stop":
         idle["run.max_skipped_batches"] = "run.on_nonfinite is stop"
     return idle

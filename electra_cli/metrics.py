@@ -5,8 +5,8 @@ fractions and accuracies in [0, 1]. None means that there is no such number (no 
 no token was replaced).
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
 from typing import TypeAlias
 
 # Metrics by name. The objective decides which exist (model/objectives); `loss` always does.
@@ -36,6 +36,21 @@ class StepMetrics:
         loss = self.objective["loss"]
         assert loss is not None
         return loss
+
+
+def first_row(names: Iterable[str], held_out: Metrics) -> Metrics:
+    """The row of step 0, before anything is trained: held-out metrics alone.
+
+    `names` are the objective's, so that the columns stand where those of later rows do.
+    """
+    counts = ("step", "epoch", "tokens_seen", "train_flops", "elapsed_seconds")
+    row: Metrics = {}
+    for field in fields(StepMetrics):
+        if field.name == "objective":
+            row |= dict.fromkeys(names)
+        else:
+            row[field.name] = 0 if field.name in counts else None
+    return row | {VALIDATION_PREFIX + name: value for name, value in held_out.items()}
 
 
 def log_row(step: StepMetrics, held_out: Metrics | None) -> Metrics:

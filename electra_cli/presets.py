@@ -60,6 +60,19 @@ def load_preset(
     return config
 
 
+def written_value(
+    preset: str, options: Mapping[str, Any], assignments: Sequence[str], name: str
+) -> Any:
+    """What an option is set to, before anything is validated; None where nothing sets it."""
+    section, _, key = name.partition(".")
+    value = options.get(name, _read_sections(_preset_path(preset)).get(section, {}).get(key))
+    for assignment in assignments:
+        assigned, _, text = assignment.partition("=")
+        if assigned.strip() == name:
+            value = text
+    return value
+
+
 def load_recipe(
     recipe: type[Recipe],
     preset: str | None,

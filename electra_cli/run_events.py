@@ -1,4 +1,4 @@
-"""Events of a run: resumes, warnings, stops. One JSON object per line.
+"""Events of a run: starting weights, resumes, warnings, stops. One JSON object per line.
 
 Loads the standard library alone, so that plotting starts quickly. The path of the file is
 RunDirectory.events.
@@ -13,7 +13,7 @@ from typing import Literal, get_args
 
 from electra_cli.disk import write_bytes_atomically
 
-EventKind = Literal["resumed", "warning", "stopped"]
+EventKind = Literal["started", "resumed", "warning", "stopped"]
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,41 @@ from typing import Annotated
 import typer
 
 from electra_cli import completion
-from electra_cli.cli.app import AsJson, Data, MaxMinutes, Preset, VerifyData
+from electra_cli.cli.app import AsJson, Data, MaxMinutes, VerifyData
 
 
 def train(
-    preset: Preset = "base",
+    preset: Annotated[
+        str | None,
+        typer.Option(
+            help="tiny, small, small++, base, large, continue, or a YAML file.  [default: base; "
+            "with --init-from continue]",
+            autocompletion=completion.presets,
+        ),
+    ] = None,
+    init_from: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RUN|FOLDER|ID",
+            help="Start from trained weights: a run, a checkpoint of one, or a Hugging Face folder "
+            "or id (model.init_from).",
+            autocompletion=completion.runs,
+        ),
+    ] = None,
+    step: Annotated[
+        int | None,
+        typer.Option(
+            min=0, help="Checkpoint of the run to start from.  [default: the newest good one]"
+        ),
+    ] = None,
+    generator: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RUN|FOLDER|ID",
+            help="Masked language model to start the generator from (model.generator_from).",
+            autocompletion=completion.runs,
+        ),
+    ] = None,
     data: Data = None,
     run_name: Annotated[
         str | None, typer.Option(help="Name under runs/.  [default: preset and date]")
@@ -58,7 +88,7 @@ def train(
     max_minutes: MaxMinutes = None,
     as_json: AsJson = False,
 ) -> None:
-    """Pre-train a generator and a discriminator from scratch.
+    """Pre-train a generator and a discriminator, from random or from trained weights.
 
     Examples:
 
@@ -66,11 +96,15 @@ def train(
 
       electra train --preset small --data data/corpus --run-name first --steps 100000
 
+      electra train --preset small --init-from google/electra-small-discriminator --data data/mine
+
       electra train --preset large --set optim.adam_beta2=0.98 --dry-run
     """
     from electra_cli.stopping import stop_request
 
     named = {
+        "model.init_from": init_from,
+        "model.generator_from": generator,
         "data.directory": data,
         "run.num_steps": steps,
         "run.batch_size": batch_size,
@@ -86,7 +120,7 @@ def train(
 
         run(
             TrainOptions(
-                preset=preset,
+                preset=preset or ("continue" if init_from else "base"),
                 options={name: value for name, value in named.items() if value is not None},
                 assignments=tuple(assignments or ()),
                 epochs=epochs,
@@ -94,5 +128,6 @@ def train(
                 dry_run=dry_run,
                 as_json=as_json,
                 verify_data=verify_data,
+                init_step=step,
             )
         )

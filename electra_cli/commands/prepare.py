@@ -8,7 +8,12 @@ from pathlib import Path
 from electra_cli import console
 from electra_cli.data.bert_tokenizer import BertTokenizer
 from electra_cli.data.exported_tokenizer import check_export
-from electra_cli.data.manifest import PROGRESS_NAME, PrepareSettings, load_manifest
+from electra_cli.data.manifest import (
+    PROGRESS_NAME,
+    TOKENIZER_NAME,
+    PrepareSettings,
+    load_manifest,
+)
 from electra_cli.data.shards import SHARD_TOKENS
 from electra_cli.data.tokenizer import fingerprint, load_tokenizer
 from electra_cli.disk import as_argument
@@ -22,6 +27,8 @@ from electra_cli.preparing.folder import (
 from electra_cli.preparing.pipeline import prepare_folder
 from electra_cli.preparing.sources import SourceOptions, open_source
 from electra_cli.preparing.vocabulary import MIN_FREQUENCY
+from electra_cli.presets import load_config
+from electra_cli.run_directory import RunDirectory
 from electra_cli.stopping import stop_request
 
 VOCAB_SIZE = 30_522  # BERT's and ELECTRA's: the most that is chosen for a text
@@ -82,7 +89,7 @@ def run(options: PrepareOptions, *, shard_tokens: int = SHARD_TOKENS) -> None:
     )
     given = None
     if options.tokenizer is not None:
-        given = load_tokenizer(options.tokenizer, console.announce_wait)
+        given = load_tokenizer(_tokenizer_of(options.tokenizer), console.announce_wait)
         if not isinstance(given, BertTokenizer):
             check_export(given)
     default_size = VOCAB_SIZE if options.sources else BUILTIN_VOCAB_SIZE
@@ -114,3 +121,12 @@ def run(options: PrepareOptions, *, shard_tokens: int = SHARD_TOKENS) -> None:
         return
     console.result(directory)
     console.hint(f"next: electra train --preset tiny --data {as_argument(directory)}")
+
+
+def _tokenizer_of(name: str) -> str:
+    """The tokenizer's own folder, where a run or a prepared folder is named."""
+    path = Path(name)
+    run = RunDirectory(path)
+    if run.config.is_file():
+        path = load_config(run.config).data.directory or path
+    return str(path / TOKENIZER_NAME) if (path / TOKENIZER_NAME).is_dir() else name

@@ -25,6 +25,7 @@ from electra_cli.runs.rollback import (
     warn_about_damaged,
 )
 from electra_cli.runs.session import count_model_parameters, open_checkpoints, open_session
+from electra_cli.runs.starting import begin_run, open_starting_point
 from electra_cli.runs.trackers import require_trackers
 from electra_cli.runs.verification import find_differences, repeat_steps
 from electra_cli.training.device import Compute, select_compute
@@ -58,6 +59,9 @@ def resume(options: ResumeOptions) -> None:
         probes = open_probes(config, data)
         session = open_session(run, config, data, compute, checkpoints, start, probes=probes)
         go_back(session, step, start, is_chosen=options.step is not None)
+        if start is None and config.model.starts_trained:  # it stopped before its first checkpoint
+            model = config.model
+            begin_run(session, open_starting_point(model.init_from, model.generator_from))
         console.talk(f"resuming {run.root} from step {step:,} of {config.run.num_steps:,}")
         train_to_end(session)
 

@@ -7,25 +7,33 @@ from pathlib import Path
 from typing import Any
 
 from electra_cli import console
+from electra_cli.config import PretrainConfig
 from electra_cli.data.prepared import find_data, open_data, prepared_folders
 from electra_cli.errors import ConfigError
 from electra_cli.finetuning.probe_files import describe_probes, open_probes, with_whole_paths
 from electra_cli.locks import hold_run
-from electra_cli.presets import load_preset, with_options
+from electra_cli.presets import load_preset, with_options, written_value
 from electra_cli.run_directory import RUNS_FOLDER
 from electra_cli.runs.health import warnings_before_training
 from electra_cli.runs.loop import train_to_end, warn_about
 from electra_cli.runs.micro_batch import fit_micro_batch
 from electra_cli.runs.out_of_memory import explain_out_of_memory
 from electra_cli.runs.plan import make_plan, measure_run, show_plan, steps_of_epochs
-from electra_cli.runs.records import RunRecords
 from electra_cli.runs.session import count_model_parameters, create_run, open_session
+from electra_cli.runs.starting import (
+    StartingPoint,
+    begin_run,
+    checkpoint_of,
+    fit_sizes,
+    open_starting_point,
+)
 from electra_cli.runs.step_timing import measure_flops_per_second
 from electra_cli.runs.trackers import require_trackers
 from electra_cli.training.device import select_compute
 
 # Without data the plan assumes the authors' vocabulary.
 _USUAL_VOCABULARY = 30_522
+_SOURCES = ("model.init_from", "model.generator_from")
 
 
 @dataclass(frozen=True)
@@ -40,17 +48,23 @@ class TrainOptions:
     dry_run: bool
     as_json: bool
     verify_data: bool
+    init_step: int | None = None  # of the run that model.init_from names
+
+    @property
+    def chosen(self) -> set[str]:
+        """The options that the command line names."""
+        return {*self.options, *(each.partition("=")[0].strip() for each in self.assignments)}
 
 
 def train(options: TrainOptions) -> None:
-    """Pre-train from scratch in a new run folder."""
+    """Pre-train in a new run folder."""
     if options.as_json and not options.dry_run:
         raise ConfigError(
             "--json prints the plan, which needs --dry-run",
             hint="of a run that trains, electra status --json prints the state",
         )
-    config = with_whole_paths(load_preset(options.preset, options.options, options.assignments))
     _check_epochs(options)
+    config, start = _load_recipe(options)
     compute = select_compute(config)
     require_trackers(config)
     data = None
@@ -60,11 +74,15 @@ def train(options: TrainOptions) -> None:
         directory = find_data(config.data.directory).resolve()
         config = config.with_directory(directory)
         data = open_data(directory, options.verify_data)
+        if start is not None:
+            start.check_tokenizer(data)
     if options.epochs is not None:
         assert data is not None
         steps = steps_of_epochs(config, data, options.epochs)
         config = with_options(config, {"run.num_steps": steps}, f"--epochs {options.epochs:g}")
     vocab_size = _USUAL_VOCABULARY if data is None else data.manifest.vocab_size
+    if data is None and start is not None and start.main is not None:
+        vocab_size = start.main.vocab_size
     _, num_parameters = count_model_parameters(config, vocab_size)
     config = fit_micro_batch(config, num_parameters, compute)
     size = measure_run(config, vocab_size, data)
@@ -87,18 +105,38 @@ def train(options: TrainOptions) -> None:
     run = create_run(RUNS_FOLDER / name, config, compute, is_default=not options.run_name)
     with hold_run(run), explain_out_of_memory(run, config):
         session = open_session(run, config, data, compute, probes=probes)
-        # Before the first step, so that a disk without room for it is found now and not in hours.
-        RunRecords(session).save_now()
+        begin_run(session, start)
         warn_about(run, 0, warnings)
         train_to_end(session)
+
+
+def _load_recipe(options: TrainOptions) -> tuple[PretrainConfig, StartingPoint | None]:
+    """The settings, and the trained networks to start from, whose sizes they have."""
+    written = (options.preset, options.options, options.assignments)
+    sources = {name: written_value(*written, name) for name in _SOURCES}
+    if options.init_step is not None and not sources[_SOURCES[0]]:
+        raise ConfigError(
+            f"--step {options.init_step} chooses a checkpoint of what --init-from names",
+            hint="did you mean --steps?",
+        )
+    steps = (options.init_step, None)
+    sources = {
+        name: checkpoint_of(str(value), step)
+        for (name, value), step in zip(sources.items(), steps, strict=True)
+        if value is not None
+    }
+    start = open_starting_point(*(sources.get(name) for name in _SOURCES))
+    usual = {} if start is None else start.usual_options
+    config = load_preset(options.preset, {**usual, **options.options}, options.assignments)
+    config = with_options(with_whole_paths(config), sources, "--init-from")
+    return (config if start is None else fit_sizes(config, start, options.chosen)), start
 
 
 def _check_epochs(options: TrainOptions) -> None:
     """Raise ConfigError for epochs that are no number of passes, or beside a number of steps."""
     if options.epochs is None:
         return
-    names = {assignment.partition("=")[0].strip() for assignment in options.assignments}
-    if "run.num_steps" in {*options.options, *names}:
+    if "run.num_steps" in options.chosen:
         raise ConfigError(
             "--epochs and --steps (run.num_steps) both say how long to train",
             hint="leave one of them out",

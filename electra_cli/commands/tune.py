@@ -44,6 +44,11 @@ class TuneOptions:
 def tune(options: TuneOptions) -> None:
     """Search until the study has its trials, then say what was best."""
     preset = load_preset(options.preset)
+    if preset.model.starts_trained:
+        raise ConfigError(
+            f"{options.preset} starts from trained weights, and trials start from random ones",
+            hint="leave model.init_from and model.generator_from out of the preset",
+        )
     section = load_tune_section(options.preset, (WARMUP_FRACTION,))
     if options.steps is not None:
         preset = apply_values(preset, {}, options.steps)

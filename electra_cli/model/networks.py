@@ -44,11 +44,9 @@ def build_electra_configs(
         num_attention_heads=model.num_attention_heads,
         intermediate_size=model.intermediate_size,
     )
-    # Embeddings of its own are as wide as the generator (run_pretraining.py:82).
-    own_size = model.embedding_size if model.tie_embeddings else model.generator_hidden_size
     generator = ElectraConfig(
         **common,
-        embedding_size=own_size,
+        embedding_size=model.width_of_generator_embeddings,
         hidden_size=model.generator_hidden_size,
         num_hidden_layers=model.generator_layers,
         num_attention_heads=model.generator_heads,

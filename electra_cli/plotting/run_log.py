@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from electra_cli.errors import RunError
 from electra_cli.run_directory import RunDirectory
-from electra_cli.run_events import EventKind, read_events
+from electra_cli.run_events import read_events
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -26,7 +26,7 @@ class Mark:
     """An event or a checkpoint of a run, to be marked on its curves."""
 
     step: int
-    kind: EventKind | Literal["checkpoint"]
+    kind: Literal["resumed", "warning", "stopped", "checkpoint"]
     text: str
     time: str = ""  # ISO 8601, UTC
 
@@ -59,7 +59,11 @@ def read_run(directory: RunDirectory, name: str, settings: Mapping[str, object])
     columns = {name: _numbers(table[name].chunks) for name in table.column_names}
     _check_steps(directory.log, columns)
     marks = [Mark(step, "checkpoint", "") for step in directory.checkpoint_steps()]
-    marks += [Mark(e.step, e.kind, str(e.text), str(e.time)) for e in read_events(directory.events)]
+    marks += [
+        Mark(event.step, event.kind, str(event.text), str(event.time))
+        for event in read_events(directory.events)
+        if event.kind != "started"  # every curve begins there
+    ]
     return RunLog(name, columns, settings, sorted(marks, key=lambda mark: mark.step))
 
 

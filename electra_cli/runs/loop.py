@@ -6,7 +6,7 @@ from typing import NoReturn
 from electra_cli import console
 from electra_cli.disk import as_argument
 from electra_cli.errors import DiskFullError, NonFiniteError, UserError
-from electra_cli.metrics import UNIGRAM_ENTROPY, log_row
+from electra_cli.metrics import log_row
 from electra_cli.run_directory import RunDirectory
 from electra_cli.runs.export import draw_curves, export_models, trained_model
 from electra_cli.runs.health import HealthMonitor, HealthWarning
@@ -64,10 +64,8 @@ def train(session: Session, more_loggers: Sequence[RunLogger] = ()) -> None:
                 if step % config.log_every == 0 or is_last:
                     metrics, held_out = trainer.flush(session.batches.epochs), None
                     if session.evaluation and (step % config.eval_every == 0 or is_last):
-                        held_out = trainer.evaluate(session.evaluation)
-                        held_out[UNIGRAM_ENTROPY] = session.data.manifest.unigram_entropy
-                        if session.probes and session.probes.are_due(step, is_last):
-                            held_out |= session.probes.measure(trainer.model, session.compute)
+                        probes = session.probes
+                        held_out = session.evaluate(bool(probes and probes.are_due(step, is_last)))
                     records.append_row(log_row(metrics, held_out))
                     progress.show_row(metrics, held_out)
                     if held_out is not None:

@@ -37,9 +37,10 @@ def open_run_folder(root: Path) -> RunDirectory:
 def choose_checkpoint(
     run: RunDirectory, checkpoints: CheckpointManager, step: int | None
 ) -> tuple[int, Checkpoint | None]:
-    """The checkpoint to go on from, read and verified; None stands for the beginning."""
+    """The checkpoint to go on from, read and verified; None stands for random weights."""
     if step is not None:
-        return step, checkpoints.load(step) if step else None
+        is_drawn = step == 0 and not load_config(run.config).model.starts_trained
+        return step, None if is_drawn else checkpoints.load(step)
     newest = checkpoints.load_newest()
     if newest is not None:
         warn_about_damaged(newest)

@@ -15,6 +15,7 @@ from electra_cli.data.batches import evaluation_batches
 from electra_cli.data.prepared import PreparedData
 from electra_cli.disk import as_argument, sync_to_disk
 from electra_cli.errors import RunError
+from electra_cli.metrics import UNIGRAM_ENTROPY, Metrics
 from electra_cli.model.networks import count_parameters
 from electra_cli.model.objectives.objective import Objective
 from electra_cli.model.objectives.registry import build_objective
@@ -44,6 +45,14 @@ class Session:
     evaluation: Sequence[Batch]  # held-out windows; none where no document is held out
     probes: Probes | None
     loggers: Sequence[RunLogger]  # where rows of the log go
+
+    def evaluate(self, is_probed: bool) -> Metrics:
+        """Held-out metrics, with those of the probes where it is their turn."""
+        held_out = self.trainer.evaluate(self.evaluation)
+        held_out[UNIGRAM_ENTROPY] = self.data.manifest.unigram_entropy
+        if self.probes and is_probed:
+            held_out |= self.probes.measure(self.trainer.model, self.compute)
+        return held_out
 
     def close(self) -> None:
         """End the threads; a save under way ends first, and rows under way reach the trackers."""
@@ -108,7 +117,12 @@ def build_model(config: PretrainConfig, vocab_size: int, pad_id: int) -> Objecti
 
 def open_checkpoints(run: RunDirectory, config: PretrainConfig) -> CheckpointManager:
     """The checkpoints of a run, kept as its config says."""
-    return CheckpointManager(run.checkpoints, config.run.keep_checkpoints, config.run.keep_every)
+    return CheckpointManager(
+        run.checkpoints,
+        config.run.keep_checkpoints,
+        config.run.keep_every,
+        keep_first=config.model.starts_trained,  # what it started from may be gone some day
+    )
 
 
 def count_model_parameters(config: PretrainConfig, vocab_size: int) -> tuple[int, int]:

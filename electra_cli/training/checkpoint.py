@@ -61,13 +61,17 @@ class Loaded:
 class CheckpointManager:
     """The checkpoints of one run, step-00001000/ and so on, written in a background thread.
 
-    Keeps the newest `keep`, and those whose step is a multiple of `keep_every`.
+    Keeps the newest `keep`, those whose step is a multiple of `keep_every`, and with `keep_first`
+    that of step 0.
     """
 
-    def __init__(self, directory: Path, keep: int, keep_every: int | None = None) -> None:
+    def __init__(
+        self, directory: Path, keep: int, keep_every: int | None = None, keep_first: bool = False
+    ) -> None:
         self._directory = directory
         self._keep = keep
         self._keep_every = keep_every
+        self._keep_first = keep_first
         self._damaged: set[int] = set()
         self._thread = ThreadPoolExecutor(1, "checkpoint")
         self._writing: Future[None] | None = None
@@ -135,10 +139,11 @@ class CheckpointManager:
             ) from error
 
     def _prune(self) -> None:
-        """Remove what neither `keep` nor `keep_every` keeps; damaged ones are not counted."""
+        """Remove what none of the three keeps; damaged ones are not counted."""
         good = [step for step in self.steps() if step not in self._damaged]
         for step in good[: -self._keep]:
-            if self._keep_every and step and step % self._keep_every == 0:
+            is_in_turn = self._keep_every and step and step % self._keep_every == 0
+            if is_in_turn or (self._keep_first and not step):
                 continue
             path = self.path_of(step)
             removed = path.rename(path.with_name(f".{path.name}.removed"))

@@ -54,7 +54,7 @@ def count_networks(
     per_token += _encoder(width, model.intermediate_size, model.num_hidden_layers, embedding)
     attention = width * model.num_hidden_layers
     if objective.trains_generator:
-        own_embedding = embedding if model.tie_embeddings else generator_width
+        own_embedding = model.width_of_generator_embeddings
         per_token += _encoder(
             generator_width,
             model.generator_intermediate_size,
@@ -97,7 +97,7 @@ def authors_training_flops(config: PretrainConfig, vocab_size: int) -> float:
     """
     model, length = config.model, config.data.max_seq_length
     embedding = model.embedding_size
-    own_embedding = embedding if model.tie_embeddings else model.generator_hidden_size
+    own_embedding = model.width_of_generator_embeddings
     discriminator = _authors_encoder(
         model.hidden_size,
         model.intermediate_size,

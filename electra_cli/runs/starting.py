@@ -1,0 +1,326 @@
+"""Where a run starts that does not start from random weights: model.init_from, .generator_from.
+
+Opens what they name, fits the sizes of the run to it, and says what was loaded.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from electra_cli import console
+from electra_cli.config import PretrainConfig
+from electra_cli.data.manifest import TOKENIZER_NAME
+from electra_cli.data.prepared import PreparedData
+from electra_cli.data.tokenizer import fingerprint, load_tokenizer
+from electra_cli.disk import as_argument
+from electra_cli.errors import ConfigError, DataError, RunError
+from electra_cli.metrics import first_row
+from electra_cli.model.sources import (
+    EMBEDDINGS,
+    SourceNetwork,
+    networks_of_run,
+    open_network,
+)
+from electra_cli.model.starting import Loaded, part_of, start_from
+from electra_cli.presets import load_config, with_options
+from electra_cli.run_directory import RunDirectory
+from electra_cli.runs.progress import describe_evaluation
+from electra_cli.runs.records import RunRecords
+from electra_cli.runs.rollback import warn_about_damaged
+from electra_cli.runs.session import Session
+from electra_cli.runs.write_errors import record_event
+from electra_cli.training.checkpoint import CheckpointManager
+
+_STEP_FOLDER = re.compile(r"step-(\d{8,})")
+_MAIN_FOLDERS = ("discriminator", "masked_lm")
+_SIZES = (
+    "num_hidden_layers", "hidden_size", "num_attention_heads", "intermediate_size",
+    "embedding_size", "max_position_embeddings",
+)  # fmt: skip
+_DROPOUTS = ("hidden_dropout_prob", "attention_probs_dropout_prob")
+
+
+@dataclass(frozen=True)
+class _Source:
+    """What a name stands for."""
+
+    name: str
+    main: SourceNetwork
+    generator: SourceNetwork | None
+    tokenizer_sha256: str
+    tokenizer: str  # an argument of electra prepare --tokenizer
+
+
+@dataclass(frozen=True)
+class StartingPoint:
+    """The networks that a run starts from."""
+
+    main: SourceNetwork | None
+    generator: SourceNetwork | None
+    sources: tuple[_Source, ...]
+
+    @property
+    def sizes(self) -> dict[str, Any]:
+        """Options that follow from the main network."""
+        if self.main is None:
+            return {}
+        return {f"model.{name}": getattr(self.main.config, name) for name in _SIZES}
+
+    @property
+    def usual_options(self) -> dict[str, Any]:
+        """What takes the place of a preset's values: sizes, and the dropout of before."""
+        if self.main is None:
+            return {}
+        dropouts = {f"model.{name}": getattr(self.main.config, name) for name in _DROPOUTS}
+        return {**self.sizes, **dropouts}
+
+    def check_tokenizer(self, data: PreparedData) -> None:
+        """Raises DataError unless ids mean the same in the data and to every network."""
+        for source in self.sources:
+            wanted, found = source.tokenizer_sha256, data.manifest.tokenizer_sha256
+            if wanted != found:
+                raise DataError(
+                    f"{source.name} has tokenizer {wanted[:12]}, {data.directory} was prepared "
+                    f"with {found[:12]}",
+                    hint=f"electra prepare SOURCE --tokenizer {source.tokenizer} --out NEW_DIR",
+                )
+        for network in (self.main, self.generator):
+            if network is not None and network.vocab_size < data.manifest.vocab_size:
+                raise RunError(
+                    f"{network.name} has {network.vocab_size:,} rows of embeddings, its tokenizer "
+                    f"{data.manifest.vocab_size:,} ids",
+                    hint="put the tokenizer of its pre-training into the folder",
+                )
+
+
+def checkpoint_of(name: str, step: int | None = None) -> str:
+    """What a source is called in config.yaml: its whole path; of a run that of a checkpoint.
+
+    The checkpoint is that of a step, by default the newest that verifies. So another start from
+    the same settings finds the same weights. Raises RunError where there is none.
+    """
+    path = Path(name).expanduser()
+    run = RunDirectory(path)
+    if not run.config.is_file():
+        if step is not None:
+            raise RunError(
+                f"--step {step} chooses a checkpoint of a run, and {name} is none",
+                hint="leave --step out, or did you mean --steps?",
+            )
+        return str(path.resolve()) if path.exists() else name
+    checkpoints = CheckpointManager(run.checkpoints, keep=1)
+    newest = None
+    try:
+        if step is None:
+            newest = checkpoints.load_newest()
+            if newest is None:
+                raise RunError(
+                    f"{name} has no checkpoint to start from",
+                    hint=f"train it first: electra resume {as_argument(run.root)}",
+                )
+            warn_about_damaged(newest)
+            step = newest.step
+    finally:
+        checkpoints.close()
+    return str(checkpoints.path_of(step).resolve())
+
+
+def open_starting_point(init_from: str | None, generator_from: str | None) -> StartingPoint | None:
+    """The networks that a run is to start from; None: random weights. Raises UserError."""
+    main = None if init_from is None else _open(init_from)
+    beside = None if generator_from is None else _open(generator_from)
+    sources = tuple(source for source in (main, beside) if source is not None)
+    if not sources:
+        return None
+    generator = main.generator if main else None
+    if beside is not None:
+        generator = beside.generator or beside.main
+        if not generator.predicts_words:
+            raise RunError(
+                f"{beside.name} predicts no words, so it cannot be a generator",
+                hint="--generator takes a masked language model, such as the folder generator/ of "
+                "a run",
+            )
+    return StartingPoint(main.main if main else None, generator, sources)
+
+
+def _open(name: str) -> _Source:
+    path = Path(name)
+    step = _STEP_FOLDER.fullmatch(path.name)
+    if step and (run := RunDirectory(path.parents[1])).config.is_file():
+        return _open_checkpoint(name, run, int(step[1]))
+    if path.is_dir() and not (path / "config.json").is_file():
+        for kind in _MAIN_FOLDERS:
+            if (path / kind).is_dir():
+                name = str(path / kind)
+    main = open_network(name)
+    generator = None
+    beside = re.sub(r"(^|[/-])discriminator$", r"\1generator", name)
+    if beside != name and (Path(beside).is_dir() or not Path(name).exists()):
+        try:
+            generator = open_network(beside)
+        except RunError:
+            if Path(beside).is_dir():
+                raise
+            console.talk(f"there is no generator {beside}")
+    try:
+        tokenizer = load_tokenizer(name, console.announce_wait)
+    except DataError as error:
+        raise RunError(
+            f"{name} has no tokenizer: {error}",
+            hint="copy tokenizer.json and tokenizer_config.json of its pre-training into it",
+        ) from None
+    return _Source(name, main, generator, fingerprint(tokenizer), as_argument(Path(name)))
+
+
+def _open_checkpoint(name: str, run: RunDirectory, step: int) -> _Source:
+    config = load_config(run.config)
+    checkpoints = CheckpointManager(run.checkpoints, keep=1)
+    try:
+        checkpoint = checkpoints.load(step)
+    finally:
+        checkpoints.close()
+    main, generator = networks_of_run(name, config, checkpoint.tensors["model"])
+    assert config.data.directory is not None  # train saved it
+    tokenizer = as_argument(config.data.directory / TOKENIZER_NAME)
+    return _Source(name, main, generator, checkpoint.state.tokenizer_sha256, tokenizer)
+
+
+def fit_sizes(
+    config: PretrainConfig, start: StartingPoint, chosen: Collection[str]
+) -> PretrainConfig:
+    """The config with the sizes of the networks that it starts from.
+
+    Raises ConfigError where an option that was `chosen` on the command line says otherwise, or a
+    generator does not fit beside the main network.
+    """
+    if start.main is not None:
+        _refuse_others(config, start.sizes, chosen, start.main.name)
+        options: dict[str, Any] = {}
+        if "data.max_seq_length" not in chosen:
+            most = config.model.max_position_embeddings
+            options["data.max_seq_length"] = min(config.data.max_seq_length, most)
+        if "model.tie_encoders" not in chosen:
+            options["model.tie_encoders"] = False
+        config = with_options(config, options, f"--init-from {start.main.name}")
+    if start.generator is not None and config.objective.trains_generator:
+        config = _fit_generator(config, start, start.generator, chosen)
+    return config
+
+
+def _refuse_others(
+    config: PretrainConfig, options: dict[str, Any], chosen: Collection[str], source: str
+) -> None:
+    for name, value in options.items():
+        section, _, key = name.partition(".")
+        found = getattr(getattr(config, section), key)
+        if name in chosen and found != value:
+            raise ConfigError(
+                f"{name} = {found}, but {source} has {value}",
+                hint=f"leave {name} out: sizes come from what a run starts from",
+            )
+
+
+def _fit_generator(
+    config: PretrainConfig,
+    start: StartingPoint,
+    generator: SourceNetwork,
+    chosen: Collection[str],
+) -> PretrainConfig:
+    sizes, model = generator.config, config.model
+    is_one = start.main is not None and _is_shared(start.main, generator, "electra.")
+    shares = start.main is not None and _is_shared(start.main, generator, EMBEDDINGS)
+    options: dict[str, Any] = {
+        "model.generator_width": sizes.num_attention_heads / model.num_attention_heads,
+        "model.generator_depth": sizes.num_hidden_layers / model.num_hidden_layers,
+        "model.tie_encoders": is_one,
+    }
+    if sizes.hidden_size > model.hidden_size or sizes.num_hidden_layers > model.num_hidden_layers:
+        raise ConfigError(
+            f"{generator.name} has {sizes.num_hidden_layers} layers of {sizes.hidden_size}, more "
+            f"than the main network's {model.num_hidden_layers} of {model.hidden_size}",
+            hint="name a smaller generator, or leave --generator out for a fresh one",
+        )
+    _refuse_others(config, _close(options, config), chosen, generator.name)
+    is_tied = shares and model.tie_embeddings
+    if not is_tied:
+        _refuse_others(config, {"model.tie_embeddings": False}, chosen, generator.name)
+    options["model.tie_embeddings"] = is_tied
+    options["model.generator_embedding_size"] = None if is_tied else sizes.embedding_size
+    fitted = with_options(config, options, f"generator {generator.name}")
+    for name, wanted in (
+        ("hidden_size", fitted.model.generator_hidden_size),
+        ("intermediate_size", fitted.model.generator_intermediate_size),
+        ("max_position_embeddings", fitted.model.max_position_embeddings),
+    ):
+        if (found := getattr(sizes, name)) != wanted:
+            raise ConfigError(
+                f"{generator.name} has {name} {found}; beside this main network it would need "
+                f"{wanted}",
+                hint="name a generator of the same proportions, or leave --generator out for a "
+                "fresh one",
+            )
+    return fitted
+
+
+def _close(options: dict[str, Any], config: PretrainConfig) -> dict[str, Any]:
+    """The options, but for a share that a user wrote and that makes the same whole number."""
+    model = config.model
+    found = {
+        "model.generator_width": (model.generator_heads, model.num_attention_heads),
+        "model.generator_depth": (model.generator_layers, model.num_hidden_layers),
+    }
+    same = [name for name, (part, whole) in found.items() if options[name] == part / whole]
+    return {name: value for name, value in options.items() if name not in same}
+
+
+def _is_shared(main: SourceNetwork, generator: SourceNetwork, prefix: str) -> bool:
+    """Whether both have the same weights there, as a pair that was trained together does."""
+    ours, theirs = (
+        {key: tensor for key, tensor in source.weights.items() if key.startswith(prefix)}
+        for source in (main, generator)
+    )
+    return ours.keys() == theirs.keys() and all(
+        torch.equal(tensor, theirs[key]) for key, tensor in ours.items()
+    )
+
+
+def begin_run(session: Session, start: StartingPoint | None) -> None:
+    """Step 0: load what the run starts from, evaluate it, and save.
+
+    Saved before the first step, so that a disk without room for it is found now and not in hours.
+    """
+    records = RunRecords(session)
+    if start is not None:
+        model = session.trainer.model
+        _tell_start(session.run, start_from(model, start.main, start.generator))
+        if session.evaluation and not session.run.count_rows():  # a resume may have the row
+            held_out = session.evaluate(is_probed=True)
+            records.append_row(first_row(model.metric_names()[0], held_out))
+            console.talk(describe_evaluation(0, held_out))
+    records.save_now()
+
+
+def _tell_start(run: RunDirectory, loaded: list[Loaded]) -> None:
+    """Show what came from where, and keep it with the run."""
+    rows = []
+    for each in loaded:
+        source = each.source or "random weights"
+        counts = [Counter(map(part_of, names)) for names in (each.loaded, each.new, each.left_over)]
+        for part in dict.fromkeys(part for count in counts for part in count):
+            cells = (f"{count[part]:,}" if count[part] else "" for count in counts)
+            rows.append((f"{each.network}: {part}", *cells))
+        kinds = zip(("loaded", "new", "left over"), counts, strict=True)
+        text = "; ".join(f"{kind} {_summary(count)}" for kind, count in kinds)
+        console.talk(f"{each.network} from {source}")
+        record_event(run, 0, "started", f"{each.network} from {source}: {text}")
+    console.table("starting weights", ("tensors", "loaded", "new", "left over"), rows)
+
+
+def _summary(counts: Counter[str]) -> str:
+    return ", ".join(f"{part} ({count})" for part, count in counts.items()) or "nothing"

@@ -1,0 +1,190 @@
+"""`electra train --init-from`: it begins exactly where its source stood, or says why not."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from command_line import TINY, run_electra, write_corpus
+from safetensors.torch import load_file
+from transformers import ElectraConfig, ElectraForMaskedLM, ElectraForPreTraining
+
+from electra_cli.presets import load_config
+from electra_cli.run_directory import RunDirectory
+
+RUN_OPTIONS = [option for option in TINY if "=model." not in option]
+
+
+def held_out(root: Path, row: int) -> dict[str, float | None]:
+    log = RunDirectory(root).read_log()
+    return {name: column[row] for name, column in log.items() if name.startswith("validation_")}
+
+
+def weights_at(root: Path, step: int) -> dict[str, torch.Tensor]:
+    return load_file(root / "checkpoints" / f"step-{step:08d}" / "model.safetensors")
+
+
+def assert_same(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> None:
+    assert found.keys() == expected.keys()
+    assert [name for name in expected if not torch.equal(found[name], expected[name])] == []
+
+
+@pytest.fixture(scope="module")
+def folders(finished, tmp_path_factory) -> Path:
+    """The finished run exported from its last checkpoint."""
+    out = tmp_path_factory.mktemp("exported") / "x"
+    done = run_electra(out.parent, "export", finished.root, "--out", out)
+    assert done.returncode == 0, done.stderr
+    return out
+
+
+@pytest.mark.parametrize("kind", ["run", "export", "discriminator"])
+def test_a_run_begins_exactly_where_its_source_stood(
+    finished, folders, prepared, electra, tmp_path, kind
+):
+    source = {"run": finished.root, "export": folders, "discriminator": folders / "discriminator"}
+    done = electra("train", "--init-from", source[kind], "--data", prepared, "--run-name", "on",
+                   *RUN_OPTIONS)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    run = tmp_path / "runs" / "on"
+    assert_same(weights_at(run, 0), weights_at(finished.root, 12))
+    assert held_out(run, 0) == held_out(finished.root, -1)
+    assert RunDirectory(run).read_log()["step"][0] == 0
+    ours, theirs = (load_config(RunDirectory(root).config).model for root in (run, finished.root))
+    loose = {"init_from": None, "generator_from": None}
+    assert ours.model_copy(update=loose) == theirs
+    events = [json.loads(line) for line in (run / "events.jsonl").read_text().splitlines()]
+    started = [event["text"] for event in events if event["kind"] == "started"]
+    assert len(started) == 2
+    assert all("new nothing; left over nothing" in text for text in started)
+    assert "discriminator: discriminator_predictions" in done.stderr
+    # Step 0 stays, since what it started from may be gone some day.
+    assert RunDirectory(run).checkpoint_steps() == [0, 5, 10, 12]
+    shutil.rmtree(run / "checkpoints" / "step-00000012")
+    whole = weights_at(run, 10)
+    done = electra("resume", run, "--step", 0)
+    assert done.returncode == 0, done.stderr
+    assert "there were" not in done.stderr  # the log has the rows that it had
+    assert_same(weights_at(run, 10), whole)
+
+
+def test_an_earlier_step_and_a_checkpoint_folder_can_be_named(finished, prepared, tmp_path):
+    checkpoint = finished.root / "checkpoints" / "step-00000005"
+    for name, source in (("a", [finished.root, "--step", 5]), ("b", [checkpoint])):
+        done = run_electra(
+            tmp_path, "train", "--init-from", *source, "--data", prepared, "--run-name", name,
+            *RUN_OPTIONS, "--steps", 2,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert_same(weights_at(tmp_path / "runs" / name, 0), weights_at(finished.root, 5))
+
+
+def test_a_lost_generator_starts_afresh(folders, prepared, electra, tmp_path):
+    alone = shutil.copytree(folders / "discriminator", tmp_path / "alone")
+    done = electra("train", "--init-from", alone, "--data", prepared, "--run-name", "on",
+                   *RUN_OPTIONS, "--set", "model.generator_width=1")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "generator from random weights" in done.stderr
+    config = load_config(tmp_path / "runs" / "on" / "config.yaml")
+    assert (config.model.generator_hidden_size, config.model.tie_embeddings) == (32, True)
+
+
+def small_pair(folder: Path, vocab_size: int, **generator: int) -> None:
+    sizes = {"vocab_size": vocab_size, "num_hidden_layers": 2, "max_position_embeddings": 32}
+    main = {"hidden_size": 32, "num_attention_heads": 2, "intermediate_size": 64}
+    torch.manual_seed(0)
+    ElectraForPreTraining(ElectraConfig(**sizes, **main, embedding_size=24)).save_pretrained(
+        folder / "discriminator"
+    )
+    ElectraForMaskedLM(ElectraConfig(**{**sizes, **main, **generator})).save_pretrained(
+        folder / "generator"
+    )
+
+
+def test_what_cannot_be_started_from_is_said_in_one_line(
+    finished, folders, prepared, electra, tmp_path
+):
+    def refused(*arguments: object, data: Path = prepared) -> str:
+        done = electra("train", "--data", data, "--run-name", "no", *arguments, *RUN_OPTIONS)
+        assert done.returncode == 1, done.stderr
+        assert not (tmp_path / "runs").exists()
+        problem, hint = done.stderr.strip().splitlines()
+        assert problem.startswith("error: ")
+        assert hint.startswith("  hint: ")
+        return done.stderr
+
+    run, pair = finished.root, folders / "discriminator"
+    assert "needs the network" in refused("--init-from", "google/electra-small-discriminator")
+    assert "step-00000007 does not exist" in refused("--init-from", run, "--step", 7)
+    assert "did you mean --steps?" in refused("--step", 7)
+    assert "did you mean --steps?" in refused("--init-from", pair, "--step", 7)
+    assert "model.hidden_size = 64, but" in refused(
+        "--init-from", run, "--set", "model.hidden_size=64"
+    )
+    assert "model.generator_width = 1.0, but" in refused(
+        "--init-from", pair, "--set", "model.generator_width=1"
+    )
+    heads_only = shutil.copytree(pair, tmp_path / "a" / "judge")
+    assert "predicts no words" in refused("--init-from", run, "--generator", heads_only)
+
+    # Generators that do not fit: wider, deeper, of other proportions.
+    tokenizer = [file for file in pair.iterdir() if file.name.startswith("tokenizer")]
+    for name, sizes, problem in (
+        ("wide", {"hidden_size": 48, "num_attention_heads": 3}, "2 layers of 48, more than"),
+        ("deep", {"num_hidden_layers": 3}, "3 layers of 32, more than the main network's 2 of 32"),
+        ("fat", {"intermediate_size": 128}, "has intermediate_size 128; beside this main network"),
+    ):
+        small_pair(tmp_path / name, 150, **sizes)
+        for file in tokenizer:
+            for kind in ("discriminator", "generator"):
+                shutil.copy(file, tmp_path / name / kind)
+        assert problem in refused("--init-from", tmp_path / name), name
+
+    # Damaged weights; an embedding for another vocabulary; no tokenizer.
+    damaged = shutil.copytree(heads_only, tmp_path / "damaged")
+    file = damaged / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:-10])
+    assert "is no network that transformers opens" in refused("--init-from", damaged)
+    shutil.copy(tmp_path / "wide" / "discriminator" / "model.safetensors", file)
+    (damaged / "tokenizer.json").unlink()
+    (damaged / "tokenizer_config.json").unlink()
+    shutil.copy(tmp_path / "wide" / "discriminator" / "config.json", damaged)
+    assert "has no tokenizer" in refused("--init-from", damaged)
+
+
+def test_a_vocabulary_of_one_other_token_is_refused_and_prepare_makes_it_agree(
+    finished, prepared, electra, tmp_path
+):
+    corpus = write_corpus(tmp_path / "corpus.txt", 60)
+    options = ["--validation-fraction", 0.1]
+    tokenizer = shutil.copytree(prepared / "tokenizer", tmp_path / "other")
+    file = tokenizer / "tokenizer.json"
+    content = json.loads(file.read_text())
+    vocab = content["model"]["vocab"]
+    vocab["zzz"] = vocab.pop("default")
+    file.write_text(json.dumps(content))
+    assert electra("prepare", corpus, "--out", "other-data", "--tokenizer", tokenizer, *options
+                   ).returncode == 0  # fmt: skip
+    start = ["train", "--init-from", finished.root, "--run-name", "on", "--data"]
+    done = electra(*start, "other-data", *RUN_OPTIONS)
+    assert done.returncode == 1
+    problem, hint = done.stderr.strip().splitlines()
+    assert "has tokenizer" in problem
+    assert "was prepared with" in problem
+    assert f"electra prepare SOURCE --tokenizer {prepared / 'tokenizer'} --out NEW_DIR" in hint
+    assert not (tmp_path / "runs").exists()
+
+    done = electra("prepare", corpus, "--out", "agrees", "--tokenizer", finished.root, *options)
+    assert done.returncode == 0, done.stderr
+    done = electra(*start, "agrees", *RUN_OPTIONS, "--dry-run")
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_search_from_trained_weights_is_refused(finished, prepared, electra, tmp_path):
+    preset = tmp_path / "mine.yaml"
+    preset.write_text(f"model: {{init_from: {finished.root}}}\n")
+    done = electra("tune", "--preset", preset, "--data", prepared)
+    assert done.returncode == 1
+    assert "starts from trained weights" in done.stderr
+    assert not (tmp_path / "tune").exists()
