@@ -16,6 +16,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 from pydantic.fields import FieldInfo
 
+from electra_cli.schedule import ScheduledNumber, ScheduledShare
+
 # Far beyond any run, and small enough that no product of sizes overflows 64 bits.
 MAX_STEPS = 10**12
 MAX_WIDTH = 2**17
@@ -233,8 +235,10 @@ class ObjectiveConfig(Section):
         "the paper's comparisons (its section 3.4): electra_masked_only, replace_mlm, "
         "all_tokens_mlm.",
     )
-    mask_fraction: float = Field(
-        0.15, gt=0, lt=1, description="Share of tokens the generator predicts."
+    mask_fraction: ScheduledShare = Field(
+        0.15,
+        description="Share of tokens the generator predicts; also {start: 0.3, end: 0.15, "
+        "over: 0.8}, which reaches end after that share of the steps.",
     )
     generator_loss_weight: float = Field(1.0, ge=0, description="Weight of the MLM loss.")
     discriminator_loss_weight: float = Field(
@@ -243,11 +247,23 @@ class ObjectiveConfig(Section):
         description="Weight of the RTD loss. For replace_mlm and all_tokens_mlm: weight of the "
         "word loss, default 1.",
     )
-    temperature: float = Field(
-        1.0, gt=0, description="Temperature of the softmax that samples are drawn from."
+    temperature: ScheduledNumber = Field(
+        1.0,
+        description="Temperature of the softmax that samples are drawn from; also {start, end, "
+        "over}, as mask_fraction.",
     )
     disallow_correct: bool = Field(
         False, description="Never sample the original token, so that every sample is a replacement."
+    )
+    freeze_generator: bool = Field(
+        False, description="Leave the generator as it starts (model.init_from, .generator_from)."
+    )
+    discriminator_start_step: int | None = Field(
+        None,
+        ge=0,
+        le=MAX_STEPS,
+        description="Steps that the generator trains alone; null: 0, but a tenth of the run for a "
+        "fresh one beside trained weights.",
     )
     uniform_generator: bool = Field(
         False,
@@ -272,9 +288,19 @@ class ObjectiveConfig(Section):
         return self
 
     @property
-    def trains_generator(self) -> bool:
+    def has_generator(self) -> bool:
         """Whether there is a generator network beside the main one."""
         return self.name != "mlm" and not self.uniform_generator
+
+    @property
+    def trains_generator(self) -> bool:
+        """Whether that network learns."""
+        return self.has_generator and not self.freeze_generator
+
+    @property
+    def steps_alone(self) -> int:
+        """Steps in which nothing but the generator trains."""
+        return self.discriminator_start_step or 0 if self.trains_generator else 0
 
 
 class OptimConfig(Section):
@@ -298,6 +324,13 @@ class OptimConfig(Section):
     )
     max_grad_norm: float | None = Field(
         1.0, gt=0, description="Clip the global norm of both networks; null turns it off."
+    )
+    layer_decay: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        description="Factor of the main network's rate from layer to layer, as in fine-tuning; "
+        "null: 1.",
     )
 
 
@@ -451,6 +484,15 @@ class PretrainConfig(Section):
 
     @model_validator(mode="after")
     def _fits(self) -> "PretrainConfig":
+        if self.objective.freeze_generator and not self.model.starts_trained:
+            raise ValueError(
+                "objective.freeze_generator needs a trained generator: --init-from or --generator"
+            )
+        if self.objective.steps_alone and self.model.tie_encoders:
+            raise ValueError(
+                "objective.discriminator_start_step needs a generator of its own, and "
+                "model.tie_encoders makes one encoder of both"
+            )
         if self.data.max_seq_length > self.model.max_position_embeddings:
             raise ValueError(
                 f"data.max_seq_length {self.data.max_seq_length} is longer than "
@@ -469,10 +511,17 @@ def iter_options(recipe: type[Section] | None = None) -> Iterator[tuple[str, Fie
             yield f"{section}.{key}", option
 
 
+_OF_GENERATOR = (
+    "objective.temperature",
+    "objective.freeze_generator",
+    "objective.discriminator_start_step",
+)
+
+
 def idle_options(config: PretrainConfig) -> dict[str, str]:
     """The options that nothing reads under these settings, each with the reason."""
     objective, idle = config.objective, {}
-    if not objective.trains_generator:
+    if not objective.has_generator:
         setting = "name mlm" if objective.name == "mlm" else "uniform_generator"
         names = (
             "generator_width",
@@ -483,7 +532,7 @@ def idle_options(config: PretrainConfig) -> dict[str, str]:
             "generator_from",
         )
         idle = dict.fromkeys(
-            (*(f"model.{name}" for name in names), "objective.temperature"),
+            (*(f"model.{name}" for name in names), *_OF_GENERATOR),
             f"objective.{setting} trains no generator",
         )
         if objective.name == "mlm":
@@ -491,6 +540,10 @@ def idle_options(config: PretrainConfig) -> dict[str, str]:
             idle["objective.discriminator_loss_weight"] = reason
         else:
             idle["objective.generator_loss_weight"] = f"objective.{setting} trains no generator"
+    elif objective.freeze_generator:
+        reason = "objective.freeze_generator trains no generator"
+        idle["objective.generator_loss_weight"] = reason
+        idle["objective.discriminator_start_step"] = reason
     elif config.model.tie_embeddings:
         idle["model.generator_embedding_size"] = "model.tie_embeddings shares the embeddings"
     if config.run.on_nonfinite == "stop":

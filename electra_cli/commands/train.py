@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from electra_cli import console
-from electra_cli.config import PretrainConfig
+from electra_cli.config import DataConfig, PretrainConfig
 from electra_cli.data.prepared import find_data, open_data, prepared_folders
 from electra_cli.errors import ConfigError
 from electra_cli.finetuning.probe_files import describe_probes, open_probes, with_whole_paths
@@ -126,7 +126,10 @@ def _load_recipe(options: TrainOptions) -> tuple[PretrainConfig, StartingPoint |
         if value is not None
     }
     start = open_starting_point(*(sources.get(name) for name in _SOURCES))
-    usual = {} if start is None else start.usual_options
+    usual = {}
+    if start is not None:
+        length = written_value(*written, "data.max_seq_length")
+        usual = start.usual_options(DataConfig().max_seq_length if length is None else length)
     config = load_preset(options.preset, {**usual, **options.options}, options.assignments)
     config = with_options(with_whole_paths(config), sources, "--init-from")
     return (config if start is None else fit_sizes(config, start, options.chosen)), start

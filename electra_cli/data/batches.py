@@ -2,6 +2,7 @@
 
 # Shapes: B windows of a batch, C tokens of their contents, T tokens with special ones.
 
+import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
@@ -70,6 +71,12 @@ class WindowReader:
         self._mask_fraction = mask_fraction
         self._seed = seed
         self._table: tuple[int, WindowTable] | None = None  # (epoch, table); threads share it
+
+    def masking(self, mask_fraction: float) -> "WindowReader":
+        """The same windows with more or fewer masked tokens."""
+        changed = copy.copy(self)
+        changed._mask_fraction = mask_fraction
+        return changed
 
     def num_windows(self, epoch: int) -> int:
         """Windows of that epoch."""

@@ -32,13 +32,18 @@ def iter_shares(
     num_parts: int,
     rank: int = 0,
     num_processes: int = 1,
+    mask_fractions: Iterator[float] | None = None,
 ) -> Iterator[tuple[Share[Batch], Position]]:
     """The same batches in `num_parts` micro-batches, dealt in turn to `num_processes` processes.
 
     Which windows a micro-batch has depends on their lengths and on `num_parts`, and on nothing
-    else: `num_processes`, which divides it, changes no micro-batch.
+    else: `num_processes`, which divides it, changes no micro-batch. `mask_fractions` has a number
+    for each batch; None: that of the reader.
     """
-    for windows, after in iter_windows(reader, batch_size, position):
+    whole = reader
+    for windows, after in iter_windows(whole, batch_size, position):
+        if mask_fractions is not None:  # of the reader that has the epoch's table
+            reader = whole.masking(next(mask_fractions))
         lengths = np.concatenate([reader.content_lengths(*some) for some in windows])
         dealt = enumerate(deal(lengths, num_parts))
         own = [(part, places) for part, places in dealt if part % num_processes == rank]

@@ -19,6 +19,7 @@ from electra_cli.data.tokenizer import fingerprint, load_tokenizer, word_starts
 from electra_cli.data.verified import verify_changed_shards
 from electra_cli.disk import check_utf8
 from electra_cli.errors import DataError
+from electra_cli.schedule import last_value
 
 DATA_FOLDER = Path("data")
 
@@ -49,7 +50,9 @@ class PreparedData:
 
         Equal settings give the same reader again, since cutting a billion tokens takes seconds.
         """
-        settings = (config.data, config.objective.mask_fraction, config.run.seed)
+        # Held-out text is always masked alike; training may begin with another share.
+        mask_fraction = last_value(config.objective.mask_fraction)
+        settings = (config.data, mask_fraction, config.run.seed)
         known, reader = self._readers.get(split, (None, None))
         if reader is None or known != settings:
             shards = open_shards(self.directory, self.manifest, split)

@@ -29,6 +29,7 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from electra_cli.batch import LabelledBatch
+from electra_cli.config import OptimConfig
 from electra_cli.errors import RunError
 from electra_cli.metrics import Metrics
 from electra_cli.model.cost.flops import TrainingFlops
@@ -160,7 +161,7 @@ class FinetuneModel(Trainable):
         """The mean loss of a slot."""
         return {"loss": sums.get("loss", 0.0) / sums["masked"] if sums.get("masked") else None}
 
-    def rate_factors(self) -> dict[nn.Parameter, float]:
+    def rate_factors(self, optim: OptimConfig) -> dict[nn.Parameter, float]:
         """Lower rates for lower layers."""
         return self._rates.factors(self.network)
 

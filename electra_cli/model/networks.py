@@ -59,7 +59,7 @@ def build_generator(
     config: ElectraConfig, main: Network, model: ModelConfig, objective: ObjectiveConfig
 ) -> ElectraForMaskedLM | None:
     """A generator that shares with the main network what `model` says; None if none is trained."""
-    if not objective.trains_generator:
+    if not objective.has_generator:
         return None
     generator = ElectraForMaskedLM(config)
     if model.tie_encoders:

@@ -13,6 +13,7 @@ from electra_cli.errors import DataError
 from electra_cli.model.objectives.registry import objective_class, training_flops
 from electra_cli.runs.micro_batch import estimate_bytes
 from electra_cli.runs.session import count_model_parameters
+from electra_cli.schedule import mean_value
 from electra_cli.training.device import Compute
 
 # Rows of the products that are timed: on a GPU smaller ones would time the host's launches.
@@ -82,17 +83,20 @@ def measure_run(config: PretrainConfig, vocab_size: int, data: PreparedData | No
         num_epochs = run.num_steps * run.batch_size / num_windows
     tokens_per_step = run.batch_size * window_tokens
     objective = objective_class(config.objective.name)
-    flops = training_flops(config, vocab_size).count(
+    counts = (
         round(tokens_per_step),
-        round(tokens_per_step * config.objective.mask_fraction),
+        round(tokens_per_step * mean_value(config.objective.mask_fraction)),
         round(tokens_per_step * window_tokens),
     )
+    steps_alone = min(config.objective.steps_alone, run.num_steps)
+    total_flops = training_flops(config, vocab_size).count(*counts) * run.num_steps
+    main_flops = objective.main_flops(config.model, vocab_size).count(*counts)
     return RunSize(
         main_parameters=main,
         total_parameters=total,
         tokens_per_step=tokens_per_step,
         num_epochs=num_epochs,
-        total_flops=flops * run.num_steps,
+        total_flops=total_flops - main_flops * steps_alone,
         authors_flops=objective.authors_flops(config, vocab_size),
     )
 
@@ -133,7 +137,7 @@ def make_plan(
     `flops_per_second` is the rate of training steps, None where none fits into memory; `probes`
     says how often and at which cost there are some.
     """
-    run, has_generator = config.run, config.objective.trains_generator
+    run, has_generator = config.run, config.objective.has_generator
     seconds = None
     if flops_per_second is not None:
         evaluated = run.num_eval_windows / run.eval_every / run.batch_size  # per window trained

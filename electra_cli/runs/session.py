@@ -93,7 +93,7 @@ def open_session(
         checkpoints=checkpoints or open_checkpoints(run, config),
         batches=TrainingBatches(
             data.reader("train", config),
-            config.run,
+            config,
             BatchesState() if start is None else start.state.batches,
             compute.device,
         ),

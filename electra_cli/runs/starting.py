@@ -42,6 +42,8 @@ _SIZES = (
     "num_hidden_layers", "hidden_size", "num_attention_heads", "intermediate_size",
     "embedding_size", "max_position_embeddings",
 )  # fmt: skip
+# Of the steps, in which a fresh generator beside trained weights trains alone (docs/continue.md).
+SHARE_ALONE = 0.1
 _DROPOUTS = ("hidden_dropout_prob", "attention_probs_dropout_prob")
 
 
@@ -71,13 +73,18 @@ class StartingPoint:
             return {}
         return {f"model.{name}": getattr(self.main.config, name) for name in _SIZES}
 
-    @property
-    def usual_options(self) -> dict[str, Any]:
-        """What takes the place of a preset's values: sizes, and the dropout of before."""
+    def usual_options(self, max_seq_length: object) -> dict[str, Any]:
+        """What takes the place of a preset's values: sizes, and the dropout of before.
+
+        Also its `max_seq_length`, where the network cannot read windows so long.
+        """
         if self.main is None:
             return {}
-        dropouts = {f"model.{name}": getattr(self.main.config, name) for name in _DROPOUTS}
-        return {**self.sizes, **dropouts}
+        options = {f"model.{name}": getattr(self.main.config, name) for name in _DROPOUTS}
+        positions = self.main.config.max_position_embeddings
+        if isinstance(max_seq_length, int) and max_seq_length > positions:
+            options["data.max_seq_length"] = positions
+        return {**self.sizes, **options}
 
     def check_tokenizer(self, data: PreparedData) -> None:
         """Raises DataError unless ids mean the same in the data and to every network."""
@@ -201,15 +208,23 @@ def fit_sizes(
     """
     if start.main is not None:
         _refuse_others(config, start.sizes, chosen, start.main.name)
-        options: dict[str, Any] = {}
-        if "data.max_seq_length" not in chosen:
-            most = config.model.max_position_embeddings
-            options["data.max_seq_length"] = min(config.data.max_seq_length, most)
         if "model.tie_encoders" not in chosen:
-            options["model.tie_encoders"] = False
-        config = with_options(config, options, f"--init-from {start.main.name}")
-    if start.generator is not None and config.objective.trains_generator:
-        config = _fit_generator(config, start, start.generator, chosen)
+            untied = {"model.tie_encoders": False}
+            config = with_options(config, untied, f"--init-from {start.main.name}")
+    if not config.objective.has_generator:
+        return config
+    if start.generator is not None:
+        return _fit_generator(config, start, start.generator, chosen)
+    if config.objective.freeze_generator:
+        raise ConfigError(
+            f"objective.freeze_generator needs a trained generator, and {start.sources[0].name} "
+            "has none",
+            hint="name a masked language model of the same vocabulary: --generator FOLDER",
+        )
+    if config.objective.discriminator_start_step is None:
+        alone = round(SHARE_ALONE * config.run.num_steps)
+        options = {"objective.discriminator_start_step": alone}
+        config = with_options(config, options, "a fresh generator")
     return config
 
 
@@ -233,8 +248,10 @@ def _fit_generator(
     chosen: Collection[str],
 ) -> PretrainConfig:
     sizes, model = generator.config, config.model
-    is_one = start.main is not None and _is_shared(start.main, generator, "electra.")
-    shares = start.main is not None and _is_shared(start.main, generator, EMBEDDINGS)
+    # A frozen generator keeps weights of its own, though it may have begun as one of a pair.
+    main = None if config.objective.freeze_generator else start.main
+    is_one = main is not None and _is_shared(main, generator, "electra.")
+    shares = main is not None and _is_shared(main, generator, EMBEDDINGS)
     options: dict[str, Any] = {
         "model.generator_width": sizes.num_attention_heads / model.num_attention_heads,
         "model.generator_depth": sizes.num_hidden_layers / model.num_hidden_layers,

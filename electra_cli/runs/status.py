@@ -108,7 +108,7 @@ def _state_of(
 
 def _has_models(run: RunDirectory, config: PretrainConfig) -> bool:
     found = sum(run.model(name).is_dir() for name in _MODELS)
-    return found > config.objective.trains_generator
+    return found > config.objective.has_generator
 
 
 def _read_config(run: RunDirectory, problems: list[str]) -> PretrainConfig | None:

@@ -13,6 +13,7 @@ from electra_cli.data.shards import TokenShards
 from electra_cli.model.objectives.objective import Objective
 from electra_cli.runs.out_of_memory import is_out_of_memory
 from electra_cli.runs.session import build_model, count_model_parameters
+from electra_cli.schedule import last_value
 from electra_cli.training.device import Compute
 from electra_cli.training.trainer import Trainer
 
@@ -86,4 +87,5 @@ def _stand_in(config: PretrainConfig, vocab_size: int) -> WindowReader:
     ids = np.random.default_rng(0).integers(0, vocab_size, num_tokens, dtype=np.uint32)
     tokens = TokenShards([(ids, np.array([0, num_tokens], dtype=np.int32))])
     roles = TokenRoles(cls_id=0, sep_id=1, mask_id=2, begins_word=np.ones(vocab_size, dtype=bool))
-    return WindowReader(tokens, roles, config.data, config.objective.mask_fraction, seed=0)
+    mask_fraction = last_value(config.objective.mask_fraction)
+    return WindowReader(tokens, roles, config.data, mask_fraction, seed=0)

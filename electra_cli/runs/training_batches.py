@@ -1,14 +1,16 @@
 """The training batches of a run, and the position to continue from."""
 
 from collections.abc import Iterable, Iterator
+from itertools import count
 
 import torch
 
 from electra_cli.batch import Batch, Share
-from electra_cli.config import RunConfig
+from electra_cli.config import PretrainConfig
 from electra_cli.data.batches import Position, WindowReader
 from electra_cli.data.dealing import iter_shares
 from electra_cli.data.prefetch import Prefetcher
+from electra_cli.schedule import Schedule, value_at
 from electra_cli.training.run_state import BatchesState
 
 
@@ -20,7 +22,11 @@ class TrainingBatches:
     """
 
     def __init__(
-        self, reader: WindowReader, config: RunConfig, state: BatchesState, device: torch.device
+        self,
+        reader: WindowReader,
+        config: PretrainConfig,
+        state: BatchesState,
+        device: torch.device,
     ) -> None:
         """The batches lie on the host, in pinned memory if they are for a CUDA device."""
         self._reader = reader
@@ -32,11 +38,24 @@ class TrainingBatches:
         self._position = Position(state.epoch, state.index, state.num_windows)
         self._num_read = state.num_read
         self.skipped = frozenset(state.skipped)  # numbers of batches
-        config = self._config
-        shares = iter_shares(self._reader, config.batch_size, self._position, config.num_parts())
+        config = self._config.run
+        shares = iter_shares(
+            self._reader,
+            config.batch_size,
+            self._position,
+            config.num_parts(),
+            mask_fractions=self._mask_fractions(),
+        )
         if self._is_pinned:  # in the thread that reads ahead, so that no step waits for it
             shares = ((share.pin_memory(), position) for share, position in shares)
         self._prefetcher = Prefetcher(shares)
+
+    def _mask_fractions(self) -> Iterator[float] | None:
+        """Of each batch, by its number; None: always the same."""
+        option, num_steps = self._config.objective.mask_fraction, self._config.run.num_steps
+        if not isinstance(option, Schedule):
+            return None
+        return (value_at(option, number, num_steps) for number in count(self._num_read))
 
     def __iter__(self) -> Iterator[Share[Batch]]:
         return self

@@ -57,7 +57,8 @@ def build_optimizer(
     `rate_factors`: by how much the rate of a parameter differs, 1 for those that it lacks; each
     group holds its own as `rate_factor`.
     """
-    parameters = list(model.parameters())  # a shared tensor stands in it once
+    # A shared tensor stands in it once, a frozen one not at all.
+    parameters = [each for each in model.parameters() if each.requires_grad]
     decayed = decayed_parameters(model)
     groups: list[dict[str, Any]] = []
     for factor in dict.fromkeys([1.0, *rate_factors.values()]):

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from typing import Generic, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from electra_cli.batch import Batch, PackedTokens, Share
 from electra_cli.config import PretrainConfig
@@ -53,7 +53,7 @@ class Trainer(Generic[Model]):
         if compute.is_on_cpu:
             keep_freed_memory()
             avoid_kernels_per_shape(compute)
-        self._optimizer = build_optimizer(model, config.optim, model.rate_factors())
+        self._optimizer = build_optimizer(model, config.optim, model.rate_factors(config.optim))
         self._scaler = torch.amp.GradScaler(device.type, enabled=compute.precision == "fp16")
         self._sums = MetricSums(device)
         self._grad_norm = torch.zeros((), device=device)
@@ -84,7 +84,7 @@ class Trainer(Generic[Model]):
             group["lr"] = rate * group["rate_factor"]
         self._optimizer.zero_grad()
 
-        counts = StepCounts(share.num_slots, share.num_tokens)
+        counts = StepCounts(share.num_slots, share.num_tokens, self.step, run.num_steps)
         is_finite = torch.ones((), dtype=torch.bool, device=device)
         for number, part in share.parts:
             # Dropout is a function of the micro-batch, too: no generator's state is ever saved.
@@ -98,6 +98,8 @@ class Trainer(Generic[Model]):
                     sums |= network.sums
             self._sums.add(sums, part.num_tokens, part.num_slots)
 
+        for parameter in self.model.idle_parameters(self.step):
+            parameter.grad = None
         self._scaler.unscale_(self._optimizer)
         limit = float("inf") if optim.max_grad_norm is None else optim.max_grad_norm
         self._grad_norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), limit)
@@ -118,7 +120,7 @@ class Trainer(Generic[Model]):
                 self._stop_if_nonfinite(int(self._nonfinite_step))
             self._optimizer.step()
 
-        self._train_flops += self.model.flops.count(
+        self._train_flops += self.model.flops_at(self.step - 1).count(
             share.num_tokens, share.num_slots, share.squared_lengths
         )
         self._tokens_seen += share.num_tokens
@@ -190,7 +192,8 @@ class Trainer(Generic[Model]):
             [torch.zeros(0).bool()],
         )
         for batch in batches:
-            counts = StepCounts(batch.num_masked, batch.num_tokens)
+            place = (self.step, self._config.run.num_steps)
+            counts = StepCounts(batch.num_masked, batch.num_tokens, *place)
             counted: Sums = {}
             with self._compute.autocast():
                 for network in self.model.losses(batch.to(self._compute.device), counts):
@@ -227,7 +230,7 @@ class Trainer(Generic[Model]):
     def tensors(self) -> Tensors:
         """Weights, moments and sums, by reference: copy them before the next step."""
         moments: dict[str, Tensor] = {}
-        for name, parameter in self.model.named_parameters():
+        for name, parameter in self._trained():
             for key in ("exp_avg", "exp_avg_sq"):
                 moments[f"{key}.{name}"] = self._optimizer.state[parameter][key]
         return {
@@ -236,11 +239,15 @@ class Trainer(Generic[Model]):
             "sums": self._sums.named(),
         }
 
+    def _trained(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """By name; frozen ones have no moments."""
+        return ((n, p) for n, p in self.model.named_parameters() if p.requires_grad)
+
     @torch.no_grad()
     def load(self, tensors: Tensors, state: TrainerState) -> None:
         """Go on where both were taken. Raises KeyError if a tensor is missing."""
         load_parameters(self.model, tensors["model"])
-        for name, parameter in self.model.named_parameters():
+        for name, parameter in self._trained():
             for key in ("exp_avg", "exp_avg_sq"):
                 moment = tensors["optimizer"][f"{key}.{name}"]
                 self._optimizer.state[parameter][key].copy_(moment)

@@ -88,6 +88,38 @@ def test_a_lost_generator_starts_afresh(folders, prepared, electra, tmp_path):
     assert "generator from random weights" in done.stderr
     config = load_config(tmp_path / "runs" / "on" / "config.yaml")
     assert (config.model.generator_hidden_size, config.model.tie_embeddings) == (32, True)
+    assert config.objective.discriminator_start_step == 1  # a tenth of 12
+    log = RunDirectory(tmp_path / "runs" / "on").read_log()
+    assert log["rtd_loss"][0] is None
+    assert log["rtd_loss"][-1] > 0
+
+
+def test_a_frozen_generator_is_the_one_that_it_was(finished, folders, prepared, electra, tmp_path):
+    start = ["train", "--init-from", finished.root, "--data", prepared, *RUN_OPTIONS]
+    frozen = ["--set", "objective.freeze_generator=true"]
+    schedule = ["--set", "objective.temperature={start: 2, end: 1, over: 0.5}"]
+    done = electra(*start, *frozen, *schedule, "--run-name", "frozen")
+    assert done.returncode == 0, done.stderr
+    run = tmp_path / "runs" / "frozen"
+    before, after = weights_at(run, 0), weights_at(run, 12)
+    assert before.keys() == after.keys()
+    moved = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
+    assert moved == {"discriminator"}
+    assert held_out(run, 0)["validation_mlm_loss"] == held_out(run, -1)["validation_mlm_loss"]
+    # The same numbers as its source, although the embeddings are no longer shared.
+    assert held_out(run, 0)["validation_rtd_loss"] != held_out(run, -1)["validation_rtd_loss"]
+    source_loss = held_out(finished.root, -1)["validation_mlm_loss"]
+    assert held_out(run, 0)["validation_mlm_loss"] == source_loss
+
+    alone = shutil.copytree(folders / "discriminator", tmp_path / "alone")
+    for source, hint in (
+        (["--init-from", alone], "has none"),
+        (["--preset", "small"], "needs a trained generator: --init-from or --generator"),
+    ):
+        done = electra("train", *source, *frozen, "--data", prepared, "--run-name", "no")
+        assert done.returncode == 1
+        assert hint in done.stderr
+        assert len(done.stderr.splitlines()) == 2
 
 
 def small_pair(folder: Path, vocab_size: int, **generator: int) -> None:

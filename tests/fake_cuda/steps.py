@@ -52,7 +52,7 @@ def run_step(
     }
     config = tiny_config(model=model, objective=objective, run={"micro_batch_size": 4})
     device = torch.device("cuda:0")
-    batches = TrainingBatches(tiny_reader(config), config.run, BatchesState(), source or device)
+    batches = TrainingBatches(tiny_reader(config), config, BatchesState(), source or device)
     batch = next(batches)
     batches.close()
     with make_mode() as mode:

@@ -28,6 +28,20 @@ class TrainingFlops:
     per_masked: float  # heads that work on masked slots
     per_squared_length: float  # attention: a window of n tokens counts n * n
 
+    def __add__(self, other: "TrainingFlops") -> "TrainingFlops":
+        return TrainingFlops(
+            self.per_token + other.per_token,
+            self.per_masked + other.per_masked,
+            self.per_squared_length + other.per_squared_length,
+        )
+
+    def __sub__(self, other: "TrainingFlops") -> "TrainingFlops":
+        return TrainingFlops(
+            self.per_token - other.per_token,
+            self.per_masked - other.per_masked,
+            self.per_squared_length - other.per_squared_length,
+        )
+
     def count(self, num_tokens: int, num_masked: int, squared_lengths: int) -> float:
         """Operations for so many tokens, masked slots, and the sum of squared window lengths."""
         return (
@@ -37,38 +51,44 @@ class TrainingFlops:
         )
 
 
-def count_networks(
-    model: ModelConfig,
-    objective: ObjectiveConfig,
-    vocab_size: int,
-    per_token: int = 0,
-    per_masked: int = 0,
-) -> TrainingFlops:
-    """Forward and backward operations of the main encoder, of a generator, and of a head.
+def count_main(model: ModelConfig, per_token: int, per_masked: int) -> TrainingFlops:
+    """Forward and backward operations of the main encoder and of a head.
 
-    `per_token` and `per_masked` are the multiply-adds of the main network's head for each token
-    or masked slot that it works on.
+    `per_token` and `per_masked` are the multiply-adds of the head for each token or masked slot
+    that it works on.
     """
-    width, generator_width = model.hidden_size, model.generator_hidden_size
-    embedding = model.embedding_size
-    per_token += _encoder(width, model.intermediate_size, model.num_hidden_layers, embedding)
-    attention = width * model.num_hidden_layers
-    if objective.trains_generator:
-        own_embedding = model.width_of_generator_embeddings
-        per_token += _encoder(
-            generator_width,
-            model.generator_intermediate_size,
-            model.generator_layers,
-            own_embedding,
-        )
-        attention += generator_width * model.generator_layers
-        per_masked += own_embedding * (generator_width + vocab_size)
-    operations = 2 * _FORWARD_AND_BACKWARD
+    width = model.hidden_size
+    per_token += _encoder(
+        width, model.intermediate_size, model.num_hidden_layers, model.embedding_size
+    )
+    return _operations(
+        _FORWARD_AND_BACKWARD, per_token, per_masked, width * model.num_hidden_layers
+    )
+
+
+def count_generator(
+    model: ModelConfig, objective: ObjectiveConfig, vocab_size: int
+) -> TrainingFlops:
+    """Operations of the generator: forward alone where it is frozen, none where there is none."""
+    if not objective.has_generator:
+        return TrainingFlops(0.0, 0.0, 0.0)
+    width, embedding = model.generator_hidden_size, model.width_of_generator_embeddings
+    layers = model.generator_layers
+    return _operations(
+        _FORWARD_AND_BACKWARD if objective.trains_generator else 1,
+        _encoder(width, model.generator_intermediate_size, layers, embedding),
+        embedding * (width + vocab_size),
+        width * layers,
+    )
+
+
+def _operations(passes: int, per_token: int, per_masked: int, attention: int) -> TrainingFlops:
+    """Multiply-adds, and widths times layers of attention -> operations of so many passes."""
     return TrainingFlops(
-        per_token=operations * per_token,
-        per_masked=operations * per_masked,
+        per_token=2 * passes * per_token,
+        per_masked=2 * passes * per_masked,
         # Scores and the mixing of values: a product of [n, width] with [width, n] each.
-        per_squared_length=operations * 2 * attention,
+        per_squared_length=2 * passes * 2 * attention,
     )
 
 

@@ -67,7 +67,7 @@ def _networks(config: PretrainConfig) -> list[_Network]:
             objective_class(config.objective.name).predicts_words,
         )
     ]
-    if config.objective.trains_generator:
+    if config.objective.trains_generator:  # a frozen one keeps nothing
         generator = _Network(
             model.generator_hidden_size,
             model.generator_intermediate_size,

@@ -2,8 +2,10 @@
 
 # Shapes: T tokens of a packed batch, N masked slots, V vocabulary.
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 from transformers import ElectraForMaskedLM
 
@@ -13,6 +15,7 @@ from electra_cli.model.masked_lm import MaskedLMOutput
 from electra_cli.model.networks import encode, predict_words
 from electra_cli.model.objectives.objective import NetworkLoss, StepCounts
 from electra_cli.model.objectives.sums import Sums, count
+from electra_cli.schedule import last_value, value_at
 
 GENERATOR_USE = """\
 A small masked language model, which proposed the replacements:
@@ -46,7 +49,7 @@ class Corruption(NamedTuple):
 
 
 def predict_masked(
-    network: ElectraForMaskedLM, batch: Batch, objective: ObjectiveConfig
+    network: ElectraForMaskedLM, batch: Batch, objective: ObjectiveConfig, temperature: float
 ) -> tuple[MaskedLMOutput, Sums]:
     """Masked language modelling: losses, one sample per slot, and their sums."""
     original_ids = batch.input_ids[batch.masked_positions]
@@ -57,7 +60,7 @@ def predict_masked(
         hidden,
         original_ids,
         batch.sample_noise,
-        objective.temperature,
+        temperature,
         objective.disallow_correct,
     )
     shows_mask = batch.masked_ids != original_ids
@@ -77,14 +80,20 @@ def corrupt(
     batch: Batch,
     objective: ObjectiveConfig,
     vocab_size: int,
+    step: StepCounts | None = None,
 ) -> Corruption:
     """Replace the masked slots by the generator's samples, or without one by uniform ones.
 
+    The temperature is that of the step, or of the end of the run.
     The authors count a uniform generator's loss too, the constant log V; it moves no weight.
     """
     loss_sum = None
     if generator is not None:
-        output, sums = predict_masked(generator, batch, objective)
+        temperature = last_value(objective.temperature)
+        if step is not None:
+            temperature = value_at(objective.temperature, step.number, step.num_steps)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and objective.trains_generator):
+            output, sums = predict_masked(generator, batch, objective, temperature)
         loss_sum, sampled_ids = output.loss_sum, output.sampled_ids
     else:
         original_ids = batch.input_ids[batch.masked_positions]
@@ -102,9 +111,16 @@ def corrupt(
     return Corruption(corrupted_ids, is_replaced, loss_sum, sums)
 
 
-def generator_loss(loss_sum: Tensor, objective: ObjectiveConfig, step: StepCounts) -> NetworkLoss:
-    """The generator's share of what is minimised; its sums come with the main network's."""
-    return NetworkLoss(objective.generator_loss_weight / step.num_masked * loss_sum, {})
+def generator_loss(
+    corruption: Corruption, objective: ObjectiveConfig, step: StepCounts, is_alone: bool
+) -> Iterator[NetworkLoss]:
+    """The generator's share of what is minimised, if it learns.
+
+    Its sums come with the main network's, unless it trains alone.
+    """
+    if corruption.loss_sum is not None and objective.trains_generator:
+        loss = objective.generator_loss_weight / step.num_masked * corruption.loss_sum
+        yield NetworkLoss(loss, corruption.sums if is_alone else {})
 
 
 def sample_uniformly(

@@ -63,9 +63,11 @@ logits = model(**tokenizer("A sentence.", return_tensors="pt")).logits  # > 0: l
 
     def losses(self, batch: Batch, step: StepCounts) -> Iterator[NetworkLoss]:
         """The generator's loss, then the discriminator's."""
-        corruption = corrupt(self.generator, batch, self.objective, self.vocab_size)
-        if corruption.loss_sum is not None:
-            yield generator_loss(corruption.loss_sum, self.objective, step)
+        corruption = corrupt(self.generator, batch, self.objective, self.vocab_size, step)
+        is_alone = self.is_alone(step)
+        yield from generator_loss(corruption, self.objective, step, is_alone)
+        if is_alone:
+            return
         positions = None if self.reads_all_tokens else batch.masked_positions
         is_replaced = corruption.is_replaced
         if positions is not None:
@@ -119,7 +121,8 @@ logits = model(**tokenizer("A sentence.", return_tensors="pt")).logits  # > 0: l
     @classmethod
     def authors_flops(cls, config: PretrainConfig, vocab_size: int) -> float | None:
         """See Objective.authors_flops."""
-        if not cls.reads_all_tokens or not config.objective.trains_generator:
+        is_theirs = config.objective.trains_generator and not config.objective.steps_alone
+        if not cls.reads_all_tokens or not is_theirs:
             return None
         return authors_training_flops(config, vocab_size)
 

@@ -29,7 +29,7 @@ class MaskedLMObjective(Objective):
 
     def losses(self, batch: Batch, step: StepCounts) -> Iterator[NetworkLoss]:
         """The loss of the one network."""
-        output, sums = predict_masked(self.masked_lm, batch, self.objective)
+        output, sums = predict_masked(self.masked_lm, batch, self.objective, temperature=1.0)
         loss = self.objective.generator_loss_weight / step.num_masked * output.loss_sum
         yield NetworkLoss(loss, sums)
 

@@ -7,22 +7,24 @@ counts, the metrics made of the counts, its FLOPs and the text of its model card
 # Shapes: T tokens of a packed batch, J judged tokens.
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar, NamedTuple
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, ClassVar, NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
 from transformers import ElectraConfig
 
 from electra_cli.batch import Batch
-from electra_cli.config import ModelConfig, ObjectiveConfig, PretrainConfig
+from electra_cli.config import ModelConfig, ObjectiveConfig, OptimConfig, PretrainConfig
 from electra_cli.metrics import Metrics
 from electra_cli.model.cost.flops import (
     TrainingFlops,
-    count_networks,
+    count_generator,
+    count_main,
     judging_head,
     word_head,
 )
+from electra_cli.model.layer_rates import LayerRates
 from electra_cli.model.networks import (
     Network,
     adapt_to_packs,
@@ -31,12 +33,19 @@ from electra_cli.model.networks import (
 )
 from electra_cli.model.objectives.sums import MetricGroup, Sums
 
+GENERATOR = "generator"  # its name among the networks
+
 
 class StepCounts(NamedTuple):
-    """Counts of a whole step, all micro-batches together: its losses are means over them."""
+    """Counts of a whole step, all micro-batches together, and its place in the run.
+
+    Losses are means over the counts.
+    """
 
     num_masked: int
     num_tokens: int
+    number: int = 0  # steps completed before it
+    num_steps: int = 1  # of the whole run
 
     def tokens_read(self, all_tokens: bool) -> int:
         """Tokens that a head reads: all of them, or the masked slots."""
@@ -93,7 +102,15 @@ class Trainable(nn.Module, ABC):
         """Metrics that need every held-out judgement, not only sums."""
         return {}
 
-    def rate_factors(self) -> dict[nn.Parameter, float]:
+    def flops_at(self, step: int) -> TrainingFlops:
+        """What the step after so many completed ones costs."""
+        return self.flops
+
+    def idle_parameters(self, step: int) -> Iterable[nn.Parameter]:
+        """Those that the step after so many completed ones leaves as they are."""
+        return ()
+
+    def rate_factors(self, optim: OptimConfig) -> dict[nn.Parameter, float]:
         """By how much the learning rate of a parameter differs; 1 for those that are not named."""
         return {}
 
@@ -123,6 +140,9 @@ class Objective(Trainable):
         self._build_networks(main, generator, model)
         adapt_to_packs(self.networks().values())
         draw_weights(self, self.networks().values(), model)
+        self._main_flops = self.main_flops(model, vocab_size)
+        if objective.freeze_generator:
+            self.networks()[GENERATOR].requires_grad_(False)
 
     @abstractmethod
     def _build_networks(
@@ -139,7 +159,8 @@ class Objective(Trainable):
         own = {name: value for group in self.metric_groups for name, value in group(sums).items()}
         main_loss = own[self.main_loss] if self.main_loss else None
         weights = self.objective
-        loss = weights.generator_loss_weight * (own["mlm_loss"] or 0.0)
+        mlm_weight = 0.0 if weights.freeze_generator else weights.generator_loss_weight
+        loss = mlm_weight * (own["mlm_loss"] or 0.0)
         return {"loss": loss + weights.discriminator_loss_weight * (main_loss or 0.0), **own}
 
     @classmethod
@@ -154,11 +175,46 @@ class Objective(Trainable):
     def training_flops(
         cls, model: ModelConfig, objective: ObjectiveConfig, vocab_size: int
     ) -> TrainingFlops:
-        """Forward and backward operations of all networks."""
+        """Operations of all networks in a step that trains the main one."""
+        main = cls.main_flops(model, vocab_size)
+        return main + count_generator(model, objective, vocab_size)
+
+    @classmethod
+    def main_flops(cls, model: ModelConfig, vocab_size: int) -> TrainingFlops:
+        """Forward and backward operations of the main network."""
         head = cls._head_products(model, vocab_size)
-        return count_networks(
-            model, objective, vocab_size, *((head, 0) if cls.reads_all_tokens else (0, head))
-        )
+        return count_main(model, *((head, 0) if cls.reads_all_tokens else (0, head)))
+
+    def flops_at(self, step: int) -> TrainingFlops:
+        """Without the main network's while the generator trains alone."""
+        is_alone = step < self.objective.steps_alone
+        return self.flops - self._main_flops if is_alone else self.flops
+
+    def is_alone(self, step: StepCounts) -> bool:
+        """Whether the generator trains alone; held-out text is always read by both networks."""
+        return self.training and step.number < self.objective.steps_alone
+
+    def idle_parameters(self, step: int) -> Iterable[nn.Parameter]:
+        """The main network's while the generator trains alone, shared ones among them.
+
+        The losses of a generator that has learned nothing would spoil trained embeddings.
+        """
+        if step >= self.objective.steps_alone:
+            return ()
+        return self.networks()[self.main_network].parameters()
+
+    def rate_factors(self, optim: OptimConfig) -> dict[nn.Parameter, float]:
+        """Lower rates for the main network's lower layers."""
+        if optim.layer_decay is None:
+            return {}
+        return LayerRates(optim.layer_decay).factors(self.networks()[self.main_network])
+
+    def train(self, mode: bool = True) -> Self:
+        """A frozen generator has no dropout: it stays the model that it was."""
+        super().train(mode)
+        if self.objective.freeze_generator:
+            self.networks()[GENERATOR].train(mode=False)
+        return self
 
     @classmethod
     def _head_products(cls, model: ModelConfig, vocab_size: int) -> int:

@@ -53,9 +53,11 @@ class ReplaceMLMObjective(Objective):
 
     def losses(self, batch: Batch, step: StepCounts) -> Iterator[NetworkLoss]:
         """The generator's loss, then that of the restored words."""
-        corruption = corrupt(self.generator, batch, self.objective, self.vocab_size)
-        if corruption.loss_sum is not None:
-            yield generator_loss(corruption.loss_sum, self.objective, step)
+        corruption = corrupt(self.generator, batch, self.objective, self.vocab_size, step)
+        is_alone = self.is_alone(step)
+        yield from generator_loss(corruption, self.objective, step, is_alone)
+        if is_alone:
+            return
         hidden = encode(self.masked_lm, corruption.input_ids, batch)
         loss_sum, is_correct = self._restore(batch, corruption, hidden)
         num_words = step.tokens_read(self.reads_all_tokens)

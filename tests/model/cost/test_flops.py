@@ -35,7 +35,7 @@ def test_the_count_equals_what_torch_counts(objective):
     counted = model.flops.count(32, batch.num_masked, 32 * 32)
     logits = 2 * VOCAB_SIZE * config.model.embedding_size
     # Nor the in-place product that adds up the gradient of the tied matrix, once a masked LM.
-    masked_lms = config.objective.trains_generator + (objective["name"] in ("mlm", "replace_mlm"))
+    masked_lms = config.objective.has_generator + (objective["name"] in ("mlm", "replace_mlm"))
     uncounted = masked_lms * batch.num_masked * logits
     # The logits of all tokens are computed again in the backward pass: time, not model FLOPs.
     repeated = batch.num_tokens * logits * (objective["name"] == "all_tokens_mlm")
