@@ -7,6 +7,10 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from forked import HEAVY, can_fork, run_forked
+
+TIMEOUT_SECONDS = 240
+
 WORDS = (
     "the of a to and in is for that it on as are with be this by from or an at not have which "
     "function value object returns list name file module class string number type used method "
@@ -75,14 +79,21 @@ def electra_environment() -> dict[str, str]:
 def run_electra(
     folder: Path, *arguments: object, limit: Callable[[], object] | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end in `folder`; `limit` is called in its process before it starts."""
+    """Run a command to its end in `folder`; `limit` is called in its process before it starts.
+
+    A command that loads torch is forked from a process that has loaded it (forked.py): to load it
+    is most of what a short command costs.
+    """
+    environment = electra_environment()
+    if limit is None and arguments[0] in HEAVY and can_fork(environment):
+        return run_forked(folder, list(map(str, arguments)), environment, TIMEOUT_SECONDS)
     return subprocess.run(
         electra_command(*arguments),
         cwd=folder,
-        env=electra_environment(),
+        env=environment,
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=TIMEOUT_SECONDS,
         check=False,
         preexec_fn=limit,
     )
