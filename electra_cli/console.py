@@ -24,13 +24,14 @@ from typing import Protocol, TextIO
 
 from rich.console import Console
 from rich.live import Live
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
-from rich.table import Table
+from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TextColumn
+from rich.table import Column, Table
 from rich.text import Text
 
 from electra_cli.errors import UserError
 
-PLAIN_EVERY_SECONDS = 30.0
+PLAIN_EVERY_SECONDS = 60.0
+_BAR_FROM_WIDTH = 100  # columns; in a narrower terminal the figures need the room
 _WIDEST = 10_000  # characters of a table's line outside a terminal
 WAIT_SECONDS = 1.0  # in silence
 MAX_LINE_CHARS = 1_000  # of a problem or a hint, which may quote long names and lists of names
@@ -273,6 +274,17 @@ class _PlainLine:
             _print_lines(f"{self._description}: {text}")
 
 
+class _Figures(ProgressColumn):
+    """The figures beside a bar, cut at the terminal's width: the only column that gives way."""
+
+    def __init__(self) -> None:
+        super().__init__(Column(no_wrap=False))
+
+    def render(self, task: Task) -> Text:
+        """Called by rich."""
+        return Text(task.fields["figures"], no_wrap=True, overflow="ellipsis")
+
+
 class _DrawnLine:
     """A progress bar on a terminal."""
 
@@ -290,10 +302,12 @@ def progress(description: str, total: float | None) -> Iterator[ProgressLine]:
     if not _stderr.is_terminal:
         yield _PlainLine(description)
         return
-    shape = BarColumn(bar_width=10) if total is not None else SpinnerColumn()
-    figures = TextColumn("{task.fields[figures]}", markup=False)
-    columns = (TextColumn("{task.description}", markup=False), shape, figures)
-    with Progress(*columns, console=_stderr, transient=True) as drawn:
+    columns: list[ProgressColumn] = [TextColumn("{task.description}", markup=False)]
+    if total is None:
+        columns.append(SpinnerColumn())
+    elif _stderr.width >= _BAR_FROM_WIDTH:
+        columns.append(BarColumn(bar_width=10))
+    with Progress(*columns, _Figures(), console=_stderr, transient=True) as drawn:
         yield _DrawnLine(drawn, description, total)
 
 

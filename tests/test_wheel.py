@@ -9,6 +9,7 @@ from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
+from command_line import write_corpus
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -65,8 +66,9 @@ def run(*command: object, cwd: Path) -> str:
 
 
 @pytest.mark.slow
-def test_the_wheel_installs_into_an_empty_environment_and_plans_a_large_run(tmp_path):
-    run(sys.executable, "-m", "build", "--wheel", "--outdir", tmp_path, ROOT, cwd=tmp_path)
+def test_the_wheel_installs_into_an_empty_environment_and_does_everything_there(tmp_path):
+    run(sys.executable, "-m", "build", "--outdir", tmp_path, ROOT, cwd=tmp_path)
+    assert len(list(tmp_path.glob("*.tar.gz"))) == 1  # the wheel was built from what is in it
     (wheel,) = tmp_path.glob("*.whl")
     run(sys.executable, "-m", "venv", tmp_path / "empty", cwd=tmp_path)
     binaries = tmp_path / "empty" / "bin"
@@ -76,6 +78,10 @@ def test_the_wheel_installs_into_an_empty_environment_and_plans_a_large_run(tmp_
         binaries / "python", "-c", "import electra_cli; print(electra_cli.__file__)", cwd=tmp_path
     )
     assert Path(where.strip()).is_relative_to(tmp_path)
-    plan = run(binaries / "electra", "train", "--preset", "large", "--dry-run", cwd=tmp_path)
-    assert "335.14M parameters" in plan
-    assert "400,000" in plan
+    corpus = write_corpus(tmp_path / "corpus.txt", 300)
+    electra = binaries / "electra"
+    assert "prepare" in run(electra, "--help", cwd=tmp_path)
+    run(electra, "prepare", corpus, "--vocab-size", 150, cwd=tmp_path)
+    steps = ("--steps", 3, "--set", "optim.num_warmup_steps=1")
+    run(electra, "train", "--preset", "tiny", "--run-name", "one", *steps, cwd=tmp_path)
+    assert "runs/one/loss_curve.html" in run(electra, "plot", "runs/one", cwd=tmp_path)

@@ -34,8 +34,8 @@ class TrainingProgress:
         own = metrics.objective
         self._figures = (
             f" · mlm {_number(own.get('mlm_loss'))} · rtd {_number(own.get('rtd_loss'))}"
-            f" · {_percent(own.get('replaced_fraction'))} replaced"
-            f" · {metrics.tokens_per_second:,.0f} tokens/s · {rate / 1e9:,.0f} GFLOP/s"
+            f" · {metrics.tokens_per_second:,.0f} tokens/s"
+            f" · {_percent(own.get('replaced_fraction'))} replaced · {rate / 1e9:,.0f} GFLOP/s"
         )
         if held_out is not None:
             console.talk(describe_evaluation(metrics.step, held_out))

@@ -24,7 +24,7 @@ def test_the_line_has_steps_figures_and_the_time_left():
     progress.show_step(10)
     progress.show_row(row(20, 70.0), None)
     progress.show_step(20)
-    figures = " · mlm 3.25 · rtd 0.25 · 12.5% replaced · 5,000 tokens/s · 20 GFLOP/s"
+    figures = " · mlm 3.25 · rtd 0.25 · 5,000 tokens/s · 12.5% replaced · 20 GFLOP/s"
     assert line.shown == [
         (1, "1/1,000"),
         (10, f"10/1,000{figures}"),
