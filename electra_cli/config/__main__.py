@@ -1,0 +1,5 @@
+"""Print the table of docs/options.md."""
+
+from electra_cli.config import option_table
+
+print(option_table())
