@@ -1,15 +1,12 @@
-"""YAML presets and `--set section.key=value` -> a recipe. The only importer of yaml.
+"""YAML presets and `--set section.key=value` -> a recipe.
 
 A recipe is a PretrainConfig, or another model of sections whose options a preset may hold too.
 """
 
-import re
-import reprlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
@@ -17,14 +14,13 @@ from electra_cli.config import PretrainConfig, Section, idle_options, iter_optio
 from electra_cli.disk import write_bytes_atomically
 from electra_cli.errors import ConfigError
 from electra_cli.suggestions import nearest, nearest_option
+from electra_cli.yaml_text import parse_yaml, shown, write_yaml
 
 # A section of preset files only: what `electra tune` searches (electra_cli/tuning/space.py).
 TUNE_SECTION = "tune"
 # What `electra finetune` reads of a preset (electra_cli/finetuning/settings.py).
 FINETUNE_SECTION = "finetune"
 MAX_FILE_BYTES = 1 << 20  # a preset has about a kilobyte; a huge file would take long to parse
-MAX_DEPTH = 8  # sections, options and their values need three levels
-MAX_SHOWN_CHARS = 80  # of a name or a value in a message
 
 _PACKAGE = Path(__file__).parent
 
@@ -99,11 +95,11 @@ def _resolve(
         name, separator, text = assignment.partition("=")
         if not separator:
             raise ConfigError(
-                f"--set {_shown(assignment)}: there is no =", hint="write --set section.key=value"
+                f"--set {shown(assignment)}: there is no =", hint="write --set section.key=value"
             )
         try:
-            value = _parse(text)
-        except (yaml.YAMLError, ValueError):
+            value = parse_yaml(text)
+        except ValueError:
             value = text
         _assign(sections, name.strip(), value, recipe)
     return _validate(sections, source, recipe)
@@ -125,7 +121,7 @@ def _refuse_idle(config: PretrainConfig, written: set[str], chosen: set[str]) ->
         value = getattr(getattr(config, section), key)
         if name in chosen and value != known[name].default:
             raise ConfigError(
-                f"{name} = {_shown(value)} does nothing: {reason}", hint=f"leave {name} out"
+                f"{name} = {shown(value)} does nothing: {reason}", hint=f"leave {name} out"
             )
 
 
@@ -171,68 +167,8 @@ def load_options(path: Path) -> dict[str, Any]:
 
 def save_config(config: Section, path: Path) -> None:
     """Every option, resolved; atomic."""
-    content = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False).encode()
+    content = write_yaml(config.model_dump(mode="json")).encode()
     write_bytes_atomically(path, content)
-
-
-class _Loader(yaml.SafeLoader):
-    """Plain settings only: no tags, no aliases, no deep nesting, no key twice in one mapping.
-
-    A tag can name Python code, aliases can stand for more than any memory holds or for themselves,
-    and of two equal keys YAML would quietly forget the first.
-    """
-
-    _depth = 0
-
-    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        event = self.peek_event()  # type: ignore[no-untyped-call]
-        mark = event.start_mark
-        if isinstance(event, yaml.AliasEvent):
-            raise yaml.MarkedYAMLError(
-                problem="an alias, which settings do not need", problem_mark=mark
-            )
-        if getattr(event, "tag", None) is not None:
-            problem = f"the tag {_shown(event.tag)}, which settings do not need"
-            raise yaml.MarkedYAMLError(problem=problem, problem_mark=mark)
-        if self._depth == MAX_DEPTH:
-            problem = f"more than {MAX_DEPTH} levels"
-            raise yaml.MarkedYAMLError(problem=problem, problem_mark=mark)
-        self._depth += 1
-        node = super().compose_node(parent, index)
-        self._depth -= 1
-        return node
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen = set()
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode) and key.value in seen:
-                problem = f"{_shown(key.value)} for the second time"
-                raise yaml.MarkedYAMLError(problem=problem, problem_mark=key.start_mark)
-            seen.add(key.value if isinstance(key, yaml.ScalarNode) else None)
-        return super().construct_mapping(node, deep)
-
-
-# Dates stay text: no option takes a date, and not every text of that form is a valid one. Numbers
-# are decimal, as those of the command line are: YAML 1.1 would read 010 as 8 and 1:30 as 90, and
-# 5e-4 as text.
-_REPLACED = ("timestamp", "int", "float")
-_Loader.yaml_implicit_resolvers = {
-    start: [(tag, form) for tag, form in resolvers if tag.rpartition(":")[2] not in _REPLACED]
-    for start, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-_Loader.add_implicit_resolver("int", re.compile("[-+]?[0-9]+$"), list("-+0123456789"))
-_Loader.add_implicit_resolver(
-    "float",
-    re.compile(r"[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+|[0-9]+(?=[eE]))(?:[eE][-+]?[0-9]+)?$"),
-    list("-+.0123456789"),
-)
-_Loader.add_constructor("int", lambda _, node: int(node.value))
-_Loader.add_constructor("float", lambda _, node: float(node.value))
-
-
-def _parse(text: str | bytes) -> Any:
-    """Plain values of YAML. Raises YAMLError, and ValueError for a number of too many digits."""
-    return yaml.load(text, _Loader)
 
 
 def save_preset(config: PretrainConfig, path: Path, comment: str) -> None:
@@ -248,7 +184,7 @@ def save_preset(config: PretrainConfig, path: Path, comment: str) -> None:
         if changed:
             sections[section] = changed
     lines = "".join(f"# {line}\n" for line in comment.splitlines())
-    text = lines + yaml.safe_dump(sections, sort_keys=False)
+    text = lines + write_yaml(sections)
     write_bytes_atomically(path, text.encode())
 
 
@@ -259,7 +195,7 @@ def _preset_path(preset: str) -> Path:
         return path
     if preset not in preset_names():
         raise ConfigError(
-            f"there is no preset {_shown(preset)}",
+            f"there is no preset {shown(preset)}",
             hint=_nearest(preset, preset_names(), "presets") + ", or name a .yaml file",
         )
     return preset_folder() / f"{preset}.yaml"
@@ -280,10 +216,9 @@ def _read_sections(path: Path) -> dict[str, Any]:
             hint=f"presets: {_listed(preset_names())}",
         )
     try:
-        content = _parse(text.decode("utf-8-sig"))
-    except (yaml.YAMLError, ValueError) as error:
-        reason = " ".join(str(error).replace('in "<unicode string>", ', "").split())
-        raise ConfigError(f"{path} is not valid YAML: {reason}", hint="correct that line") from None
+        content = parse_yaml(text.decode("utf-8-sig"))
+    except ValueError as error:
+        raise ConfigError(f"{path} is not valid YAML: {error}", hint="correct that line") from None
     if content is None:
         return {}
     if not isinstance(content, dict) or not all(isinstance(v, dict) for v in content.values()):
@@ -291,7 +226,7 @@ def _read_sections(path: Path) -> dict[str, Any]:
     for key in (*content, *(key for section in content.values() for key in section)):
         if not isinstance(key, str):
             raise ConfigError(
-                f"{path}: {_shown(key)} is not the name of a section or an option",
+                f"{path}: {shown(key)} is not the name of a section or an option",
                 hint=f"sections: {_listed(PretrainConfig.model_fields)}",
             )
     return content
@@ -304,7 +239,7 @@ def _no_sections(path: Path, content: object) -> ConfigError:
     close = None if outside in PretrainConfig.model_fields else nearest_option(outside, known)
     if close:
         return ConfigError(
-            f"{path}: {_shown(outside)} stands in no section", hint=f"did you mean {close}?"
+            f"{path}: {shown(outside)} stands in no section", hint=f"did you mean {close}?"
         )
     return ConfigError(
         f"{path} does not hold sections with options",
@@ -316,7 +251,7 @@ def _assign(sections: dict[str, Any], name: str, value: Any, recipe: type[Sectio
     section, _, key = name.partition(".")
     known = dict(iter_options(recipe))
     if name not in known:
-        raise ConfigError(f"unknown option {_shown(name)}", hint=_nearest(name, known, "options"))
+        raise ConfigError(f"unknown option {shown(name)}", hint=_nearest(name, known, "options"))
     sections.setdefault(section, {})[key] = value
 
 
@@ -335,11 +270,11 @@ def _explain(error: ErrorDetails, source: str, recipe: type[Section]) -> ConfigE
     if error["type"] == "extra_forbidden":
         if "." in name:
             return ConfigError(
-                f"{source}: unknown option {_shown(name)}", hint=_nearest(name, known, "options")
+                f"{source}: unknown option {shown(name)}", hint=_nearest(name, known, "options")
             )
         sections = recipe.model_fields
         return ConfigError(
-            f"{source}: unknown section {_shown(name)}", hint=_nearest(name, sections, "sections")
+            f"{source}: unknown section {shown(name)}", hint=_nearest(name, sections, "sections")
         )
     reason = error["msg"].removeprefix("Value error, ")
     if name not in known:  # a check between options, which names them itself
@@ -348,7 +283,7 @@ def _explain(error: ErrorDetails, source: str, recipe: type[Section]) -> ConfigE
             hint="change one of them (--set section.key=value, or in the preset)",
         )
     return ConfigError(
-        f"{source}: {name} = {_shown(error['input'])}: {reason}",
+        f"{source}: {name} = {shown(error['input'])}: {reason}",
         hint=f"{name}: {known[name].description}",
     )
 
@@ -356,15 +291,6 @@ def _explain(error: ErrorDetails, source: str, recipe: type[Section]) -> ConfigE
 def _nearest(name: str, known: Mapping[str, Any] | Sequence[str], kind: str) -> str:
     close = nearest_option(name, known) if kind == "options" else nearest(name, known)
     return f"did you mean {close}?" if close else f"{kind}: {_listed(known)}"
-
-
-def _shown(value: object) -> str:
-    """A value as Python writes it, in a line of bounded length."""
-    if isinstance(value, int) and value.bit_length() > 200:
-        return f"a number of {value.bit_length()} bits"
-    form = reprlib.Repr()
-    form.maxstring = form.maxother = MAX_SHOWN_CHARS
-    return form.repr(value)
 
 
 def _listed(names: Mapping[str, Any] | Sequence[str]) -> str:
