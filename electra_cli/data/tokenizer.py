@@ -21,11 +21,11 @@ from electra_cli.data.bert_tokenizer import (
 )
 from electra_cli.disk import as_os_error
 from electra_cli.errors import DataError
+from electra_cli.hub import HUB_TIMEOUT_SECONDS, check_model
 
 # A BertTokenizer, or a fast tokenizer of transformers, which carries no types.
 Tokenizer: TypeAlias = Any
 
-HUB_TIMEOUT_SECONDS = 10.0
 _VOCABULARY_FILES = ("tokenizer.json", "vocab.*", "*.model")
 Announce: TypeAlias = Callable[[str], AbstractContextManager[object]]
 
@@ -80,12 +80,10 @@ def open_with_transformers(name: str, announce: Announce = nullcontext) -> Token
     except OSError:
         if Path(name).exists():
             raise
-    from huggingface_hub import HfApi
-
     # Without a network this fails at once; from_pretrained would retry for a minute.
     waiting = f"waiting for the Hugging Face Hub to answer about the tokenizer {name}, for up to"
     with announce(f"{waiting} {HUB_TIMEOUT_SECONDS:.0f} s"):
-        HfApi().model_info(name, timeout=HUB_TIMEOUT_SECONDS)
+        check_model(name)
     return AutoTokenizer.from_pretrained(name, trust_remote_code=False)
 
 

@@ -21,10 +21,9 @@ from transformers.utils import logging as transformers_logging
 
 from electra_cli.config import ModelConfig
 from electra_cli.errors import RunError
+from electra_cli.hub import check_model
 from electra_cli.model.initialization import initialize, set_sinusoids
 from electra_cli.model.networks import build_electra_configs
-
-HUB_TIMEOUT_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -104,10 +103,10 @@ def open_encoder(name: str) -> EncoderWeights:
 
 def check_hub(name: str) -> None:
     """Ask once, so that without a network this fails at once and not after a minute."""
-    from huggingface_hub import HfApi, try_to_load_from_cache
+    from huggingface_hub import try_to_load_from_cache
 
     if not isinstance(try_to_load_from_cache(name, "config.json"), str):
-        HfApi().model_info(name, timeout=HUB_TIMEOUT_SECONDS)
+        check_model(name)
 
 
 def encoder_of_checkpoint(

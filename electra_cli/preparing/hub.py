@@ -7,9 +7,8 @@ from typing import Any
 
 from electra_cli import console
 from electra_cli.errors import DataError
+from electra_cli.hub import HUB_TIMEOUT_SECONDS, network_errors, one_line
 from electra_cli.preparing.paths import closest_path
-
-HUB_TIMEOUT_SECONDS = 10.0
 
 
 def hub_rows(dataset_id: str, subset: str | None, split: str) -> Iterator[dict[str, Any]]:
@@ -33,10 +32,10 @@ def stream_dataset(
     # RuntimeError: the dataset is a script, which `datasets` no longer runs.
     except (ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
         raise DataError(
-            f"dataset {dataset_id}: {_one_line(error)}",
+            f"dataset {dataset_id}: {one_line(error)}",
             hint="choose with --subset and --split; a gated dataset needs: hf auth login",
         ) from None
-    except _network_errors() as error:
+    except network_errors() as error:
         raise _interrupted(dataset_id, error) from None
     return rows
 
@@ -48,13 +47,13 @@ def explained_errors(dataset_id: str) -> Iterator[None]:
 
     try:
         yield
-    except (*_network_errors(), datasets.exceptions.DatasetsError) as error:
+    except (*network_errors(), datasets.exceptions.DatasetsError) as error:
         raise _interrupted(dataset_id, error) from None
 
 
 def _interrupted(dataset_id: str, error: Exception) -> DataError:
     return DataError(
-        f"reading dataset {dataset_id} failed: {_one_line(error)}",
+        f"reading dataset {dataset_id} failed: {one_line(error)}",
         hint="check the network and try again, or download it and name its files",
     )
 
@@ -74,21 +73,9 @@ def hub_revision(dataset_id: str) -> str:
     except (RepositoryNotFoundError, HFValidationError):
         problem = f"there is no file and no Hugging Face dataset named {dataset_id}"
         hint = "check the name; a private dataset needs: hf auth login"
-    except _network_errors() as error:
+    except network_errors() as error:
         problem = f"no file is called {dataset_id}, and the Hugging Face Hub cannot be reached"
-        problem += f" ({_one_line(error)})"
+        problem += f" ({one_line(error)})"
         hint = "name a file, or try again with a network"
     close = closest_path(Path(dataset_id))
     raise DataError(problem, hint=f"did you mean {close}?" if close else hint)
-
-
-def _network_errors() -> tuple[type[Exception], ...]:
-    """The exceptions of a network or a server that huggingface_hub passes on."""
-    # huggingface_hub exports its HTTP library under this name.
-    from huggingface_hub.utils import httpx  # type: ignore[attr-defined]
-
-    return OSError, httpx.HTTPError
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from electra_cli import console
 from electra_cli.errors import UserError
+from electra_cli.hub import network_errors, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -91,7 +92,6 @@ def publish(
 @contextmanager
 def _explain_failures(publication: Publication) -> "Iterator[None]":
     from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError
-    from huggingface_hub.utils import httpx  # type: ignore[attr-defined] # its HTTP library
 
     failed = f"{publication.repo} was not published"
     try:
@@ -104,15 +104,11 @@ def _explain_failures(publication: Publication) -> "Iterator[None]":
         if status in (_HTTP_UNAUTHORIZED, _HTTP_FORBIDDEN):
             hint = "a token that may write there is needed: hf auth login, or HF_TOKEN"
         reason = error.server_message or error.response.reason_phrase
-        raise PublishingError(f"{failed}: {status} {_one_line(reason)}", hint) from None
-    except (OSError, RuntimeError, httpx.HTTPError) as error:
+        raise PublishingError(f"{failed}: {status} {one_line(reason)}", hint) from None
+    except (*network_errors(), RuntimeError) as error:
         if os.environ.get("HF_HUB_OFFLINE", "0") not in ("", "0"):
             raise PublishingError(f"{failed}: HF_HUB_OFFLINE is set", "unset it") from None
-        reason = _one_line(str(error)) or type(error).__name__
+        reason = one_line(error) or type(error).__name__
         raise PublishingError(
             f"{failed}: {reason}", "the same command tries again, once there is a network"
         ) from None
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())
