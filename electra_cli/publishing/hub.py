@@ -94,6 +94,7 @@ def _explain_failures(publication: Publication) -> "Iterator[None]":
     from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError
 
     failed = f"{publication.repo} was not published"
+    lost: tuple[type[Exception], ...] = (*network_errors(), RuntimeError)
     try:
         yield
     except LocalTokenNotFoundError:
@@ -105,7 +106,7 @@ def _explain_failures(publication: Publication) -> "Iterator[None]":
             hint = "a token that may write there is needed: hf auth login, or HF_TOKEN"
         reason = error.server_message or error.response.reason_phrase
         raise PublishingError(f"{failed}: {status} {one_line(reason)}", hint) from None
-    except (*network_errors(), RuntimeError) as error:
+    except lost as error:
         if os.environ.get("HF_HUB_OFFLINE", "0") not in ("", "0"):
             raise PublishingError(f"{failed}: HF_HUB_OFFLINE is set", "unset it") from None
         reason = one_line(error) or type(error).__name__
