@@ -25,6 +25,18 @@ def prepare(
         str | None,
         typer.Option(help="Folder or id of a tokenizer.  [default: one is learned from the text]"),
     ] = None,
+    add_tokens: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="Add up to N words and pieces to --tokenizer that the text uses often and it "
+            "cuts; old ids stay.",
+        ),
+    ] = 0,
+    pad_vocab_to: Annotated[
+        int | None,
+        typer.Option(min=1, help="Fill the vocabulary up with [unusedN] to a multiple, as 64."),
+    ] = None,
     vocab_size: Annotated[
         int | None,
         typer.Option(
@@ -68,6 +80,8 @@ def prepare(
 
       electra prepare corpus/*.txt.xz --out data/corpus --vocab-size 8192
 
+      electra prepare medical.txt --tokenizer runs/first --add-tokens 2000
+
       electra prepare articles.jsonl --column body --cased
     """
     from electra_cli.commands.prepare import PrepareOptions, run
@@ -77,6 +91,8 @@ def prepare(
             sources=tuple(sources or ()),
             out=out,
             tokenizer=tokenizer,
+            add_tokens=add_tokens,
+            pad_vocab_to=pad_vocab_to,
             vocab_size=vocab_size,
             cased=cased,
             no_strip_accents=no_strip_accents,

@@ -24,6 +24,7 @@ from electra_cli.preparing.folder import (
     is_finished,
     load_folder_state,
 )
+from electra_cli.preparing.new_words import check_can_extend
 from electra_cli.preparing.pipeline import prepare_folder
 from electra_cli.preparing.sources import SourceOptions, open_source
 from electra_cli.preparing.vocabulary import MIN_FREQUENCY
@@ -48,6 +49,8 @@ class PrepareOptions:
     sources: tuple[str, ...] = ()
     out: Path | None = None
     tokenizer: str | None = None
+    add_tokens: int = 0
+    pad_vocab_to: int | None = None
     vocab_size: int | None = None
     cased: bool = False
     no_strip_accents: bool = False
@@ -77,6 +80,11 @@ def run(options: PrepareOptions, *, shard_tokens: int = SHARD_TOKENS) -> None:
             "--tokenizer brings its own",
             hint="leave out --tokenizer, or the others",
         )
+    if options.tokenizer is None and options.add_tokens:
+        raise ConfigError(
+            "--add-tokens extends a tokenizer, and none is named",
+            hint="add --tokenizer A, or choose how many pieces to learn with --vocab-size",
+        )
     source = open_source(
         SourceOptions(
             sources=options.sources,
@@ -92,6 +100,8 @@ def run(options: PrepareOptions, *, shard_tokens: int = SHARD_TOKENS) -> None:
         given = load_tokenizer(_tokenizer_of(options.tokenizer), console.announce_wait)
         if not isinstance(given, BertTokenizer):
             check_export(given)
+        if options.add_tokens or options.pad_vocab_to:
+            check_can_extend(given)
     default_size = VOCAB_SIZE if options.sources else BUILTIN_VOCAB_SIZE
     fits_text = given is None and options.vocab_size is None and bool(options.sources)
     settings = PrepareSettings(
@@ -100,7 +110,9 @@ def run(options: PrepareOptions, *, shard_tokens: int = SHARD_TOKENS) -> None:
         vocab_size=(options.vocab_size or default_size) if given is None else None,
         cased=options.cased if given is None else None,
         strip_accents=False if options.no_strip_accents else None,
-        min_occurrences=MIN_OCCURRENCES if fits_text else MIN_FREQUENCY,
+        min_occurrences=MIN_OCCURRENCES if fits_text or options.add_tokens else MIN_FREQUENCY,
+        add_tokens=options.add_tokens,
+        pad_vocab_to=options.pad_vocab_to,
         validation_fraction=options.validation_fraction,
         shard_tokens=shard_tokens,
     )

@@ -75,7 +75,7 @@ def train(options: TrainOptions) -> None:
         config = config.with_directory(directory)
         data = open_data(directory, options.verify_data)
         if start is not None:
-            start.check_tokenizer(data)
+            start.new_tokens(data)  # refuses another tokenizer
     if options.epochs is not None:
         assert data is not None
         steps = steps_of_epochs(config, data, options.epochs)

@@ -4,7 +4,7 @@ It is the last file that `electra prepare` writes: a folder that has one is comp
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -18,6 +18,7 @@ FORMAT_VERSION = 1
 MANIFEST_NAME = "manifest.json"
 PROGRESS_NAME = "progress.json"
 TOKENIZER_NAME = "tokenizer"
+NEW_TOKENS_NAME = "new_tokens.json"  # beside a tokenizer that was extended
 
 Split = Literal["train", "validation"]
 
@@ -35,6 +36,8 @@ class PrepareSettings(_Frozen):
     cased: bool | None
     strip_accents: bool | None = None  # None: where not cased, as in BERT
     min_occurrences: int = 2  # of a word piece in the text
+    add_tokens: int = 0  # at most so many, to the given tokenizer
+    pad_vocab_to: int | None = None  # a multiple of so many ids
     validation_fraction: float
     shard_tokens: int
 
@@ -124,6 +127,30 @@ def load_manifest(directory: Path) -> ShardManifest:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
         raise damaged_file(path, f"{where} {first['msg']}".strip()) from error
+
+
+def save_new_tokens(directory: Path, pieces: Mapping[int, Sequence[int]]) -> None:
+    """Write the ids that a given tokenizer gained, and the old ids that each stands for."""
+    content = json.dumps({str(index): list(ids) for index, ids in pieces.items()}).encode()
+    write_bytes_atomically(directory / NEW_TOKENS_NAME, content)
+
+
+def load_new_tokens(directory: Path) -> dict[int, tuple[int, ...]]:
+    """What save_new_tokens wrote; empty without a file. Raises DataError for a damaged one."""
+    path = directory / NEW_TOKENS_NAME
+    if not path.exists():
+        return {}
+    try:
+        content = json.loads(path.read_bytes())
+        found = {int(index): tuple(map(int, ids)) for index, ids in content.items()}
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise damaged_file(path, f"{type(error).__name__}: {error}") from error
+    first = min(found, default=0)
+    if sorted(found) != list(range(first, first + len(found))) or not all(
+        0 <= piece < first for ids in found.values() for piece in ids
+    ):
+        raise damaged_file(path, "its ids are not those of new tokens")
+    return found
 
 
 def damaged_file(path: Path, reason: str) -> DataError:

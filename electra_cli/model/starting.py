@@ -18,6 +18,8 @@ from electra_cli.model.sources import (
 # Ids that a vocabulary gained, and the ids of the pieces that stood for each before.
 NewTokens = Mapping[int, Sequence[int]]
 
+_NEVER = -100.0  # a logit whose probability is 0 in float32 beside any that was learned
+
 
 @dataclass(frozen=True)
 class Loaded:
@@ -91,13 +93,15 @@ def _copy(
 def _copy_rows(parameter: Tensor, tensor: Tensor, new_tokens: NewTokens) -> None:
     """Rows of the vocabulary: old ids keep theirs; new ones begin as the mean of their pieces'.
 
-    Rows without pieces, which pad the vocabulary, stay as they were drawn.
+    Rows without pieces only pad the vocabulary: as drawn, and with a bias that predicts none.
     """
-    kept = min(len(parameter), len(tensor))
+    kept = min([len(parameter), len(tensor), *new_tokens])
     parameter[:kept] = tensor[:kept]
     for index, pieces in new_tokens.items():
         if pieces:
             parameter[index] = tensor[list(pieces)].mean(dim=0)
+        elif parameter.dim() == 1:
+            parameter[index] = _NEVER
 
 
 def part_of(name: str) -> str:

@@ -3,7 +3,7 @@
 What is written into it, and in which order, is pipeline.py's work.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from electra_cli.data.manifest import (
     TOKENIZER_NAME,
     PrepareSettings,
     load_manifest,
+    save_new_tokens,
 )
 from electra_cli.data.tokenizer import Tokenizer, save_tokenizer
 from electra_cli.disk import as_argument, is_full, replace_folder
@@ -53,12 +54,19 @@ def load_folder_state(directory: Path, settings: PrepareSettings) -> Preparation
     return PreparationState(settings=settings)
 
 
-def begin_folder(directory: Path, state: PreparationState, tokenizer: Tokenizer) -> Tokenizer:
-    """Save the state, which marks the folder as ours, then the tokenizer.
+def begin_folder(
+    directory: Path,
+    state: PreparationState,
+    tokenizer: Tokenizer,
+    new_tokens: Mapping[int, Sequence[int]],
+) -> Tokenizer:
+    """Save the state, which marks the folder as ours, then the tokenizer and what it gained.
 
     Returns the tokenizer as it is opened from the folder.
     """
     save_state(directory, state)
+    if new_tokens:
+        save_new_tokens(directory, new_tokens)
     with replace_folder(directory / TOKENIZER_NAME) as partial:
         return save_tokenizer(tokenizer, partial)
 

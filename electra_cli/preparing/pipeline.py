@@ -25,6 +25,7 @@ from electra_cli.preparing.chunks import group_texts
 from electra_cli.preparing.duplicates import MAX_REMEMBERED
 from electra_cli.preparing.encoder import TextEncoder
 from electra_cli.preparing.folder import begin_folder, load_folder_state
+from electra_cli.preparing.new_words import COUNTED_CHARS, extend_tokenizer
 from electra_cli.preparing.rounds import BATCH_BYTES, ShardPreparation
 from electra_cli.preparing.sources import Source
 from electra_cli.preparing.state import PreparationState
@@ -36,6 +37,7 @@ from electra_cli.stopping import StopRequest, wait_for
 SAMPLE_CHARS = 64_000_000  # of text that a tokenizer is trained on
 # The sample is spread over this much text of files, so that no large corpus is read twice.
 SAMPLED_RANGE_BYTES = 1_000_000_000
+_NAMED_TOKENS = 8  # of the new ones
 CHECKED_BYTES = 300_000  # of every source: both engines encode them and must agree
 
 
@@ -57,7 +59,10 @@ def prepare_folder(
         tokenizer = load_tokenizer(directory / TOKENIZER_NAME)
     else:
         chosen = _train_tokenizer(source, settings, stop) if given is None else given
-        tokenizer = begin_folder(directory, state, chosen)
+        pieces: dict[int, list[int]] = {}
+        if settings.add_tokens or settings.pad_vocab_to:
+            chosen, pieces = _extend(chosen, source, settings, stop)
+        tokenizer = begin_folder(directory, state, chosen, pieces)
         stop.raise_if_requested()
     if state.tally.documents:
         console.talk(f"{directory}: going on after {state.tally.documents:,} documents")
@@ -118,6 +123,37 @@ def _train_tokenizer(source: Source, settings: PrepareSettings, stop: StopReques
         return wait_for(
             lambda: train_tokenizer(texts, vocab_size, cased, strip_accents, min_frequency), stop
         )
+
+
+def _extend(
+    tokenizer: Tokenizer, source: Source, settings: PrepareSettings, stop: StopRequest
+) -> tuple[Tokenizer, dict[int, list[int]]]:
+    """The tokenizer with more tokens, and the old ids in the place of each new one."""
+    texts, min_frequency = [], settings.min_occurrences
+    if settings.add_tokens:
+        is_stream = source.total_bytes() is None
+        range_bytes = COUNTED_CHARS if is_stream else SAMPLED_RANGE_BYTES
+        with _show_progress(source, "reading a sample", stop) as on_batch:
+            texts = sample_texts(_first_documents(source, range_bytes, on_batch), COUNTED_CHARS)
+        share = sum(len(text.encode()) for text in texts) / _text_bytes(source, range_bytes)
+        min_frequency = max(MIN_FREQUENCY, round(settings.min_occurrences * share))
+    with console.progress("learning", None):
+        extension = wait_for(
+            lambda: extend_tokenizer(
+                tokenizer, texts, settings.add_tokens, min_frequency, settings.pad_vocab_to
+            ),
+            stop,
+        )
+    if settings.add_tokens:
+        words = [index for index, pieces in extension.pieces.items() if pieces]
+        named = ", ".join(extension.tokenizer.convert_ids_to_tokens(words[:_NAMED_TOKENS]))
+        before, after = extension.tokens_per_word
+        console.talk(
+            f"{len(words):,} new tokens of at most {settings.add_tokens:,}, which occur "
+            f"{settings.min_occurrences} times or more: {named}, ...; {before:.2f} tokens per word "
+            f"before, {after:.2f} now"
+        )
+    return extension.tokenizer, extension.pieces
 
 
 def _text_bytes(source: Source, num_bytes: int) -> float:

@@ -14,7 +14,7 @@ import torch
 
 from electra_cli import console
 from electra_cli.config import PretrainConfig
-from electra_cli.data.manifest import TOKENIZER_NAME
+from electra_cli.data.manifest import TOKENIZER_NAME, load_new_tokens
 from electra_cli.data.prepared import PreparedData
 from electra_cli.data.tokenizer import fingerprint, load_tokenizer
 from electra_cli.disk import as_argument
@@ -26,7 +26,7 @@ from electra_cli.model.sources import (
     networks_of_run,
     open_network,
 )
-from electra_cli.model.starting import Loaded, part_of, start_from
+from electra_cli.model.starting import Loaded, NewTokens, part_of, start_from
 from electra_cli.presets import load_config, with_options
 from electra_cli.run_directory import RunDirectory
 from electra_cli.runs.progress import describe_evaluation
@@ -86,23 +86,33 @@ class StartingPoint:
             options["data.max_seq_length"] = positions
         return {**self.sizes, **options}
 
-    def check_tokenizer(self, data: PreparedData) -> None:
-        """Raises DataError unless ids mean the same in the data and to every network."""
+    def new_tokens(self, data: PreparedData) -> NewTokens:
+        """The ids that the data's tokenizer has beyond those of the networks.
+
+        Raises DataError unless all others mean the same in the data and to every network.
+        """
+        manifest = data.manifest
+        gained: NewTokens = {}
+        if any(each.tokenizer_sha256 != manifest.tokenizer_sha256 for each in self.sources):
+            gained = load_new_tokens(data.directory)
+        found = manifest.settings.tokenizer if gained else manifest.tokenizer_sha256
         for source in self.sources:
-            wanted, found = source.tokenizer_sha256, data.manifest.tokenizer_sha256
+            wanted = source.tokenizer_sha256
             if wanted != found:
                 raise DataError(
                     f"{source.name} has tokenizer {wanted[:12]}, {data.directory} was prepared "
-                    f"with {found[:12]}",
+                    f"with {manifest.tokenizer_sha256[:12]}",
                     hint=f"electra prepare SOURCE --tokenizer {source.tokenizer} --out NEW_DIR",
                 )
         for network in (self.main, self.generator):
-            if network is not None and network.vocab_size < data.manifest.vocab_size:
+            num_ids = manifest.vocab_size - len(gained)
+            if network is not None and network.vocab_size < num_ids:
                 raise RunError(
                     f"{network.name} has {network.vocab_size:,} rows of embeddings, its tokenizer "
-                    f"{data.manifest.vocab_size:,} ids",
+                    f"{num_ids:,} ids",
                     hint="put the tokenizer of its pre-training into the folder",
                 )
+        return gained
 
 
 def checkpoint_of(name: str, step: int | None = None) -> str:
@@ -315,7 +325,10 @@ def begin_run(session: Session, start: StartingPoint | None) -> None:
     records = RunRecords(session)
     if start is not None:
         model = session.trainer.model
-        _tell_start(session.run, start_from(model, start.main, start.generator))
+        _tell_start(
+            session.run,
+            start_from(model, start.main, start.generator, start.new_tokens(session.data)),
+        )
         if session.evaluation and not session.run.count_rows():  # a resume may have the row
             held_out = session.evaluate(is_probed=True)
             records.append_row(first_row(model.metric_names()[0], held_out))
