@@ -22,6 +22,7 @@ from electra_cli.locks import hold_run
 from electra_cli.presets import load_recipe
 from electra_cli.run_directory import FINETUNE_FOLDER, RunDirectory
 from electra_cli.runs.session import create_run, refuse_existing
+from electra_cli.runs.trackers import require_trackers
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ def finetune(options: FinetuneOptions) -> None:
     """Fine-tune encoders in a new folder."""
     recipe = load_recipe(FinetuneRecipe, options.preset, options.options, options.assignments)
     config = with_whole_paths(recipe.finetune)
+    require_trackers(config.report_to)
     name = options.run_name or f"{_short_name(config)}-{datetime.now():%Y-%m-%d-%H%M%S}"
     root = FINETUNE_FOLDER / name
     if options.run_name is not None and not options.dry_run:

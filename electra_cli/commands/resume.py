@@ -108,7 +108,7 @@ def _open_run(
     directory = config.data.directory.resolve()
     config = config.with_directory(directory)
     compute = select_compute(config)
-    require_trackers(config)
+    require_trackers(config.run.report_to)
     data = open_data(directory, options.verify_data)
     _, num_parameters = count_model_parameters(config, data.manifest.vocab_size)
     return run, fit_micro_batch(config, num_parameters, compute), data, compute

@@ -66,7 +66,7 @@ def train(options: TrainOptions) -> None:
     _check_epochs(options)
     config, start = _load_recipe(options)
     compute = select_compute(config)
-    require_trackers(config)
+    require_trackers(config.run.report_to)
     data = None
     # A dry run needs data for epochs only; any other run does.
     is_bare = options.dry_run and options.epochs is None and config.data.directory is None

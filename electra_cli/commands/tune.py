@@ -55,7 +55,7 @@ def tune(options: TuneOptions) -> None:
     space = parse_space(section, preset)
     metric = select_metric(options.metric, space.names)
     _check(options, preset)
-    require_trackers(preset)
+    require_trackers(preset.run.report_to)
     data = _open_data(options, preset)
     probes = _open_probes(preset, data, metric)
     name = _study_name(options)

@@ -18,7 +18,7 @@ from electra_cli.config.options import (
     reason_not_searched,
 )
 from electra_cli.config.recipe import PretrainConfig
-from electra_cli.config.run import RunConfig, TrackerName
+from electra_cli.config.run import RunConfig, TrackerName, TrackerNames
 from electra_cli.config.section import MAX_SEED, MAX_TOKENS, MAX_WINDOWS, Section
 
 __all__ = [
@@ -34,6 +34,7 @@ __all__ = [
     "RunConfig",
     "Section",
     "TrackerName",
+    "TrackerNames",
     "changeable_options",
     "idle_options",
     "iter_options",

@@ -3,7 +3,7 @@
 import math
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from electra_cli.config.section import (
     MAX_SEED,
@@ -17,6 +17,17 @@ from electra_cli.config.section import (
 )
 
 TrackerName = Literal["tensorboard", "wandb", "trackio", "mlflow"]
+
+
+def _one_or_several(value: object) -> object:
+    """Read `tensorboard` as a list of one, and a repeated name once."""
+    names = [value] if isinstance(value, str) else value
+    if isinstance(names, list) and all(isinstance(name, str) for name in names):
+        return list(dict.fromkeys(names))
+    return names
+
+
+TrackerNames = Annotated[list[TrackerName], BeforeValidator(_one_or_several)]
 
 
 class RunConfig(Section):
@@ -84,7 +95,7 @@ class RunConfig(Section):
         description="Also keep checkpoints whose step is a multiple of this; a multiple of "
         "save_every.",
     )
-    report_to: Annotated[list[TrackerName], Changeable(), SAME_RESULT] = Field(
+    report_to: Annotated[TrackerNames, Changeable(), SAME_RESULT] = Field(
         [],
         description="Where rows of the log also go: tensorboard, wandb, trackio, mlflow; one or a "
         "list.",
@@ -104,15 +115,6 @@ class RunConfig(Section):
         le=MAX_STEPS,
         description="Maximum number of batches that on_nonfinite: skip may skip.",
     )
-
-    @field_validator("report_to", mode="before")
-    @classmethod
-    def _one_or_several(cls, value: object) -> object:
-        """Read `tensorboard` as a list of one, and a repeated name once."""
-        names = [value] if isinstance(value, str) else value
-        if isinstance(names, list) and all(isinstance(name, str) for name in names):
-            return list(dict.fromkeys(names))
-        return names
 
     @property
     def windows_per_pass(self) -> int:

@@ -1,10 +1,9 @@
 """The training loop of a fine-tune, one job after another, and what is written at the end."""
 
-import json
 import shutil
 import time
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from electra_cli import console
 from electra_cli.data.tokenizer import fingerprint
@@ -23,6 +22,8 @@ from electra_cli.finetuning.session import (
 from electra_cli.finetuning.summary import show_report
 from electra_cli.metrics import log_row
 from electra_cli.runs.out_of_memory import hint_at_less_memory, smaller_pass
+from electra_cli.runs.trackers import TrackedRun
+from electra_cli.runs.tracking import TrackingLogger
 from electra_cli.runs.write_errors import explain_write_errors, record_event
 from electra_cli.stopping import StopRequest, stop_request
 from electra_cli.training.checkpoint import Checkpoint
@@ -71,13 +72,17 @@ def train(
     """
     run = open_job(session, job)
     trainer, num_steps = run.trainer, job.inputs.num_steps
+    trackers = open_trackers(session, job, trainer.step)
     try:
         while trainer.step < num_steps:
             trainer.train_step(run.batches)
             step, is_last = trainer.step, trainer.step == num_steps
             if step % session.config.log_every == 0 or is_last:
                 metrics = trainer.flush(run.batches.epochs)
-                job.run.append_row(log_row(metrics, None))
+                row = log_row(metrics, None)
+                job.run.append_row(row)
+                for tracker in trackers:
+                    tracker.append_row(row)
                 progress.show_loss(metrics.loss)
             progress.show_step(job, step)
             if stop.is_requested and not is_last:
@@ -93,7 +98,27 @@ def train(
         save_outputs(job, network, kind, session.compute)
     finally:
         run.checkpoints.close()
+        for tracker in trackers:
+            tracker.close()
     shutil.rmtree(job.run.checkpoints, ignore_errors=True)  # they are for a resume alone
+
+
+def open_trackers(session: FinetuneSession, job: Job, step: int) -> list[TrackingLogger]:
+    """The trackers of finetune.report_to for a job that goes on from a step."""
+    settings = {f"finetune.{name}": value for name, value in settings_of(session).items()}
+    encoder = job.inputs.encoder.label
+    name = "-".join((session.root.root.name, encoder, job.run.root.name))
+    tracked = TrackedRun(job.run, name, settings | {"encoder": encoder, "seed": job.seed})
+    trackers = [TrackingLogger(tracker, tracked) for tracker in session.config.report_to]
+    if step:
+        for each in trackers:
+            each.rewind(step)
+    return trackers
+
+
+def settings_of(session: FinetuneSession) -> dict[str, Any]:
+    """All settings as JSON holds them."""
+    return session.config.model_dump(mode="json")
 
 
 def save(session: FinetuneSession, run: TrainingRun) -> None:
@@ -102,7 +127,7 @@ def save(session: FinetuneSession, run: TrainingRun) -> None:
         trainer=run.trainer.state(),
         batches=run.batches.state(),
         log_rows=run.job.run.count_rows(),
-        config={"finetune": json.loads(session.config.model_dump_json())},
+        config={"finetune": settings_of(session)},
         tokenizer_sha256=fingerprint(run.job.inputs.encoder.tokenizer),
         data_sha256=session.data_sha256,
     )

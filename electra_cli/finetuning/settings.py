@@ -8,7 +8,14 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from electra_cli.config import MAX_SEED, MAX_TOKENS, MAX_WINDOWS, Section, option_table
+from electra_cli.config import (
+    MAX_SEED,
+    MAX_TOKENS,
+    MAX_WINDOWS,
+    Section,
+    TrackerNames,
+    option_table,
+)
 
 MAX_COUNT = 1_000  # of seeds
 
@@ -94,6 +101,9 @@ class FinetuneConfig(Section):
     device: str = Field("auto", description="auto, cpu, cuda, cuda:N or mps.")
     log_every: int = Field(10, ge=1, description="Steps between rows of training_log.csv.")
     save_every: int = Field(500, ge=1, description="Steps between checkpoints.")
+    report_to: TrackerNames = Field(
+        [], description="Where rows of the logs also go, as run.report_to."
+    )
 
     @field_validator("seeds", mode="before")
     @classmethod

@@ -8,7 +8,8 @@ from typing import Protocol
 from electra_cli.config import PretrainConfig
 from electra_cli.metrics import UNIGRAM_ENTROPY, Metrics, StepMetrics, log_row
 from electra_cli.model.objectives.registry import metric_names
-from electra_cli.run_directory import RunDirectory
+from electra_cli.run_directory import RUNS_FOLDER, RunDirectory
+from electra_cli.runs.trackers import TrackedRun
 from electra_cli.runs.tracking import TrackingLogger
 from electra_cli.runs.write_errors import explain_write_errors
 
@@ -56,5 +57,9 @@ class CsvLogger:
 
 def build_loggers(run: RunDirectory, config: PretrainConfig) -> tuple[RunLogger, ...]:
     """The loggers of a run: the CSV file first, then those of run.report_to."""
-    trackers = (TrackingLogger(name, run, config) for name in config.run.report_to)
+    # A trial's folder says nothing without that of its study.
+    is_plain = run.root.resolve().parent.name == RUNS_FOLDER.name
+    name = "-".join(run.root.resolve().parts[-1 if is_plain else -2 :])
+    tracked = TrackedRun(run, name, config.as_json())
+    trackers = (TrackingLogger(tracker, tracked) for tracker in config.run.report_to)
     return (CsvLogger(run), *trackers)

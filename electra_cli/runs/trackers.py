@@ -9,13 +9,14 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stdout, suppress
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Protocol
 from uuid import uuid4
 
-from electra_cli.config import PretrainConfig, TrackerName
+from electra_cli.config import TrackerName
 from electra_cli.disk import write_bytes_atomically
 from electra_cli.errors import ConfigError
 from electra_cli.metrics import VALIDATION_PREFIX, Metrics
@@ -40,25 +41,34 @@ class Tracker(Protocol):
         """Send what is left."""
 
 
-def require_trackers(config: PretrainConfig) -> None:
-    """Raise ConfigError if a package that run.report_to names is not installed."""
-    for name in config.run.report_to:
+def require_trackers(names: Sequence[TrackerName]) -> None:
+    """Raise ConfigError if a package that report_to names is not installed."""
+    for name in names:
         if find_spec(name) is None:
             raise ConfigError(
-                f"run.report_to names {name}, which is not installed",
-                hint=f"pip install 'electra-cli[{name}]', or leave it out of run.report_to",
+                f"report_to names {name}, which is not installed",
+                hint=f"pip install 'electra-cli[{name}]', or leave it out of report_to",
             )
 
 
-def open_tracker(name: TrackerName, run: RunDirectory, config: PretrainConfig) -> Tracker:
+@dataclass(frozen=True)
+class TrackedRun:
+    """What a tracker is told of a run beside its rows."""
+
+    directory: RunDirectory
+    name: str
+    settings: Mapping[str, Any]
+
+
+def open_tracker(name: TrackerName, run: TrackedRun) -> Tracker:
     """The tracker of that name."""
-    kinds: dict[TrackerName, Callable[[RunDirectory, PretrainConfig], Tracker]] = {
+    kinds: dict[TrackerName, Callable[[TrackedRun], Tracker]] = {
         "tensorboard": _TensorBoard,
         "wandb": _WeightsAndBiases,
         "trackio": _Trackio,
         "mlflow": _MLflow,
     }
-    return kinds[name](run, config)
+    return kinds[name](run)
 
 
 def tracked_metrics(row: Metrics) -> dict[str, float]:
@@ -75,12 +85,9 @@ def tracked_metrics(row: Metrics) -> dict[str, float]:
 class _Tracker:
     """What all have in common: the run's name, its settings and what is remembered of it."""
 
-    def __init__(self, run: RunDirectory, config: PretrainConfig) -> None:
-        self._run = run
-        # A trial's folder says nothing without that of its study.
-        is_plain = run.root.resolve().parent.name == "runs"
-        self._name = "-".join(run.root.resolve().parts[-1 if is_plain else -2 :])
-        self._settings = config.as_json()
+    def __init__(self, run: TrackedRun) -> None:
+        self._run, self._name = run.directory, run.name
+        self._settings = dict(run.settings)
 
     def _remembered(self, key: str) -> Any:
         try:

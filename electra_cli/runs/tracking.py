@@ -5,10 +5,10 @@ from queue import SimpleQueue
 from threading import Thread
 
 from electra_cli import console
-from electra_cli.config import PretrainConfig, TrackerName
+from electra_cli.config import TrackerName
 from electra_cli.metrics import Metrics
 from electra_cli.run_directory import NoRowsError, RunDirectory
-from electra_cli.runs.trackers import Tracker, open_tracker, tracked_metrics
+from electra_cli.runs.trackers import TrackedRun, Tracker, open_tracker, tracked_metrics
 
 _SILENT_SECONDS = 2.0  # of the time that is waited at the end
 
@@ -23,8 +23,7 @@ class TrackingLogger:
     def __init__(
         self,
         name: TrackerName,
-        run: RunDirectory,
-        config: PretrainConfig,
+        run: TrackedRun,
         max_wait_seconds: float = 30,
     ) -> None:
         """Opens nothing yet: a session may end without a row.
@@ -34,7 +33,6 @@ class TrackingLogger:
         self._name = name
         self._max_wait_seconds = max_wait_seconds
         self._run = run
-        self._config = config
         # A list: the log as it is now. A row: the next one. None: the end.
         self._queue: SimpleQueue[Sequence[Metrics] | Metrics | None] = SimpleQueue()
         self._thread = Thread(target=self._work, name=name, daemon=True)
@@ -48,7 +46,7 @@ class TrackingLogger:
 
     def rewind(self, step: int) -> None:
         """Make the tracker hold the rows of the CSV file, which has been cut back."""
-        self._queue.put(_rows_of(self._run))
+        self._queue.put(_rows_of(self._run.directory))
         if self._thread.ident is None:
             self._thread.start()
 
@@ -75,7 +73,7 @@ class TrackingLogger:
                     continue
                 if tracker is not None:
                     tracker.close()
-                tracker = open_tracker(self._name, self._run, self._config)
+                tracker = open_tracker(self._name, self._run)
                 for row in message[tracker.open([_step_of(row) for row in message]) :]:
                     _log(tracker, row)
             if tracker is not None:
@@ -86,7 +84,7 @@ class TrackingLogger:
     def _warn(self, problem: str) -> None:
         console.warn(
             f"{self._name} {problem}",
-            f"{self._run.log} has all rows; a resume sends those that {self._name} lacks",
+            f"{self._run.directory.log} has all rows; a resume sends those that {self._name} lacks",
         )
 
 

@@ -15,6 +15,7 @@ import torch
 from command_line import run_electra, start_electra
 from safetensors.torch import load_file
 from tiny_tasks import write_classes
+from tracked_rows import as_float32, rows_of_csv, rows_of_tensorboard
 
 # Quick, and the rate is high: an encoder of 12 steps learns little otherwise.
 QUICK = ["--epochs", "2", "--batch-size", "8", "--learning-rate", "3e-3", "--max-seq-length", "32"]
@@ -89,8 +90,12 @@ def test_the_twin_differs_and_seeds_differ(tuned):
 
 @pytest.mark.slow
 def test_a_fine_tune_that_was_stopped_goes_on_bit_for_bit(tuned, finished, tmp_path):
-    """Killed after a few steps of the second job, then resumed: all outputs are the same."""
+    """Killed after a few steps of the second job, then resumed: all outputs are the same.
+
+    TensorBoard has the rows of every job, each once.
+    """
     arguments = ["--seeds", "2", "--run-name", "a", "--set", "finetune.save_every=3"]
+    arguments += ["--set", "finetune.report_to=tensorboard", "--set", "finetune.log_every=2"]
     data = ["--train", tuned.parents[1] / "classes.csv", "--test", tuned.parents[1] / "test.csv"]
     process = start_electra(tmp_path, "finetune", finished.root, *QUICK, *data, *arguments)
     log = tmp_path / "finetune" / "a" / "runs" / "whole" / "random-weights-seed-0" / "checkpoints"
@@ -110,6 +115,10 @@ def test_a_fine_tune_that_was_stopped_goes_on_bit_for_bit(tuned, finished, tmp_p
     assert (root / "predictions-test.csv").read_bytes() == (
         tuned / "predictions-test.csv"
     ).read_bytes()
+    for path in whole:
+        rows = rows_of_csv(root / path.parent)
+        assert len(rows) > 2
+        assert rows_of_tensorboard(root / path.parent) == as_float32(rows)
 
 
 def test_a_damaged_checkpoint_costs_time_alone(electra, finished, tmp_path):

@@ -1,6 +1,5 @@
 """run.report_to through the real command: what the packages hold afterwards, on local files."""
 
-import csv
 import math
 import socket
 import sqlite3
@@ -10,12 +9,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 from command_line import TINY, electra_environment, run_electra, start_electra
 from run_checks import assert_refused, read_rows, wait_for_rows, wait_until
-
-Rows = list[tuple[int, dict[str, float]]]
+from tracked_rows import Rows, as_float32, rows_of_csv, rows_of_tensorboard
 
 
 @pytest.fixture(autouse=True)
@@ -24,39 +21,6 @@ def local_stores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_DIR", str(tmp_path))
-
-
-def rows_of_csv(run: Path) -> Rows:
-    """The log with the names that trackers are given."""
-    rows = []
-    for row in csv.DictReader((run / "training_log.csv").open()):
-        numbers = {name: float(text) for name, text in row.items() if text and name != "step"}
-        named = {
-            f"eval/{name.removeprefix('validation_')}" if name.startswith("validation_")
-            else f"train/{name}": value
-            for name, value in numbers.items()
-        }  # fmt: skip
-        rows.append((int(row["step"]), named))
-    return rows
-
-
-def rows_of_tensorboard(run: Path) -> Rows:
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    held = EventAccumulator(str(run / "tensorboard"), size_guidance={"scalars": 0})
-    held.Reload()
-    rows: dict[int, dict[str, float]] = {}
-    for name in held.Tags()["scalars"]:
-        for event in held.Scalars(name):
-            row = rows.setdefault(event.step, {})
-            assert name not in row, f"step {event.step} is there twice"
-            row[name] = event.value
-    return sorted(rows.items())
-
-
-def as_float32(rows: Rows) -> Rows:
-    """TensorBoard keeps single precision."""
-    return [(step, {name: float(np.float32(x)) for name, x in row.items()}) for step, row in rows]
 
 
 def rows_of_trackio(folder: Path) -> Rows:
@@ -136,7 +100,7 @@ def test_a_package_that_is_not_installed_is_named_before_anything_is_made(
         preset = tmp_path / "mine.yaml"
         preset.write_text("run:\n  report_to: [trackio]\n")
         done = run_electra(tmp_path, *command, "--preset", preset, "--data", prepared)
-        assert_refused(done, "run.report_to names trackio", "pip install 'electra-cli[trackio]'")
+        assert_refused(done, "report_to names trackio", "pip install 'electra-cli[trackio]'")
     assert not (tmp_path / "runs").exists()
 
 
@@ -165,10 +129,12 @@ import sys, time
 from pathlib import Path
 from electra_cli.presets import load_config
 from electra_cli.run_directory import RunDirectory
+from electra_cli.runs.trackers import TrackedRun
 from electra_cli.runs.tracking import TrackingLogger
 
 run = RunDirectory(Path(sys.argv[1]))
-logger = TrackingLogger("mlflow", run, load_config(run.config), max_wait_seconds=3)
+tracked = TrackedRun(run, "one", load_config(run.config).as_json())
+logger = TrackingLogger("mlflow", tracked, max_wait_seconds=3)
 started = time.monotonic()
 logger.append_row({"step": 1, "loss": 1.0})
 print(time.monotonic() - started)
