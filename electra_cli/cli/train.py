@@ -41,6 +41,13 @@ def train(
         ),
     ] = None,
     data: Data = None,
+    replay: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DIR:SHARE",
+            help="Older text against forgetting, such as data/old:0.1 (data.replay).",
+        ),
+    ] = None,
     run_name: Annotated[
         str | None, typer.Option(help="Name under runs/.  [default: preset and date]")
     ] = None,
@@ -106,6 +113,7 @@ def train(
         "model.init_from": init_from,
         "model.generator_from": generator,
         "data.directory": data,
+        "data.replay": replay,
         "run.num_steps": steps,
         "run.batch_size": batch_size,
         "optim.learning_rate": learning_rate,

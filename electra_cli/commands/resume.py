@@ -6,7 +6,7 @@ from pathlib import Path
 from electra_cli import console
 from electra_cli.commands import finetune
 from electra_cli.config import PretrainConfig
-from electra_cli.data.prepared import PreparedData, open_data
+from electra_cli.data.prepared import PreparedData, open_training_data
 from electra_cli.disk import as_argument
 from electra_cli.errors import RunError
 from electra_cli.finetuning.opening import is_finetune
@@ -109,6 +109,6 @@ def _open_run(
     config = config.with_directory(directory)
     compute = select_compute(config)
     require_trackers(config.run.report_to)
-    data = open_data(directory, options.verify_data)
+    data = open_training_data(config, options.verify_data)
     _, num_parameters = count_model_parameters(config, data.manifest.vocab_size)
     return run, fit_micro_batch(config, num_parameters, compute), data, compute

@@ -8,7 +8,7 @@ from typing import Any
 
 from electra_cli import console
 from electra_cli.config import DataConfig, PretrainConfig
-from electra_cli.data.prepared import find_data, open_data, prepared_folders
+from electra_cli.data.prepared import find_data, open_training_data, prepared_folders
 from electra_cli.errors import ConfigError
 from electra_cli.finetuning.probe_files import describe_probes, open_probes, with_whole_paths
 from electra_cli.locks import hold_run
@@ -73,7 +73,7 @@ def train(options: TrainOptions) -> None:
     if not is_bare or prepared_folders():
         directory = find_data(config.data.directory).resolve()
         config = config.with_directory(directory)
-        data = open_data(directory, options.verify_data)
+        data = open_training_data(config, options.verify_data)
         if start is not None:
             start.new_tokens(data)  # refuses another tokenizer
     if options.epochs is not None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from electra_cli import console
 from electra_cli.config import PretrainConfig
-from electra_cli.data.prepared import PreparedData, find_data, open_data
+from electra_cli.data.prepared import PreparedData, find_data, open_training_data
 from electra_cli.errors import ConfigError, DataError
 from electra_cli.finetuning.probe_files import open_probes
 from electra_cli.presets import load_preset, load_tune_section
@@ -114,7 +114,7 @@ def _open_probes(preset: PretrainConfig, data: PreparedData, metric: Metric) -> 
 
 def _open_data(options: TuneOptions, preset: PretrainConfig) -> PreparedData:
     directory = find_data(options.data or preset.data.directory).resolve()
-    data = open_data(directory, options.verify_data)
+    data = open_training_data(preset.with_directory(directory), options.verify_data)
     if not data.manifest.num_validation_tokens:
         raise DataError(
             f"{data.directory} holds no document back, so trials cannot be ranked",

@@ -47,6 +47,7 @@ class Position:
     epoch: int = 0
     index: int = 0
     num_windows: int = 0  # of that epoch; 0 before the first batch
+    replay: "Position | None" = None  # in the older text, where there is some
 
     @property
     def epochs(self) -> float:
@@ -64,12 +65,15 @@ class WindowReader:
         data: DataConfig,
         mask_fraction: float,
         seed: int,
+        first_document: int = 0,
     ) -> None:
+        """Documents are numbered from `first_document` on."""
         self._tokens = tokens
         self._token_roles = token_roles
         self._data = data
         self._mask_fraction = mask_fraction
         self._seed = seed
+        self._first_document = first_document
         self._table: tuple[int, WindowTable] | None = None  # (epoch, table); threads share it
 
     def masking(self, mask_fraction: float) -> "WindowReader":
@@ -142,7 +146,8 @@ class WindowReader:
         return np.minimum(counts, lengths)
 
     def _documents(self, starts: NDArray[np.int64]) -> NDArray[np.int64]:
-        return np.searchsorted(self._tokens.offsets, starts, side="right") - 1
+        found = np.searchsorted(self._tokens.offsets, starts, side="right")
+        return found - 1 + self._first_document
 
     def _pack(self, epoch: int, starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> Batch:
         """Windows by start and content length [B] -> [CLS] A [SEP] B [SEP], one after another."""
@@ -212,8 +217,8 @@ def join_batches(parts: list[Batch]) -> Batch:
     )
 
 
-# The windows of a batch as (epoch, their numbers): two items where an epoch ends within it.
-Windows = list[tuple[int, NDArray[np.int64]]]
+# The windows of a batch as (whose, epoch, their numbers): two items where an epoch ends within it.
+Windows = list[tuple[WindowReader, int, NDArray[np.int64]]]
 
 
 def iter_batches(
@@ -224,25 +229,31 @@ def iter_batches(
     Every batch has `batch_size` windows: at an epoch's end the next epoch completes it.
     """
     for windows, after in iter_windows(reader, batch_size, position):
-        yield read_all(reader, windows), after
+        yield read_all(windows), after
 
 
 def iter_windows(
-    reader: WindowReader, batch_size: int, position: Position
+    reader: WindowReader,
+    batch_size: int,
+    position: Position,
+    sizes: Iterator[int] | None = None,
 ) -> Iterator[tuple[Windows, Position]]:
-    """The windows of endless batches, each with the position after it."""
+    """The windows of endless batches, each with the position after it.
+
+    `sizes`: how many windows of each batch these are; None: all of them.
+    """
     epoch, index = position.epoch, position.index
     ahead = max(1, _PERMUTED_WINDOWS // batch_size) * batch_size
     order = np.zeros(0, dtype=np.int64)  # the windows from place `index` on
     while True:
         found: Windows = []
-        missing = batch_size
+        missing = batch_size if sizes is None else next(sizes)
         while missing:
             if not order.size:
                 order = reader.order(epoch, index, index + ahead)
             windows, order = order[:missing], order[missing:]
             if windows.size:
-                found.append((epoch, windows))
+                found.append((reader, epoch, windows))
                 index += windows.size
                 missing -= windows.size
             else:
@@ -250,9 +261,9 @@ def iter_windows(
         yield found, Position(epoch, index, reader.num_windows(epoch))
 
 
-def read_all(reader: WindowReader, windows: Windows) -> Batch:
-    """Windows of one or two epochs in one Batch."""
-    return join_batches([reader.read_windows(*some) for some in windows])
+def read_all(windows: Windows) -> Batch:
+    """Windows of several readers and epochs in one Batch."""
+    return join_batches([reader.read_windows(epoch, some) for reader, epoch, some in windows])
 
 
 def evaluation_batches(reader: WindowReader, num_windows: int, batch_size: int) -> list[Batch]:

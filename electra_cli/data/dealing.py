@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from electra_cli.batch import Batch, Share
 from electra_cli.data.batches import Counts, Position, WindowReader, Windows, iter_windows, read_all
+from electra_cli.data.replay import Replay, iter_mixed_windows
 
 
 def deal(lengths: NDArray[np.int64], num_parts: int) -> list[NDArray[np.int64]]:
@@ -33,25 +34,34 @@ def iter_shares(
     rank: int = 0,
     num_processes: int = 1,
     mask_fractions: Iterator[float] | None = None,
+    replay: Replay | None = None,
 ) -> Iterator[tuple[Share[Batch], Position]]:
     """The same batches in `num_parts` micro-batches, dealt in turn to `num_processes` processes.
 
     Which windows a micro-batch has depends on their lengths and on `num_parts`, and on nothing
     else: `num_processes`, which divides it, changes no micro-batch. `mask_fractions` has a number
-    for each batch; None: that of the reader.
+    for each batch; None: that of the reader. `replay`: older text in a share of the windows.
     """
-    whole = reader
-    for windows, after in iter_windows(whole, batch_size, position):
-        if mask_fractions is not None:  # of the reader that has the epoch's table
-            reader = whole.masking(next(mask_fractions))
-        lengths = np.concatenate([reader.content_lengths(*some) for some in windows])
+    if replay is None:
+        drawn = iter_windows(reader, batch_size, position)
+    else:
+        drawn = iter_mixed_windows(reader, replay, batch_size, position)
+    for whole, after in drawn:
+        windows = whole
+        if mask_fractions is not None:
+            fraction = next(mask_fractions)
+            windows = [(each.masking(fraction), epoch, some) for each, epoch, some in whole]
+        lengths = np.concatenate([each.content_lengths(epoch, n) for each, epoch, n in windows])
         dealt = enumerate(deal(lengths, num_parts))
         own = [(part, places) for part, places in dealt if part % num_processes == rank]
-        parts = [(part, read_all(reader, _choose(windows, at))) for part, at in own if at.size]
+        parts = [(part, read_all(_choose(windows, at))) for part, at in own if at.size]
         # The other processes' windows are counted, as losses are means over the whole batch.
         is_others = np.ones(len(lengths), dtype=bool)
         is_others[np.concatenate([places for _, places in own])] = False
-        others = [reader.count(*some) for some in _choose(windows, np.flatnonzero(is_others))]
+        others = [
+            each.count(epoch, some)
+            for each, epoch, some in _choose(windows, np.flatnonzero(is_others))
+        ]
         counted: list[Batch | Counts] = [*(batch for _, batch in parts), *others]
         share = Share(
             parts,
@@ -66,9 +76,9 @@ def iter_shares(
 def _choose(windows: Windows, places: NDArray[np.int64]) -> Windows:
     """Those of a batch's windows that stand at these places of it, ascending."""
     chosen, first = [], 0
-    for epoch, numbers in windows:
+    for reader, epoch, numbers in windows:
         here = places[(places >= first) & (places < first + len(numbers))] - first
         if here.size:
-            chosen.append((epoch, numbers[here]))
+            chosen.append((reader, epoch, numbers[here]))
         first += len(numbers)
     return chosen

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from electra_cli.config import PretrainConfig
@@ -14,10 +14,11 @@ from electra_cli.data.manifest import (
     Split,
     load_manifest,
 )
+from electra_cli.data.replay import Replay
 from electra_cli.data.shards import open_shards
 from electra_cli.data.tokenizer import fingerprint, load_tokenizer, word_starts
 from electra_cli.data.verified import verify_changed_shards
-from electra_cli.disk import check_utf8
+from electra_cli.disk import as_argument, check_utf8
 from electra_cli.errors import DataError
 from electra_cli.schedule import last_value
 
@@ -32,6 +33,7 @@ class PreparedData:
     manifest: ShardManifest
     token_roles: TokenRoles
     pad_id: int
+    older: "PreparedData | None" = None  # what data.replay names
     _readers: dict[Split, tuple[object, WindowReader]] = field(default_factory=dict, repr=False)
 
     @property
@@ -41,11 +43,20 @@ class PreparedData:
 
     @property
     def sha256(self) -> str:
-        """SHA-256 of the names and checksums of all shards."""
-        checksums = [(shard.name, shard.sha256) for shard in self.manifest.shards]
+        """SHA-256 of the names and checksums of all shards, and of those of the older text."""
+        checksums: list[object] = [(shard.name, shard.sha256) for shard in self.manifest.shards]
+        if self.older is not None:
+            checksums.append(self.older.sha256)
         return hashlib.sha256(json.dumps(checksums).encode()).hexdigest()
 
-    def reader(self, split: Split, config: PretrainConfig) -> WindowReader:
+    def replay(self, config: PretrainConfig) -> Replay | None:
+        """Windows of the older text for training; its documents are numbered after the others."""
+        if self.older is None:
+            return None
+        reader = self.older.reader("train", config, first_document=self.manifest.num_documents)
+        return Replay(reader, config.data.replay_share)
+
+    def reader(self, split: Split, config: PretrainConfig, first_document: int = 0) -> WindowReader:
         """Windows of one split, cut as `config` says.
 
         Equal settings give the same reader again, since cutting a billion tokens takes seconds.
@@ -56,7 +67,7 @@ class PreparedData:
         known, reader = self._readers.get(split, (None, None))
         if reader is None or known != settings:
             shards = open_shards(self.directory, self.manifest, split)
-            reader = WindowReader(shards, self.token_roles, *settings)
+            reader = WindowReader(shards, self.token_roles, *settings, first_document)
             self._readers[split] = (settings, reader)
         return reader
 
@@ -84,6 +95,27 @@ def find_data(directory: Path | None) -> Path:
             f"there are several prepared folders: {listed}", hint="name one: --data DIR"
         )
     return prepared[0]
+
+
+def open_training_data(config: PretrainConfig, verify_all: bool = False) -> PreparedData:
+    """The data of a run, with its older text. Raises DataError as open_data does.
+
+    Also where ids mean something else in the older text.
+    """
+    assert config.data.directory is not None
+    data = open_data(config.data.directory, verify_all)
+    if config.data.replay_directory is None:
+        return data
+    older = open_data(config.data.replay_directory, verify_all)
+    found, wanted = older.manifest.tokenizer_sha256, data.manifest.tokenizer_sha256
+    if found != wanted:
+        raise DataError(
+            f"{older.directory} was prepared with tokenizer {found[:12]}, {data.directory} with "
+            f"{wanted[:12]}",
+            hint="prepare the older text again: electra prepare SOURCE --tokenizer "
+            f"{as_argument(data.tokenizer_directory)} --out NEW_DIR",
+        )
+    return replace(data, older=older)
 
 
 def open_data(directory: Path, verify_all: bool = False) -> PreparedData:

@@ -67,14 +67,19 @@ def describe_probes(config: PretrainConfig, size: RunSize, vocab_size: int, prob
 
 
 def with_whole_paths(config: PretrainConfig) -> PretrainConfig:
-    """Probe files by their full names, so that a resume works from anywhere."""
+    """Probe files and older text by their full names, so that a resume works from anywhere."""
 
     def whole(name: str) -> str:
         path = Path(name).expanduser()
         return str(path.resolve()) if path.exists() else name
 
     probes = tuple(map(whole, config.run.probes))
-    return config.model_copy(update={"run": config.run.model_copy(update={"probes": probes})})
+    changed: dict[str, object] = {"run": config.run.model_copy(update={"probes": probes})}
+    if config.data.replay is not None:
+        directory, _, share = config.data.replay.rpartition(":")
+        replay = {"replay": f"{whole(directory)}:{share}"}
+        changed["data"] = config.data.model_copy(update=replay)
+    return config.model_copy(update=changed)
 
 
 def _cost_share(config: PretrainConfig, size: RunSize, vocab_size: int, probes: Probes) -> float:

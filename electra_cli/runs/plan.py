@@ -80,7 +80,8 @@ def measure_run(config: PretrainConfig, vocab_size: int, data: PreparedData | No
         # Each window adds [CLS] and one or two [SEP].
         content_tokens = data.manifest.num_tokens / num_windows
         window_tokens = content_tokens + 3 - config.data.single_segment_fraction
-        num_epochs = run.num_steps * run.batch_size / num_windows
+        new = run.num_steps * run.batch_size * (1 - config.data.replay_share)
+        num_epochs = float(new / num_windows)
     tokens_per_step = run.batch_size * window_tokens
     objective = objective_class(config.objective.name)
     counts = (
@@ -104,11 +105,14 @@ def measure_run(config: PretrainConfig, vocab_size: int, data: PreparedData | No
 def steps_of_epochs(config: PretrainConfig, data: PreparedData, epochs: float) -> int:
     """Steps that read so many times the windows of the first epoch, rounded up.
 
+    Windows of older text (data.replay) do not count.
+
     Later epochs have about as many: documents are cut at other places. Batches go on from one
     epoch into the next.
     """
     num_windows = data.reader("train", config).num_windows(0)
-    return math.ceil(epochs * num_windows / config.run.batch_size)
+    per_step = config.run.batch_size * (1 - config.data.replay_share)
+    return math.ceil(epochs * num_windows / per_step)
 
 
 def matrix_flops_per_second(compute: Compute) -> float:

@@ -96,6 +96,7 @@ def open_session(
             config,
             BatchesState() if start is None else start.state.batches,
             compute.device,
+            data.replay(config),
         ),
         evaluation=held_out_batches(config, data) if evaluation is None else evaluation,
         probes=probes,

@@ -1,5 +1,6 @@
 """The training batches of a run, and the position to continue from."""
 
+import dataclasses
 from collections.abc import Iterable, Iterator
 from itertools import count
 
@@ -10,8 +11,9 @@ from electra_cli.config import PretrainConfig
 from electra_cli.data.batches import Position, WindowReader
 from electra_cli.data.dealing import iter_shares
 from electra_cli.data.prefetch import Prefetcher
+from electra_cli.data.replay import Replay
 from electra_cli.schedule import Schedule, value_at
-from electra_cli.training.run_state import BatchesState
+from electra_cli.training.run_state import BatchesState, ReplayState
 
 
 class TrainingBatches:
@@ -27,24 +29,29 @@ class TrainingBatches:
         config: PretrainConfig,
         state: BatchesState,
         device: torch.device,
+        replay: Replay | None = None,
     ) -> None:
         """The batches lie on the host, in pinned memory if they are for a CUDA device."""
         self._reader = reader
         self._config = config
+        self._replay = replay
         self._is_pinned = device.type == "cuda"
         self._start(state)
 
     def _start(self, state: BatchesState) -> None:
-        self._position = Position(state.epoch, state.index, state.num_windows)
+        older = None if state.replay is None else Position(**state.replay.model_dump())
+        self._position = Position(state.epoch, state.index, state.num_windows, older)
         self._num_read = state.num_read
         self.skipped = frozenset(state.skipped)  # numbers of batches
         config = self._config.run
+        replay = self._replay
         shares = iter_shares(
             self._reader,
             config.batch_size,
             self._position,
             config.num_parts(),
             mask_fractions=self._mask_fractions(),
+            replay=replay and dataclasses.replace(replay, first_batch=self._num_read),
         )
         if self._is_pinned:  # in the thread that reads ahead, so that no step waits for it
             shares = ((share.pin_memory(), position) for share, position in shares)
@@ -81,6 +88,12 @@ class TrainingBatches:
             num_windows=position.num_windows,
             num_read=self._num_read,
             skipped=tuple(sorted(self.skipped)),
+            replay=position.replay
+            and ReplayState(
+                epoch=position.replay.epoch,
+                index=position.replay.index,
+                num_windows=position.replay.num_windows,
+            ),
         )
 
     def rewind(self, state: BatchesState, skipped: Iterable[int]) -> None:

@@ -22,6 +22,14 @@ class TrainerState(_State):
     scaler: dict[str, int | float]  # of fp16; empty in other precisions
 
 
+class ReplayState(_State):
+    """The next window of the older text."""
+
+    epoch: int = Field(ge=0)
+    index: int = Field(ge=0)
+    num_windows: int = Field(ge=0)
+
+
 class BatchesState(_State):
     """The next batch to read, and the batches that are skipped."""
 
@@ -30,6 +38,7 @@ class BatchesState(_State):
     num_windows: int = Field(0, ge=0)  # of that epoch; 0 before the first batch
     num_read: int = Field(0, ge=0)
     skipped: tuple[int, ...] = ()  # numbers of batches, ascending
+    replay: ReplayState | None = None
 
 
 class RunState(_State):

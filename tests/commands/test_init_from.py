@@ -220,3 +220,42 @@ def test_a_search_from_trained_weights_is_refused(finished, prepared, electra, t
     assert done.returncode == 1
     assert "starts from trained weights" in done.stderr
     assert not (tmp_path / "tune").exists()
+
+
+def test_older_text_is_replayed_and_a_resume_goes_on_exactly(prepared, electra, tmp_path):
+    corpus = write_corpus(tmp_path / "older.txt", 40, seed=5)
+    options = ["--tokenizer", prepared, "--validation-fraction", 0.1]
+    assert electra("prepare", corpus, "--out", "older", *options).returncode == 0
+    train = ["train", "--data", prepared, *TINY]
+    assert electra(*train, "--run-name", "whole", "--replay", "older:0.3").returncode == 0
+    assert electra(*train, "--run-name", "plain").returncode == 0
+    run, plain = tmp_path / "runs" / "whole", tmp_path / "runs" / "plain"
+    whole = weights_at(run, 12)
+    assert any(not torch.equal(whole[name], each) for name, each in weights_at(plain, 12).items())
+    done = electra("resume", run, "--step", 5)
+    assert done.returncode == 0, done.stderr
+    assert_same(weights_at(run, 12), whole)
+    epochs = [RunDirectory(each).read_log()["epoch"][-1] for each in (run, plain)]
+    assert epochs[0] == pytest.approx(0.7 * epochs[1], rel=0.03)  # of the new text
+
+    for value, problem in (
+        ("older:1", "data.replay = "),
+        ("older", "data.replay = "),
+        ("older:0.0", "data.replay = "),
+        ("nowhere:0.1", "there is no folder"),
+    ):
+        done = electra(*train, "--run-name", "no", "--replay", value)
+        assert done.returncode == 1
+        assert problem in done.stderr
+        assert len(done.stderr.splitlines()) == 2
+    assert electra("prepare", corpus, "--out", "other", "--vocab-size", 90).returncode == 0
+    done = electra(*train, "--run-name", "no", "--replay", "other:0.1")
+    assert done.returncode == 1
+    assert "other was prepared with tokenizer" in done.stderr
+    assert "prepare the older text again: electra prepare SOURCE --tokenizer" in done.stderr
+    assert not (tmp_path / "runs" / "no").exists()
+    shutil.rmtree(tmp_path / "older")
+    shutil.copytree(prepared, tmp_path / "older")
+    done = electra("resume", run, "--step", 5)
+    assert done.returncode == 1
+    assert "has content" in done.stderr
