@@ -12,7 +12,7 @@ from electra_cli.config import PretrainConfig
 from electra_cli.data.manifest import TOKENIZER_NAME
 from electra_cli.data.tokenizer import Tokenizer, count_ids, load_tokenizer
 from electra_cli.disk import as_argument
-from electra_cli.errors import DataError, RunError
+from electra_cli.errors import ConfigError, DataError, RunError
 from electra_cli.model.encoders import EncoderWeights, encoder_of_checkpoint, open_encoder
 from electra_cli.model.objectives.registry import objective_class
 from electra_cli.presets import load_config
@@ -43,8 +43,11 @@ class Encoder:
         return digest.hexdigest()
 
 
-def open_encoders(names: Sequence[str]) -> list[Encoder]:
-    """All of them, each under a label of its own. Raises UserError for what cannot be used."""
+def open_encoders(names: Sequence[str], layers: int | None = None) -> list[Encoder]:
+    """All of them, each under a label of its own. Raises UserError for what cannot be used.
+
+    `layers`: only so many of each, the first ones.
+    """
     found: list[Encoder] = []
     for name in names:
         encoder = _open(name)
@@ -59,6 +62,13 @@ def open_encoders(names: Sequence[str]) -> list[Encoder]:
                 f"{name}: {broken[0]} and {len(broken) - 1} more weights are not finite",
                 hint="name another checkpoint of its run",
             )
+        if layers is not None:
+            if layers > encoder.weights.num_layers:
+                raise ConfigError(
+                    f"finetune.layers is {layers}, but {name} has {encoder.weights.num_layers}",
+                    hint=f"a number up to {encoder.weights.num_layers}",
+                )
+            encoder = replace(encoder, weights=encoder.weights.first_layers(layers))
         found.append(replace(encoder, label=label))
     return found
 

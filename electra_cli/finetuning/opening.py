@@ -25,7 +25,7 @@ def open_session(root: RunDirectory, config: FinetuneConfig) -> FinetuneSession:
         raise RunError("there is no encoder to fine-tune", hint="name a run: runs/NAME")
     data = load_labelled(config)
     compute = compute_of(config.device, config.precision)
-    encoders = open_encoders(config.encoders)
+    encoders = open_encoders(config.encoders, config.layers)
     inputs = [build_inputs(data, each, recipe_of(config, data.task, each)) for each in encoders]
     jobs = list_jobs(root, config, inputs)
     return FinetuneSession(root, config, data, compute, jobs, data.sha256())

@@ -9,6 +9,7 @@ from typing import Literal
 from pydantic import Field, field_validator, model_validator
 
 from electra_cli.config import (
+    MAX_LAYERS,
     MAX_SEED,
     MAX_TOKENS,
     MAX_WINDOWS,
@@ -52,6 +53,13 @@ class FinetuneConfig(Section):
     )
     seeds: tuple[int, ...] = Field(
         (0,), min_length=1, description="One fine-tune per seed: head, order and dropout."
+    )
+    layers: int | None = Field(
+        None,
+        ge=1,
+        le=MAX_LAYERS,
+        description="Use so many of the encoder's layers, from the first; null: all. The last ones "
+        "of a short RTD run are in the way (study.md).",
     )
     epochs: float | None = Field(
         None, gt=0, le=10_000, description="Passes over the examples; null: 3, RTE, STS-B 10, qa 2."

@@ -111,8 +111,12 @@ def pretraining_gain(metric: str, name: str, gain: Estimate) -> str:
             f"Pre-training gave {name} nothing that can be told with {_data(gain)}: "
             f"{size} {title} over random weights{_needed(gain)}."
         )
-    verb = "gave" if (gain.value > 0) != (metric in _ERRORS) else "cost"
-    return f"Pre-training {verb} {name} {size} {title} against random weights."
+    if (gain.value > 0) != (metric in _ERRORS):
+        return f"Pre-training gave {name} {size} {title} against random weights."
+    return (
+        f"Pre-training cost {name} {size} {title} against random weights. Its last layers may be "
+        "in the way: compare with --set finetune.layers=1, or 2."
+    )
 
 
 def _shown(metric: str, value: float, sign: str = "") -> str:

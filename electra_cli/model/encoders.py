@@ -5,7 +5,8 @@ head that it was pre-trained with, is not.
 """
 
 import json
-from dataclasses import dataclass
+from copy import deepcopy
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from electra_cli.config import ModelConfig
 from electra_cli.errors import RunError
 from electra_cli.hub import check_model
 from electra_cli.model.initialization import initialize, set_sinusoids
+from electra_cli.model.layer_rates import LAYER
 from electra_cli.model.networks import build_electra_configs
 
 
@@ -50,6 +52,24 @@ class EncoderWeights:
         base = build_base(self.config, on_meta=True)
         positions = int(getattr(self.config, "max_position_embeddings", 2**20))
         return positions - first_position(base)
+
+    @property
+    def num_layers(self) -> int:
+        """L."""
+        return int(self.config.num_hidden_layers)
+
+    def first_layers(self, count: int) -> "EncoderWeights":
+        """The encoder that ends after so many of its layers."""
+        config = deepcopy(self.config)
+        config.num_hidden_layers = count
+        if getattr(config, "layer_types", None):  # of ModernBERT: the attention of each
+            config.layer_types = config.layer_types[:count]
+        weights = {
+            name: tensor
+            for name, tensor in self.weights.items()
+            if (found := LAYER.search(name)) is None or int(found[1]) < count
+        }
+        return replace(self, config=config, weights=weights)
 
     def shape(self) -> str:
         """What its twin with random weights follows from, beside a seed."""
@@ -179,6 +199,6 @@ def describe(encoder: EncoderWeights) -> dict[str, Any]:
     return {
         "family": encoder.config.model_type,
         "parameters": sum(parameter.numel() for parameter in base.parameters()),
-        "layers": int(encoder.config.num_hidden_layers),
+        "layers": encoder.num_layers,
         "width": encoder.width,
     }

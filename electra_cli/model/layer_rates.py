@@ -6,7 +6,8 @@ from typing import Any, Literal
 
 from torch import nn
 
-_LAYER = re.compile(r"(?:^|\.)(?:layers?|albert_layer_groups)\.(\d+)\.")
+# In the names of weights, with its number.
+LAYER = re.compile(r"(?:^|\.)(?:layers?|albert_layer_groups)\.(\d+)\.")
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class LayerRates:
         for name, parameter in network.named_parameters():
             depth = num_layers + 2
             if name.startswith(prefix) and ".pooler." not in name:
-                layer = _LAYER.search(name)
+                layer = LAYER.search(name)
                 is_input = "embed" in name.removeprefix(prefix).split(".")[0]
                 depth = int(layer[1]) + 1 if layer else 0 if is_input else num_layers
             found[parameter] = self.factor(depth, num_layers)

@@ -124,6 +124,12 @@ def test_an_encoder_without_a_tokenizer(electra, encoder, tmp_path):
     refused(done, "bare has no tokenizer", "copy tokenizer.json and tokenizer_config.json")
 
 
+def test_more_layers_than_there_are(electra, encoder, tmp_path):
+    train = write_classes(tmp_path / "a.csv")
+    done = electra("finetune", encoder, "--train", train, "--set", "finetune.layers=99")
+    refused(done, "finetune.layers is 99, but", "a number up to 2")
+
+
 def test_an_encoder_that_is_broken(electra, encoder, tmp_path):
     shutil.copytree(encoder, tmp_path / "nan")
     weights = load_file(encoder / "model.safetensors")

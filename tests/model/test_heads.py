@@ -76,6 +76,20 @@ def test_packed_heads_answer_as_transformers_does(family, kind):
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("family", sorted(CONFIGS.keys() - {"modernbert"}))  # has a last norm
+def test_the_first_layers_of_an_encoder_are_an_encoder(family):
+    torch.manual_seed(0)
+    base = AutoModel.from_config(CONFIGS[family]()).eval()
+    first = EncoderWeights(base.config, base.state_dict()).first_layers(1)
+    shorter = AutoModel.from_config(first.config).eval()
+    shorter.load_state_dict(first.weights)
+    assert (base.config.num_hidden_layers, first.num_layers) == (2, 1)
+    ids = torch.tensor([[2, 7, 9, 3]])
+    with torch.no_grad():
+        states = base(ids, output_hidden_states=True).hidden_states
+        torch.testing.assert_close(shorter(ids).last_hidden_state, states[1])
+
+
 def test_random_weights_differ_from_the_encoders_and_the_head_is_the_same():
     torch.manual_seed(0)
     base = AutoModel.from_config(CONFIGS["electra"]())
