@@ -20,7 +20,7 @@ from electra_cli.presets import (
     with_options,
 )
 
-PRESETS = ["base", "continue", "large", "small", "small++", "tiny"]
+PRESETS = ["base", "continue", "large", "mini", "small", "small++", "tiny"]
 
 
 def test_these_are_the_presets():

@@ -14,7 +14,7 @@ from electra_cli.suggestions import nearest_argument
 Preset = Annotated[
     str,
     typer.Option(
-        help="tiny, small, small++, base, large, or a YAML file.",
+        help="tiny, mini, small, small++, base, large, or a YAML file.",
         autocompletion=completion.presets,
     ),
 ]

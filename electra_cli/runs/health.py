@@ -22,6 +22,9 @@ _PLATEAU_GAIN = 0.05
 _PLATEAU_FRACTION, _PLATEAU_STEPS, _SHORT_RUN_FRACTION = 0.1, 1_000, 1 / 3
 # At most this AUC on content tokens: the discriminator can tell only [CLS] and [SEP].
 _CHANCE_AUC = 0.505
+# An encoder that was a discriminator alone, and ends below this, is worse to fine-tune than random
+# weights: its last layers keep little but one answer (docs/study.md).
+_WEAK_AUC, _WEAK_FRACTION = 0.6, 2 / 3
 _FEWEST_REPLACED = 0.03  # the authors' healthy run replaces 6% (google-research/electra issue 49)
 _MOST_EPOCHS = 40  # BERT read its corpus 40 times (Devlin et al. 2019, appendix A.2)
 _RISES = 2  # consecutive held-out evaluations above the best one: a single one may be chance
@@ -115,6 +118,21 @@ def _chance(config: PretrainConfig, step: int, held_out: Metrics) -> HealthWarni
     )
 
 
+def _weak(config: PretrainConfig, step: int, held_out: Metrics) -> HealthWarning | None:
+    auc = held_out.get("rtd_content_auc")
+    if config.objective.name != "electra" or config.model.tie_encoders or auc is None:
+        return None
+    if step < _WEAK_FRACTION * config.run.num_steps or not _CHANCE_AUC < auc < _WEAK_AUC:
+        return None
+    return HealthWarning(
+        "weak",
+        f"the discriminator knows little at step {step:,} of {config.run.num_steps:,}: AUC on "
+        f"content tokens {auc:.3f}; below {_WEAK_AUC} it fine-tunes worse than random weights",
+        "train much longer; for a run this short --set objective.name=mlm is better. What electra "
+        "finetune makes of it: --set finetune.layers=1",
+    )
+
+
 def _few_replaced(config: PretrainConfig, step: int, held_out: Metrics) -> HealthWarning | None:
     replaced, accuracy = held_out.get("replaced_fraction"), held_out.get("sampled_accuracy")
     if replaced is None or accuracy is None or replaced >= _FEWEST_REPLACED:
@@ -131,6 +149,7 @@ def _few_replaced(config: PretrainConfig, step: int, held_out: Metrics) -> Healt
 _RULES: tuple[Callable[[PretrainConfig, int, Metrics], HealthWarning | None], ...] = (
     _plateau,
     _chance,
+    _weak,
     _few_replaced,
 )
 

@@ -75,7 +75,28 @@ def test_a_rule_speaks_when_its_figures_say_so(tmp_path, step, figures, expected
 
 @pytest.mark.parametrize(("auc", "expected"), [(0.505, ["chance"]), (0.506, [])])
 def test_chance_ends_above_an_auc_of_0_505(tmp_path, auc, expected):
-    assert keys(tmp_path, 900, rtd_content_auc=auc) == expected
+    assert keys(tmp_path, 300, rtd_content_auc=auc) == expected
+
+
+@pytest.mark.parametrize(
+    ("step", "auc", "changes", "expected"),
+    [
+        (400, 0.506, {}, ["weak"]),
+        (400, 0.599, {}, ["weak"]),
+        (400, 0.6, {}, []),
+        (390, 0.55, {}, []),  # before two thirds of the run
+        (400, 0.5, {}, ["chance"]),
+        (400, 0.55, {"model": {"tie_encoders": True, "generator_width": 1.0}}, []),
+        (400, 0.55, {"objective": {"name": "electra_masked_only"}}, []),
+    ],
+)
+def test_a_discriminator_that_knows_little_at_the_end_is_told(
+    tmp_path, step, auc, changes, expected
+):
+    run = {"num_steps": 600, "log_every": 10, "eval_every": 50}
+    monitor = HealthMonitor(tiny_config(run=run, **changes), RunDirectory(tmp_path))
+    found = monitor.check(step_metrics(step), {**HEALTHY, "rtd_content_auc": auc})
+    assert [warning.key for warning in found] == expected
 
 
 @pytest.mark.parametrize(
