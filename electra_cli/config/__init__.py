@@ -19,9 +19,10 @@ from electra_cli.config.options import (
 )
 from electra_cli.config.recipe import PretrainConfig
 from electra_cli.config.run import RunConfig, TrackerName, TrackerNames
-from electra_cli.config.section import MAX_SEED, MAX_TOKENS, MAX_WINDOWS, Section
+from electra_cli.config.section import MAX_LAYERS, MAX_SEED, MAX_TOKENS, MAX_WINDOWS, Section
 
 __all__ = [
+    "MAX_LAYERS",
     "MAX_SEED",
     "MAX_TOKENS",
     "MAX_WINDOWS",

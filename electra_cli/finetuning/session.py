@@ -112,7 +112,8 @@ def build_inputs(data: LabelledData, encoder: Encoder, recipe: Recipe) -> Inputs
             counts[name].beyond = beyond
     train = data.splits[TRAIN]
     targets = [data.task.targets(window, train[window.example]) for window in windows[TRAIN]]
-    return Inputs(encoder, recipe, windows, targets, counts)
+    enough = recipe.with_enough_steps(len(windows[TRAIN]))
+    return Inputs(encoder, enough, windows, targets, counts)
 
 
 def list_jobs(root: RunDirectory, config: FinetuneConfig, inputs: Sequence[Inputs]) -> list[Job]:

@@ -62,7 +62,11 @@ class FinetuneConfig(Section):
         "of a short RTD run are in the way (study.md).",
     )
     epochs: float | None = Field(
-        None, gt=0, le=10_000, description="Passes over the examples; null: 3, RTE, STS-B 10, qa 2."
+        None,
+        gt=0,
+        le=10_000,
+        description="Passes over the examples; null: 3 (RTE and STS-B 10, qa 2), or what makes 600 "
+        "steps, at most 20.",
     )
     learning_rate: float | None = Field(
         None, gt=0, description="Peak rate of the head; null: 3e-4, 1e-4 or 5e-5 by width."

@@ -14,6 +14,8 @@ from electra_cli.batch import LabelledBatch
 from electra_cli.config import OptimConfig, PretrainConfig, RunConfig
 from electra_cli.finetuning.batches import FinetuneBatches
 from electra_cli.finetuning.inputs import Window
+from electra_cli.finetuning.recipe import Recipe
+from electra_cli.finetuning.settings import FinetuneConfig
 from electra_cli.finetuning.tasks.sequence import Classify
 from electra_cli.finetuning.tasks.tag import Tag
 from electra_cli.model.export import padded_inputs
@@ -69,6 +71,25 @@ def test_every_weight_has_the_rate_of_its_layer():
         assert found[f"electra.{name}"] == 0.5**4
     assert found["electra.embeddings_project.weight"] == 0.5**4
     assert len(found) == len(factors)
+
+
+# Windows of each of the paper's small tasks, its epochs for them, and its steps.
+@pytest.mark.parametrize(
+    ("windows", "epochs", "steps"), [(2_490, 10, 780), (2 * 3_668, 3, 690), (8_551, 3, 804)]
+)
+def test_the_papers_tasks_have_the_papers_steps(windows, epochs, steps):
+    recipe = Recipe(FinetuneConfig(), float(epochs), 3e-4, 0.8, 128).with_enough_steps(windows)
+    assert (recipe.epochs, recipe.num_steps(windows)) == (epochs, steps)
+
+
+@pytest.mark.parametrize(
+    ("windows", "given", "epochs", "steps"),
+    [(1_000, None, 18.8, 601), (2_000, None, 9.5, 598), (100, None, 20, 80), (1_000, 3.0, 3, 96)],
+)
+def test_few_examples_have_more_epochs_unless_they_are_given(windows, given, epochs, steps):
+    recipe = Recipe(FinetuneConfig(epochs=given), given or 3.0, 3e-4, 0.8, 128)
+    recipe = recipe.with_enough_steps(windows)
+    assert (recipe.epochs, recipe.num_steps(windows)) == (epochs, steps)
 
 
 def test_the_rate_warms_up_while_it_falls():
