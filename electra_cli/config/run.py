@@ -22,12 +22,12 @@ TrackerName = Literal["tensorboard", "wandb", "trackio", "mlflow"]
 def _one_or_several(value: object) -> object:
     """Read `tensorboard` as a list of one, and a repeated name once."""
     names = [value] if isinstance(value, str) else value
-    if isinstance(names, list) and all(isinstance(name, str) for name in names):
+    if isinstance(names, list | tuple) and all(isinstance(name, str) for name in names):
         return list(dict.fromkeys(names))
     return names
 
 
-TrackerNames = Annotated[list[TrackerName], BeforeValidator(_one_or_several)]
+TrackerNames = Annotated[tuple[TrackerName, ...], BeforeValidator(_one_or_several)]
 
 
 class RunConfig(Section):
@@ -96,7 +96,7 @@ class RunConfig(Section):
         "save_every.",
     )
     report_to: Annotated[TrackerNames, Changeable(), SAME_RESULT] = Field(
-        [],
+        (),
         description="Where rows of the log also go: tensorboard, wandb, trackio, mlflow; one or a "
         "list.",
     )

@@ -114,7 +114,7 @@ class FinetuneConfig(Section):
     log_every: int = Field(10, ge=1, description="Steps between rows of training_log.csv.")
     save_every: int = Field(500, ge=1, description="Steps between checkpoints.")
     report_to: TrackerNames = Field(
-        [], description="Where rows of the logs also go, as run.report_to."
+        (), description="Where rows of the logs also go, as run.report_to."
     )
 
     @field_validator("seeds", mode="before")
