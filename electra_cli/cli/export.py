@@ -25,6 +25,10 @@ def export(
     out: Annotated[
         Path | None, typer.Option(help="Folder to write into.  [default: RUN_DIR/export/step-N]")
     ] = None,
+    onnx: Annotated[
+        bool,
+        typer.Option("--onnx", help="Also write model.onnx per network, compared on real windows."),
+    ] = False,
     push_to_hub: Annotated[
         str | None,
         typer.Option(metavar="ORG/NAME", help="Publish it on the Hugging Face Hub, too."),
@@ -55,7 +59,7 @@ def export(
     """
     from electra_cli.commands.export import export as run
 
-    run(run_dir, step, out, _publication(push_to_hub, licence, revision, private))
+    run(run_dir, step, out, _publication(push_to_hub, licence, revision, private), onnx)
 
 
 def _publication(

@@ -8,6 +8,7 @@ from electra_cli.disk import as_argument, step_folder
 from electra_cli.errors import DataError, RunError
 from electra_cli.finetuning.opening import is_finetune
 from electra_cli.model.networks import load_parameters
+from electra_cli.model.onnx import require_onnx
 from electra_cli.presets import load_config
 from electra_cli.publishing.card import write_card
 from electra_cli.publishing.hub import Publication, check_names, publish
@@ -18,11 +19,19 @@ from electra_cli.runs.session import build_model, open_checkpoints
 from electra_cli.runs.write_errors import explain_write_errors
 
 
-def export(root: Path, step: int | None, out: Path | None, publication: Publication | None) -> None:
+def export(
+    root: Path,
+    step: int | None,
+    out: Path | None,
+    publication: Publication | None,
+    with_onnx: bool = False,
+) -> None:
     """Write the networks of a checkpoint, by default the newest good one, below `out`.
 
     `publication`: where to publish them then.
     """
+    if with_onnx:
+        require_onnx()
     if publication is not None:
         check_names(publication)
     if is_finetune(root):
@@ -59,7 +68,7 @@ def export(root: Path, step: int | None, out: Path | None, publication: Publicat
     console.talk(f"exporting step {step:,} of {run.root}")
     with explain_write_errors(target.root):
         trained = TrainedModel(run, config, data, model, step)
-        encoder = export_models(trained, target)
+        encoder = export_models(trained, target, with_onnx)
     if publication is not None:
         _publish(trained, target, publication)
     console.result(encoder)

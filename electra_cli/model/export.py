@@ -24,11 +24,12 @@ from electra_cli.model.networks import Network
 LOGIT_TOLERANCE = 1e-4
 
 
-def export_network(network: Network, folder: Path, sample: Batch) -> None:
+def export_network(network: Network, folder: Path, sample: Batch) -> Any:
     """Write what AutoModelForPreTraining opens as a discriminator, AutoModelForMaskedLM as a masked
     language model.
 
-    Raises RuntimeError if what was loaded again is not the model that was trained.
+    Returns it as it was loaded again. Raises RuntimeError if that is not the model that was
+    trained.
     """
     is_discriminator = isinstance(network, ElectraForPreTraining)
     auto_class = AutoModelForPreTraining if is_discriminator else AutoModelForMaskedLM
@@ -37,6 +38,7 @@ def export_network(network: Network, folder: Path, sample: Batch) -> None:
     loaded = auto_class.from_pretrained(folder, trust_remote_code=False)
     # On the CPU, where float32 products are exact: on a GPU they may run as TF32.
     _compare(copy.deepcopy(network).cpu(), loaded, sample)
+    return loaded
 
 
 def export_finetuned(

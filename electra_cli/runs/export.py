@@ -15,6 +15,7 @@ from electra_cli.data.tokenizer import open_with_transformers
 from electra_cli.disk import replace_folder
 from electra_cli.model.export import export_network
 from electra_cli.model.objectives.objective import Objective
+from electra_cli.model.onnx import export_onnx
 from electra_cli.plotting.page import write_page
 from electra_cli.plotting.picture import write_picture
 from electra_cli.plotting.run_log import read_run
@@ -43,7 +44,7 @@ def trained_model(session: Session) -> TrainedModel:
     return TrainedModel(session.run, session.config, session.data, trainer.model, trainer.step)
 
 
-def export_models(trained: TrainedModel, root: RunDirectory) -> Path:
+def export_models(trained: TrainedModel, root: RunDirectory, with_onnx: bool = False) -> Path:
     """Write a folder per network with its tokenizer and a card into `root`, mostly the run itself.
 
     Each is loaded again and compared with what was trained before it takes its place; what was
@@ -53,7 +54,9 @@ def export_models(trained: TrainedModel, root: RunDirectory) -> Path:
     tokenizer = open_with_transformers(str(trained.data.tokenizer_directory))
     for name, network in trained.model.networks().items():
         with replace_folder(root.model(name), _tell_aside) as folder:
-            export_network(network, folder, sample)
+            loaded = export_network(network, folder, sample)
+            if with_onnx:
+                export_onnx(loaded, folder, sample)
             export_tokenizer(tokenizer, folder, network.config.max_position_embeddings)
             (folder / "README.md").write_text(_model_card(trained, name), encoding="utf-8")
     return root.model(trained.model.main_network)

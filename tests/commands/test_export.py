@@ -1,12 +1,14 @@
 """`electra export`: any checkpoint as the folders that a finished run writes."""
 
 import filecmp
+import importlib.util
 import shutil
 
+import onnxruntime
 import torch
 from command_line import run_electra
 from safetensors.torch import load_file
-from transformers import AutoModelForPreTraining
+from transformers import AutoModelForPreTraining, AutoTokenizer
 
 from electra_cli.run_directory import RunDirectory
 
@@ -52,3 +54,36 @@ def test_what_cannot_be_exported_is_named(run_copy, finished, electra, tmp_path)
     assert "has no checkpoint to export" in electra("export", run_copy).stderr
     assert not (run_copy / "export").exists()
     assert not list(tmp_path.glob("**/*.partial"))
+
+
+def test_onnx_gives_the_same_logits_for_any_batch_and_length(run_copy, finished, electra):
+    done = electra("export", run_copy, "--onnx")
+    assert done.returncode == 0, done.stderr
+    folder = run_copy / "export" / "step-00000012" / "discriminator"
+    session = onnxruntime.InferenceSession(folder / "model.onnx")
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = AutoModelForPreTraining.from_pretrained(folder).eval()
+    texts = ["the value", "a list of the names that are given", "x " * 40]
+    for batch in ([texts[0]], texts, texts * 3, ["", "the"]):
+        inputs = tokenizer(batch, padding=True, truncation=True, return_tensors="pt")
+        arrays = {name: tensor.numpy() for name, tensor in inputs.items()}
+        (found,) = session.run(None, arrays)
+        with torch.no_grad():
+            expected = model(**inputs).logits
+        is_real = inputs["attention_mask"].bool()
+        torch.testing.assert_close(torch.from_numpy(found)[is_real], expected[is_real],
+                                   rtol=0, atol=1e-4)  # fmt: skip
+    assert (folder.parent / "generator" / "model.onnx").is_file()
+
+
+def test_onnx_without_its_packages_says_what_to_install(run_copy, electra, monkeypatch):
+    find = importlib.util.find_spec
+    hidden = lambda name, *rest: None if name == "onnxruntime" else find(name, *rest)  # noqa: E731
+    monkeypatch.setattr("electra_cli.model.onnx.find_spec", hidden)
+    done = electra("export", run_copy, "--onnx")
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [
+        "error: --onnx needs onnxruntime, which is not installed",
+        "  hint: pip install 'electra-cli[onnx]', or leave --onnx out",
+    ]
+    assert not (run_copy / "export").exists()
