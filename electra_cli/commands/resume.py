@@ -61,7 +61,8 @@ def resume(options: ResumeOptions) -> None:
         go_back(session, step, start, is_chosen=options.step is not None)
         if start is None and config.model.starts_trained:  # it stopped before its first checkpoint
             model = config.model
-            begin_run(session, open_starting_point(model.init_from, model.generator_from))
+            sources = (model.init_from, model.generator_from)
+            begin_run(session, open_starting_point(*sources, model.num_attention_heads))
         console.talk(f"resuming {run.root} from step {step:,} of {config.run.num_steps:,}")
         train_to_end(session)
 

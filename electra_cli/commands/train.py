@@ -53,7 +53,18 @@ class TrainOptions:
     @property
     def chosen(self) -> set[str]:
         """The options that the command line names."""
-        return {*self.options, *(each.partition("=")[0].strip() for each in self.assignments)}
+        return {*self.options, *self._assigned}
+
+    @property
+    def num_heads(self) -> int | None:
+        """model.num_attention_heads, if the command line names it and it is a number."""
+        heads = self._assigned.get("model.num_attention_heads", "").strip()
+        return int(heads) if heads.isdecimal() and int(heads) else None
+
+    @property
+    def _assigned(self) -> dict[str, str]:
+        parts = (assignment.partition("=") for assignment in self.assignments)
+        return {name.strip(): value for name, _, value in parts}
 
 
 def train(options: TrainOptions) -> None:
@@ -125,7 +136,8 @@ def _load_recipe(options: TrainOptions) -> tuple[PretrainConfig, StartingPoint |
         for (name, value), step in zip(sources.items(), steps, strict=True)
         if value is not None
     }
-    start = open_starting_point(*(sources.get(name) for name in _SOURCES))
+    init_from, generator_from = (sources.get(name) for name in _SOURCES)
+    start = open_starting_point(init_from, generator_from, options.num_heads)
     usual = {}
     if start is not None:
         length = written_value(*written, "data.max_seq_length")

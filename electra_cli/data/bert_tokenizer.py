@@ -17,6 +17,7 @@ SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 MODEL_MAX_LENGTH = 512  # positions of every published ELECTRA
 ENGINE_NAME = "tokenizer.json"
 SETTINGS_NAME = "tokenizer_config.json"
+VOCABULARY_NAME = "vocab.txt"
 
 # transformers adds these when it saves a tokenizer that it opened; they decide nothing.
 _NOT_SETTINGS = ("is_local", "local_files_only")
@@ -104,3 +105,24 @@ def open_bert_tokenizer(folder: Path) -> BertTokenizer | None:
     # transformers goes by the settings where tokenizer.json says something else.
     is_same = is_same and content == json.loads(tokenizer.backend_tokenizer.to_str())
     return tokenizer if is_same else None
+
+
+def open_vocabulary(folder: Path) -> BertTokenizer | None:
+    """The tokenizer of a folder that has a vocab.txt alone, as those of the authors' checkpoints.
+
+    It is cased if a piece has an upper-case letter. None for other folders, and for a vocabulary
+    without BERT's special tokens.
+    """
+    file = folder / VOCABULARY_NAME
+    others = (ENGINE_NAME, SETTINGS_NAME, "config.json")
+    if not file.is_file() or any((folder / name).exists() for name in others):
+        return None
+    try:
+        tokens = file.read_text("utf-8").splitlines()
+    except ValueError:
+        return None
+    vocab = {token: index for index, token in enumerate(tokens)}
+    if len(vocab) < len(tokens) or not set(SPECIAL_TOKENS) <= vocab.keys():
+        return None
+    plain = (token for token in tokens if not (token.startswith("[") and token.endswith("]")))
+    return BertTokenizer(vocab, cased=any(token != token.lower() for token in plain))

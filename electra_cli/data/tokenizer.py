@@ -18,6 +18,7 @@ from electra_cli.data.bert_tokenizer import (
     MODEL_MAX_LENGTH,
     BertTokenizer,
     open_bert_tokenizer,
+    open_vocabulary,
 )
 from electra_cli.disk import as_os_error
 from electra_cli.errors import DataError
@@ -36,8 +37,9 @@ def load_tokenizer(name: str | Path, announce: Announce = nullcontext) -> Tokeni
     `announce` says what is waited for while the block that it returns takes long.
     Raises DataError when there is none, it is damaged, or it does not suit ELECTRA.
     """
-    if (bert := open_bert_tokenizer(Path(name))) is not None:
-        return bert
+    for open_quickly in (open_bert_tokenizer, open_vocabulary):
+        if (bert := open_quickly(Path(name))) is not None:
+            return bert
     try:
         tokenizer = open_with_transformers(str(name), announce)
     # transformers and tokenizers raise OSError, ValueError, KeyError and bare Exception where a

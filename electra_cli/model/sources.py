@@ -145,7 +145,7 @@ def _as_electra(name: str, model: Any, info: Any) -> SourceNetwork:
         weights = {key: value for key, value in weights.items() if not key.startswith("generator_")}
     if config.model_type == "bert":
         config = ElectraConfig(embedding_size=config.hidden_size, **_sizes(config))
-    return _checked(SourceNetwork(name, config, weights, unexpected))
+    return checked(SourceNetwork(name, config, weights, unexpected))
 
 
 def _as_electra_names(key: str) -> str:
@@ -176,7 +176,7 @@ def networks_of_run(
         for start in (f"{main}.", "generator.")
     )
     beside = {k: t for k, t in named.items() if not k.startswith((f"{main}.", "generator."))}
-    source = _checked(SourceNetwork(name, main_config, own, beside=beside))
+    source = checked(SourceNetwork(name, main_config, own, beside=beside))
     if not of_generator:
         return source, None
     # A checkpoint holds shared weights once, under the main network's name.
@@ -186,10 +186,10 @@ def networks_of_run(
         if (config.model.tie_encoders and key.startswith("electra."))
         or (config.model.tie_embeddings and key.startswith(EMBEDDINGS))
     }
-    return source, _checked(SourceNetwork(name, generator_config, {**shared, **of_generator}))
+    return source, checked(SourceNetwork(name, generator_config, {**shared, **of_generator}))
 
 
-def _checked(source: SourceNetwork) -> SourceNetwork:
+def checked(source: SourceNetwork) -> SourceNetwork:
     """Raises RunError for weights that are not finite."""
     broken = [key for key, tensor in source.weights.items() if not tensor.isfinite().all()]
     if broken:

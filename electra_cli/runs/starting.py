@@ -27,6 +27,8 @@ from electra_cli.model.sources import (
     open_network,
 )
 from electra_cli.model.starting import Loaded, NewTokens, part_of, start_from
+from electra_cli.model.tensor_bundle import find_bundle
+from electra_cli.model.tensorflow import open_tensorflow
 from electra_cli.presets import load_config, with_options
 from electra_cli.run_directory import RunDirectory
 from electra_cli.runs.progress import describe_evaluation
@@ -84,7 +86,8 @@ class StartingPoint:
         positions = self.main.config.max_position_embeddings
         if isinstance(max_seq_length, int) and max_seq_length > positions:
             options["data.max_seq_length"] = positions
-        return {**self.sizes, **options}
+        # Tied only where the weights of a pair are the same (_fit_generator).
+        return {**self.sizes, **options, "model.tie_encoders": False}
 
     def new_tokens(self, data: PreparedData) -> NewTokens:
         """The ids that the data's tokenizer has beyond those of the networks.
@@ -147,10 +150,15 @@ def checkpoint_of(name: str, step: int | None = None) -> str:
     return str(checkpoints.path_of(step).resolve())
 
 
-def open_starting_point(init_from: str | None, generator_from: str | None) -> StartingPoint | None:
-    """The networks that a run is to start from; None: random weights. Raises UserError."""
-    main = None if init_from is None else _open(init_from)
-    beside = None if generator_from is None else _open(generator_from)
+def open_starting_point(
+    init_from: str | None, generator_from: str | None, num_attention_heads: int | None = None
+) -> StartingPoint | None:
+    """The networks that a run is to start from; None: random weights. Raises UserError.
+
+    `num_attention_heads`: for a checkpoint that does not say, as TensorFlow's.
+    """
+    main = None if init_from is None else _open(init_from, num_attention_heads)
+    beside = None if generator_from is None else _open(generator_from, num_attention_heads)
     sources = tuple(source for source in (main, beside) if source is not None)
     if not sources:
         return None
@@ -166,7 +174,7 @@ def open_starting_point(init_from: str | None, generator_from: str | None) -> St
     return StartingPoint(main.main if main else None, generator, sources)
 
 
-def _open(name: str) -> _Source:
+def _open(name: str, num_attention_heads: int | None = None) -> _Source:
     path = Path(name)
     step = _STEP_FOLDER.fullmatch(path.name)
     if step and (run := RunDirectory(path.parents[1])).config.is_file():
@@ -175,6 +183,9 @@ def _open(name: str) -> _Source:
         for kind in _MAIN_FOLDERS:
             if (path / kind).is_dir():
                 name = str(path / kind)
+    prefix = find_bundle(path) if path.is_dir() and not (path / "config.json").is_file() else None
+    if prefix is not None:
+        return _open_tensorflow(name, prefix, num_attention_heads)
     main = open_network(name)
     generator = None
     beside = re.sub(r"(^|[/-])discriminator$", r"\1generator", name)
@@ -185,14 +196,22 @@ def _open(name: str) -> _Source:
             if Path(beside).is_dir():
                 raise
             console.talk(f"there is no generator {beside}")
+    hint = "copy tokenizer.json and tokenizer_config.json of its pre-training into it"
+    return _Source(name, main, generator, _tokenizer_of(name, hint), as_argument(Path(name)))
+
+
+def _open_tensorflow(name: str, prefix: Path, num_attention_heads: int | None) -> _Source:
+    main, generator = open_tensorflow(name, prefix, num_attention_heads)
+    hint = "copy vocab.txt of its pre-training into it"
+    return _Source(name, main, generator, _tokenizer_of(name, hint), as_argument(Path(name)))
+
+
+def _tokenizer_of(name: str, hint: str) -> str:
+    """The fingerprint of the tokenizer beside a network."""
     try:
-        tokenizer = load_tokenizer(name, console.announce_wait)
+        return fingerprint(load_tokenizer(name, console.announce_wait))
     except DataError as error:
-        raise RunError(
-            f"{name} has no tokenizer: {error}",
-            hint="copy tokenizer.json and tokenizer_config.json of its pre-training into it",
-        ) from None
-    return _Source(name, main, generator, fingerprint(tokenizer), as_argument(Path(name)))
+        raise RunError(f"{name} has no tokenizer: {error}", hint=hint) from None
 
 
 def _open_checkpoint(name: str, run: RunDirectory, step: int) -> _Source:
@@ -218,9 +237,6 @@ def fit_sizes(
     """
     if start.main is not None:
         _refuse_others(config, start.sizes, chosen, start.main.name)
-        if "model.tie_encoders" not in chosen:
-            untied = {"model.tie_encoders": False}
-            config = with_options(config, untied, f"--init-from {start.main.name}")
     if not config.objective.has_generator:
         return config
     if start.generator is not None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from command_line import TINY, run_electra, write_corpus
+from golden_steps import GOLDEN, GoldenSteps
 from safetensors.torch import load_file
 from transformers import ElectraConfig, ElectraForMaskedLM, ElectraForPreTraining
 
@@ -259,3 +260,52 @@ def test_older_text_is_replayed_and_a_resume_goes_on_exactly(prepared, electra, 
     done = electra("resume", run, "--step", 5)
     assert done.returncode == 1
     assert "has content" in done.stderr
+
+
+def test_a_checkpoint_of_the_authors_code_starts_a_run(electra, tmp_path):
+    """Their folder has a vocab.txt; heads have 64 values each unless --set says otherwise."""
+    theirs = shutil.copytree(GOLDEN / "authors_checkpoint", tmp_path / "theirs")
+    corpus = write_corpus(tmp_path / "corpus.txt", 60)
+    prepare = [
+        "prepare",
+        corpus,
+        "--out",
+        "data",
+        "--tokenizer",
+        theirs,
+        "--validation-fraction",
+        0.1,
+    ]
+    train = ["train", "--init-from", theirs, "--data", "data", "--run-name", "on", "--set",
+             "run.num_eval_windows=8", "--set", "run.batch_size=4", "--steps", 1, "--set",
+             "objective.uniform_generator=true"]  # fmt: skip
+    assert electra(*prepare).returncode == 1  # no vocabulary yet
+    words = sorted({word for line in corpus.read_text().split() for word in [line.strip(".")]})
+    letters = sorted({letter for word in words for letter in word})
+    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", ".", *words]
+    pieces += [piece for piece in letters if piece not in pieces]
+    pieces += [f"[unused{number}]" for number in range(1000 - len(pieces))]
+    (theirs / "vocab.txt").write_text("\n".join(pieces) + "\n")
+    done = electra(*prepare)
+    assert done.returncode == 0, done.stderr
+    done = electra(*train, "--set", "model.num_attention_heads=4")
+    assert done.returncode == 0, done.stderr
+    expected = GoldenSteps("authors_steps.npz").parameters("params/init")
+    started = weights_at(tmp_path / "runs" / "on", 0)
+    assert_same(
+        started, {n: each for n, each in expected.items() if n.startswith("discriminator.")}
+    )
+    assert load_config(tmp_path / "runs/on/config.yaml").model.num_attention_heads == 4
+
+    # Heads of 64 values fit its generator, whose one head has 32, no better: said in one line.
+    shutil.rmtree(tmp_path / "runs")
+    done = electra(*[option for option in train if "uniform" not in str(option)][:-1])
+    assert done.returncode == 1
+    assert "has hidden_size 32; beside this main network it would need 64" in done.stderr
+    data = theirs / "model.ckpt-0.data-00000-of-00001"
+    data.write_bytes(data.read_bytes()[:-8])
+    done = electra(*train)
+    assert done.returncode == 1
+    assert "is no whole TensorFlow checkpoint: it has 923,300 bytes" in done.stderr
+    assert len(done.stderr.splitlines()) == 2
+    assert not (tmp_path / "runs").exists()
