@@ -16,11 +16,13 @@ from transformers import (
     RobertaConfig,
 )
 
+from electra_cli.config import OptimConfig
 from electra_cli.errors import RunError
 from electra_cli.model.cost.flops import TrainingFlops
 from electra_cli.model.encoders import EncoderWeights
 from electra_cli.model.export import _padded_outputs
 from electra_cli.model.heads import (
+    FinetuneModel,
     HeadSpec,
     LinearHead,
     as_exported,
@@ -31,6 +33,8 @@ from electra_cli.model.heads import (
     pack,
     packed_logits,
 )
+from electra_cli.model.layer_rates import LayerRates
+from electra_cli.model.objectives.objective import StepCounts
 
 SIZES = {
     "vocab_size": 200,
@@ -198,3 +202,34 @@ def test_a_model_that_lacks_a_weight_is_refused(tmp_path):
     save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(RunError, match=r"lacks classifier\.bias and 1 more"):
         open_finetuned(tmp_path)
+
+
+@pytest.mark.parametrize("kind", SPECS)
+def test_a_new_head_is_drawn_as_the_authors_draw_it(kind):
+    """Glorot uniform and biases 0; the encoder below keeps its weights."""
+    encoder = tiny_encoder()
+    network = build_network(encoder, SPECS[kind], seed=0, is_trained=True)
+    head = {"sequence": "classifier.linear", "token": "classifier", "span": "qa_outputs"}[kind]
+    linear = network.get_submodule(head)
+    bound = (6 / (linear.in_features + linear.out_features)) ** 0.5
+    assert 0.8 * bound < linear.weight.abs().max() <= bound
+    assert not linear.bias.any()
+    for name, tensor in network.electra.state_dict().items():
+        assert torch.equal(tensor, encoder.weights[name])
+
+
+def test_the_loss_of_a_step_is_the_mean_over_all_its_slots():
+    network = build_network(tiny_encoder(), SPECS["token"], seed=0, is_trained=True)
+    losses = lambda logits, batch: 0 * logits.sum(1) + 2.0  # noqa: E731
+    model = FinetuneModel(network, "token", losses, LayerRates(0.5))
+    batch = labelled_batch("token")
+    slots = len(batch.positions)
+    (found,) = model.losses(batch, StepCounts(num_masked=4 * slots, num_tokens=0))
+    assert found.loss.item() == pytest.approx(0.5)  # of four micro-batches like this one
+    assert found.sums["loss"].item() == pytest.approx(2.0 * slots)
+    assert model.metrics({"loss": 6.0, "masked": 3.0}) == {"loss": 2.0}
+    assert model.metrics({}) == {"loss": None}
+    assert model.metrics({"masked": 2.0}) == {"loss": 0.0}
+    assert model.rate_factors(OptimConfig())[network.classifier.weight] == 1
+    assert min(model.rate_factors(OptimConfig()).values()) == 0.5**4
+    assert model.flops == count_flops_of(tiny_encoder())
