@@ -16,6 +16,7 @@ import re
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -95,6 +96,7 @@ def _losing(file: TextIO) -> Iterator[None]:
 
 
 _is_muted = False
+_is_silent = False
 _stderr = Console(file=_Stderr(), highlight=False, soft_wrap=True)  # type: ignore[arg-type]
 
 
@@ -105,6 +107,8 @@ def _escape(text: str) -> str:
 
 def result(text: object) -> None:
     """A line of data for scripts, on stdout; a path comes out as the bytes that it has on disk."""
+    if _is_silent:
+        return
     with _explained_stdout():
         sys.stdout.flush()
         sys.stdout.buffer.write(os.fsencode(f"{text}\n"))
@@ -178,6 +182,18 @@ def muted() -> Iterator[None]:
         _is_muted = False
 
 
+@contextmanager
+def silent() -> Iterator[None]:
+    """Print nothing but errors: for all processes of a run but the first."""
+    global _is_silent  # noqa: PLW0603 - there is only one terminal
+    _is_silent = _stderr.quiet = True
+    warnings.simplefilter("ignore")
+    try:
+        yield
+    finally:
+        _is_silent = _stderr.quiet = False
+
+
 def warn(problem: str, hint: str) -> None:
     """A problem that does not stop the command, and what to do about it: two lines."""
     if not _is_muted:
@@ -186,6 +202,7 @@ def warn(problem: str, hint: str) -> None:
 
 def error(problem: str, hint: str) -> None:
     """A problem that the user can solve, and what to do about it: two lines."""
+    _stderr.quiet = False
     _print_problem("error:", "bold red", problem, hint)
 
 

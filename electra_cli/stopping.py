@@ -5,6 +5,7 @@ import, and torch's own code aborts the process on it. So a command asks, where 
 """
 
 import atexit
+import ctypes
 import os
 import signal
 import sys
@@ -17,10 +18,12 @@ from types import FrameType
 from typing import TypeVar
 
 EXIT_STOPPED = 130
+LAUNCHER_PID = "ELECTRA_LAUNCHER_PID"  # in the environment of the processes that it starts
 POLL_SECONDS = 0.2
 # Schedulers send SIGUSR1 some time before the limit, and SIGTERM at it; a terminal that is closed
 # sends SIGHUP.
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
+_PR_SET_PDEATHSIG = 1  # of Linux's prctl.h
 
 Result = TypeVar("Result")
 
@@ -50,6 +53,18 @@ class StopRequest:
         """Raise KeyboardInterrupt (exit code 130, see cli.main) if a stop was asked for."""
         if self.is_requested:
             raise KeyboardInterrupt
+
+
+def follow_launcher() -> None:
+    """Ask for a stop when the launcher that started this process is killed: no orphan trains on."""
+    launcher = os.environ.get(LAUNCHER_PID)
+    if not sys.platform.startswith("linux") or not (
+        launcher or "TORCHELASTIC_RUN_ID" in os.environ
+    ):
+        return
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if launcher and os.getppid() != int(launcher):  # it was killed before this
+        raise SystemExit(EXIT_STOPPED)
 
 
 _active: StopRequest | None = None

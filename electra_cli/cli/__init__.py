@@ -14,7 +14,7 @@ from electra_cli.cli import export, finetune, plot, predict, prepare, resume, st
 from electra_cli.cli.app import Command, app
 from electra_cli.disk import check_utf8
 from electra_cli.errors import UserError
-from electra_cli.stopping import EXIT_STOPPED
+from electra_cli.stopping import EXIT_STOPPED, follow_launcher
 
 MAX_SHOWN_CHARS = 200  # of a file's name in a message
 USER_FIXABLE_ERRNOS = frozenset(
@@ -63,6 +63,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     The system's errors about a file's name, its permissions or its disk are a user's to fix too,
     wherever they come up. A missing file is not among them: the commands look before they open.
     """
+    follow_launcher()
     limit_spinning()
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:

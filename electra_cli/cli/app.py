@@ -32,6 +32,14 @@ VerifyData = Annotated[
         "--verify-data", help="Compare the checksums of all data, not of changed files alone."
     ),
 ]
+NumProcesses = Annotated[
+    str | None,
+    typer.Option(
+        "--processes",
+        metavar="N|gpus",
+        help="Processes of this machine that share the work, one device each; gpus: one per GPU.",
+    ),
+]
 MaxMinutes = Annotated[
     float | None,
     typer.Option(

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from electra_cli import completion
-from electra_cli.cli.app import MaxMinutes, VerifyData
+from electra_cli.cli.app import MaxMinutes, NumProcesses, VerifyData
 
 
 def resume(
@@ -42,6 +42,7 @@ def resume(
     ] = False,
     verify_data: VerifyData = False,
     max_minutes: MaxMinutes = None,
+    processes: NumProcesses = None,
 ) -> None:
     """Continue a run exactly where it stopped.
 
@@ -55,7 +56,11 @@ def resume(
     """
     from electra_cli.stopping import stop_request
 
-    with stop_request(max_minutes):
+    with stop_request(max_minutes) as stop:
+        if processes is not None:
+            from electra_cli.commands.launch import launch
+
+            launch(processes, stop)
         from electra_cli.commands import resume as command
 
         run = command.verify if verify else command.resume

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from electra_cli import completion
-from electra_cli.cli.app import AsJson, Data, MaxMinutes, VerifyData
+from electra_cli.cli.app import AsJson, Data, MaxMinutes, NumProcesses, VerifyData
 
 
 def train(
@@ -93,6 +93,7 @@ def train(
     ] = False,
     verify_data: VerifyData = False,
     max_minutes: MaxMinutes = None,
+    processes: NumProcesses = None,
     as_json: AsJson = False,
 ) -> None:
     """Pre-train a generator and a discriminator, from random or from trained weights.
@@ -106,6 +107,8 @@ def train(
       electra train --preset small --init-from google/electra-small-discriminator --data data/mine
 
       electra train --preset large --set optim.adam_beta2=0.98 --dry-run
+
+      electra train --preset base --data data/corpus --processes gpus
     """
     from electra_cli.stopping import stop_request
 
@@ -122,7 +125,12 @@ def train(
         "run.device": device,
         "run.probes": probe or None,
     }
-    with stop_request(max_minutes):  # from here on, so that a signal while torch loads counts
+    # From here on, so that a signal while torch loads counts.
+    with stop_request(max_minutes) as stop:
+        if processes is not None:
+            from electra_cli.commands.launch import launch
+
+            launch(processes, stop)
         from electra_cli.commands.train import TrainOptions
         from electra_cli.commands.train import train as run
 

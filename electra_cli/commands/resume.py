@@ -1,10 +1,12 @@
 """`electra resume`: continue from a checkpoint, or repeat the steps before it and compare."""
 
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 from electra_cli import console
 from electra_cli.commands import finetune
+from electra_cli.commands.processes import meet_processes
 from electra_cli.config import PretrainConfig
 from electra_cli.data.prepared import PreparedData, open_training_data
 from electra_cli.disk import as_argument
@@ -14,6 +16,7 @@ from electra_cli.finetuning.probe_files import open_probes
 from electra_cli.locks import hold_run
 from electra_cli.presets import load_preset
 from electra_cli.run_directory import RunDirectory
+from electra_cli.runs.agreement import read_checkpoint, read_config, refuse_differences
 from electra_cli.runs.loop import train_to_end
 from electra_cli.runs.micro_batch import fit_micro_batch
 from electra_cli.runs.out_of_memory import explain_out_of_memory
@@ -24,11 +27,13 @@ from electra_cli.runs.rollback import (
     refuse_changes,
     warn_about_damaged,
 )
-from electra_cli.runs.session import count_model_parameters, open_checkpoints, open_session
-from electra_cli.runs.starting import begin_run, open_starting_point
+from electra_cli.runs.session import Session, count_model_parameters, open_checkpoints, open_session
+from electra_cli.runs.starting import StartingPoint, begin_run, open_starting_point
 from electra_cli.runs.trackers import require_trackers
 from electra_cli.runs.verification import find_differences, repeat_steps
+from electra_cli.training.checkpoint import Checkpoint
 from electra_cli.training.device import Compute, select_compute
+from electra_cli.training.processes import Processes
 
 
 @dataclass(frozen=True)
@@ -51,20 +56,38 @@ def resume(options: ResumeOptions) -> None:
             )
         finetune.resume(options.root, options.assignments)
         return
-    run, config, data, compute = _open_run(options)
-    with hold_run(run), explain_out_of_memory(run, config):
-        checkpoints = open_checkpoints(run, config)
-        step, start = choose_checkpoint(run, checkpoints, options.step)
-        refuse_changes(run, start, config, data)
-        probes = open_probes(config, data)
-        session = open_session(run, config, data, compute, checkpoints, start, probes=probes)
-        go_back(session, step, start, is_chosen=options.step is not None)
-        if start is None and config.model.starts_trained:  # it stopped before its first checkpoint
-            model = config.model
-            sources = (model.init_from, model.generator_from)
-            begin_run(session, open_starting_point(*sources, model.num_attention_heads))
-        console.talk(f"resuming {run.root} from step {step:,} of {config.run.num_steps:,}")
+    with meet_processes() as processes, ExitStack() as stack:
+        session = processes.together(lambda: _go_back(options, processes, stack))
         train_to_end(session)
+
+
+def _go_back(options: ResumeOptions, processes: Processes, stack: ExitStack) -> Session:
+    """Everything before the first step; `stack` holds what is in use."""
+    run, config, data, compute = _open_run(options, processes)
+    if processes.is_first:
+        stack.enter_context(hold_run(run))
+    stack.enter_context(explain_out_of_memory(run, config))
+    checkpoints = open_checkpoints(run, config)
+    step, start = read_checkpoint(
+        processes, lambda: choose_checkpoint(run, checkpoints, options.step)
+    )
+    if processes.is_first:
+        refuse_changes(run, start, config, data)
+    probes = open_probes(config, data)
+    session = open_session(
+        run, config, data, compute, checkpoints, start, probes=probes, processes=processes
+    )
+    if processes.is_first:
+        go_back(session, step, start, is_chosen=options.step is not None)
+    if start is None and config.model.starts_trained:  # it stopped before its first checkpoint
+        begin_run(session, _open_start(config) if processes.is_first else None)
+    console.talk(f"resuming {run.root} from step {step:,} of {config.run.num_steps:,}")
+    return session
+
+
+def _open_start(config: PretrainConfig) -> StartingPoint | None:
+    model = config.model
+    return open_starting_point(model.init_from, model.generator_from, model.num_attention_heads)
 
 
 def verify(options: ResumeOptions) -> None:
@@ -72,44 +95,79 @@ def verify(options: ResumeOptions) -> None:
 
     Raises RunError where they differ.
     """
-    run, config, data, compute = _open_run(options)
+    with meet_processes() as processes:
+        _verify(options, processes)
+
+
+def _verify(options: ResumeOptions, processes: Processes) -> None:
+    session, expected = processes.together(lambda: _open_before(options, processes))
+    last, first = expected.state.trainer.step, session.trainer.step + 1
+    console.talk(f"repeating steps {first:,} to {last:,} of {session.run.root}")
+    differences = find_differences(repeat_steps(session, last, expected.state), expected)
+    if differences:
+        processes.leave_to_first()
+        more = f" and {len(differences) - 1} more" if len(differences) > 1 else ""
+        then = expected.state.num_processes
+        topology = f", and {then} processes trained them, not {processes.count}"
+        raise RunError(
+            f"steps {first:,} to {last:,} came out differently: {differences[0]}{more}"
+            + (topology if then != processes.count else ""),
+            hint="sums depend on device, threads, micro-batch, number of processes and torch "
+            "version (environment.json); if none of them changed, check the machine's memory",
+        )
+    console.result(
+        f"steps {first} to {last} came out the same, bit for bit, in "
+        f"{sum(len(named) for named in expected.tensors.values())} tensors"
+    )
+
+
+def _open_before(options: ResumeOptions, processes: Processes) -> tuple[Session, Checkpoint]:
+    """The run at the checkpoint before the last one, or before that of a step; and that one."""
+    run, config, data, compute = _open_run(options, processes)
     checkpoints = open_checkpoints(run, config)
-    last, expected = choose_checkpoint(run, checkpoints, options.step)
-    before = checkpoints.load_newest(before=last)
+
+    def read_before(last: int) -> tuple[int, Checkpoint | None]:
+        loaded = checkpoints.load_newest(before=last)
+        if loaded is None:
+            return 0, None
+        warn_about_damaged(loaded)
+        return loaded.step, loaded.checkpoint
+
+    last, expected = read_checkpoint(
+        processes, lambda: choose_checkpoint(run, checkpoints, options.step)
+    )
+    _, before = read_checkpoint(processes, lambda: read_before(last))
     if expected is None or before is None:
         raise RunError(
             f"{run.root} has no checkpoint before step {last:,} to begin at",
             hint="wait for the next checkpoint; run.keep_checkpoints has to be 2 or more",
         )
-    warn_about_damaged(before)
-    refuse_changes(run, expected, config, data)
-    session = open_session(run, config, data, compute, checkpoints, before.checkpoint)
-    console.talk(f"repeating steps {before.step + 1:,} to {last:,} of {run.root}")
-    differences = find_differences(repeat_steps(session, last, expected.state), expected)
-    if differences:
-        more = f" and {len(differences) - 1} more" if len(differences) > 1 else ""
-        raise RunError(
-            f"steps {before.step + 1:,} to {last:,} came out differently: {differences[0]}{more}",
-            hint="sums depend on device, threads, micro-batch and torch version "
-            "(environment.json); if none of them changed, check the machine's memory",
-        )
-    console.result(
-        f"steps {before.step + 1} to {last} came out the same, bit for bit, in "
-        f"{sum(len(named) for named in expected.tensors.values())} tensors"
-    )
+    if processes.is_first:
+        refuse_changes(run, expected, config, data)
+    session = open_session(run, config, data, compute, checkpoints, before, processes=processes)
+    return session, expected
 
 
 def _open_run(
-    options: ResumeOptions,
+    options: ResumeOptions, processes: Processes
 ) -> tuple[RunDirectory, PretrainConfig, PreparedData, Compute]:
     """A run's settings with what was asked to change, its data, and what to compute on."""
+    run = RunDirectory(options.root)
+    config = read_config(processes, lambda: _read_config(options))
+    assert config.data.directory is not None
+    compute = select_compute(config, processes)
+    is_verifying = processes.local_rank == 0  # one process per machine reads it all
+    data = open_training_data(config, options.verify_data, is_verifying)
+    refuse_differences(processes, config, compute, data)
+    processes.use(compute.device)
+    processes.go_on = f"go on with: electra resume {as_argument(run.root)}"
+    _, num_parameters = count_model_parameters(config, data.manifest.vocab_size)
+    return run, fit_micro_batch(config, num_parameters, compute, processes), data, compute
+
+
+def _read_config(options: ResumeOptions) -> PretrainConfig:
     run = open_run_folder(options.root)
     config = load_preset(str(run.config), assignments=options.assignments)
     assert config.data.directory is not None  # train saved it resolved
-    directory = config.data.directory.resolve()
-    config = config.with_directory(directory)
-    compute = select_compute(config)
     require_trackers(config.run.report_to)
-    data = open_training_data(config, options.verify_data)
-    _, num_parameters = count_model_parameters(config, data.manifest.vocab_size)
-    return run, fit_micro_batch(config, num_parameters, compute), data, compute
+    return config.with_directory(config.data.directory.resolve())

@@ -125,6 +125,10 @@ class RunConfig(Section):
         """Micro-batches of a step: a multiple of the processes, none above windows_per_pass."""
         return num_processes * math.ceil(self.batch_size / num_processes / self.windows_per_pass)
 
+    def windows_of_part(self, num_processes: int = 1) -> int:
+        """Windows of the largest micro-batch."""
+        return math.ceil(self.batch_size / self.num_parts(num_processes))
+
     @model_validator(mode="after")
     def _divisible(self) -> "RunConfig":
         if self.micro_batch_size is not None and self.batch_size % self.micro_batch_size:

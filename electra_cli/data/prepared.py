@@ -97,16 +97,18 @@ def find_data(directory: Path | None) -> Path:
     return prepared[0]
 
 
-def open_training_data(config: PretrainConfig, verify_all: bool = False) -> PreparedData:
+def open_training_data(
+    config: PretrainConfig, verify_all: bool = False, verifies: bool = True
+) -> PreparedData:
     """The data of a run, with its older text. Raises DataError as open_data does.
 
     Also where ids mean something else in the older text.
     """
     assert config.data.directory is not None
-    data = open_data(config.data.directory, verify_all)
+    data = open_data(config.data.directory, verify_all, verifies)
     if config.data.replay_directory is None:
         return data
-    older = open_data(config.data.replay_directory, verify_all)
+    older = open_data(config.data.replay_directory, verify_all, verifies)
     found, wanted = older.manifest.tokenizer_sha256, data.manifest.tokenizer_sha256
     if found != wanted:
         raise DataError(
@@ -118,14 +120,16 @@ def open_training_data(config: PretrainConfig, verify_all: bool = False) -> Prep
     return replace(data, older=older)
 
 
-def open_data(directory: Path, verify_all: bool = False) -> PreparedData:
+def open_data(directory: Path, verify_all: bool = False, verifies: bool = True) -> PreparedData:
     """Open a prepared folder. Raises DataError if it is unfinished, damaged or inconsistent.
 
-    Compares checksums: of shards that changed since the last time, or of all.
+    Compares checksums: of shards that changed since the last time, or of all; none where another
+    process `verifies` them.
     """
     check_utf8(str(directory))
     manifest = load_manifest(directory)
-    verify_changed_shards(directory, manifest, verify_all)
+    if verifies:
+        verify_changed_shards(directory, manifest, verify_all)
     tokenizer = load_tokenizer(directory / TOKENIZER_NAME)
     found = fingerprint(tokenizer)
     if found != manifest.tokenizer_sha256:

@@ -6,6 +6,7 @@ layers tell labels, and how often the better of two texts is found, do.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import torch
 
@@ -17,6 +18,7 @@ from electra_cli.probing.layers import accuracies_of_layers, features_of_layers
 from electra_cli.probing.pairs import MinimalPairs, rtd_scores, share_preferred, word_scores
 from electra_cli.probing.texts import TokenIds
 from electra_cli.training.device import Compute
+from electra_cli.training.processes import ALONE, Processes
 
 # The share of a run's FLOPs that probes may cost where nothing else is said.
 USUAL_SHARE = 0.05
@@ -47,17 +49,22 @@ class Probes:
         return is_last or step % self.every == 0
 
     @torch.no_grad()
-    def measure(self, model: Objective, compute: Compute) -> Metrics:
+    def measure(self, model: Objective, compute: Compute, processes: Processes = ALONE) -> Metrics:
         """The metrics of this model, which stays as it is; no random numbers are drawn."""
         model.eval()
         metrics: Metrics = {}
         networks = model.networks()
         if self.labelled is not None:
             main = networks[model.main_network]
-            features = features_of_layers(main, self.labelled.texts, compute)
-            accuracies = accuracies_of_layers(
-                features, self.labelled.labels, self.labelled.num_training
+            texts = self.labelled.texts
+            own = features_of_layers(main, texts[_slice(len(texts), processes)], compute)
+            features = [processes.gather_rows(torch.from_numpy(f)).numpy() for f in own]
+            # A regression per layer, in turn on each process.
+            some = features[processes.rank :: processes.count]
+            found = processes.exchange(
+                accuracies_of_layers(some, self.labelled.labels, self.labelled.num_training)
             )
+            accuracies = [found[n % processes.count][n // processes.count] for n in range(len(own))]
             best = max(range(len(accuracies)), key=accuracies.__getitem__)
             metrics["probe_accuracy"] = accuracies[best]
             metrics["probe_layer"] = float(best)
@@ -65,25 +72,33 @@ class Probes:
         if self.pairs is not None:
             for name, network in networks.items():
                 judges = name == model.main_network and not model.predicts_words
-                metrics |= self._compare_pairs(name, network, judges, compute)
+                metrics |= self._compare_pairs(name, network, judges, compute, processes)
         model.train()
         return metrics
 
     def _compare_pairs(
-        self, name: str, network: Network, judges: bool, compute: Compute
+        self, name: str, network: Network, judges: bool, compute: Compute, processes: Processes
     ) -> Metrics:
         assert self.pairs is not None
         texts = [*self.pairs.good, *self.pairs.bad]
+        own = texts[_slice(len(texts), processes)]
         if judges:
-            scores = rtd_scores(network, texts, compute)
+            scores = rtd_scores(network, own, compute)
         else:
-            scores = word_scores(network, texts, self.mask_id, compute)
+            scores = word_scores(network, own, self.mask_id, compute)
+        scores = list(chain.from_iterable(processes.exchange(scores)))
         half = len(self.pairs.good)
         found = (scores[:half], scores[half:])
         return {
             f"pairs_{name}": share_preferred(self.pairs, *found),
             f"pairs_{name}_by_token": share_preferred(self.pairs, *found, by_token=True),
         }
+
+
+def _slice(count: int, processes: Processes) -> slice:
+    """This process's share of so many texts."""
+    bounds = [count * rank // processes.count for rank in (processes.rank, processes.rank + 1)]
+    return slice(*bounds)
 
 
 def probing_flops(

@@ -10,11 +10,12 @@ import torch
 
 import electra_cli
 from electra_cli.training.device import Compute
+from electra_cli.training.processes import ALONE, Processes
 
 
-def write_environment(path: Path, compute: Compute) -> None:
+def write_environment(path: Path, compute: Compute, processes: Processes = ALONE) -> None:
     """Write a run's environment.json."""
-    path.write_text(json.dumps(_describe(compute), indent=1) + "\n")
+    path.write_text(json.dumps(_describe(compute) | _describe_all(processes), indent=1) + "\n")
 
 
 def environment_changes(path: Path, compute: Compute) -> dict[str, str]:
@@ -42,6 +43,13 @@ def _describe(compute: Compute) -> dict[str, str | int | None]:
         "precision": compute.precision,
         "threads": torch.get_num_threads(),
     }
+
+
+def _describe_all(processes: Processes) -> dict[str, object]:
+    """How many processes, and where: `hosts` by rank, of several only."""
+    if processes.is_alone:
+        return {"processes": 1}
+    return {"processes": processes.count, "hosts": processes.hosts, "devices": processes.devices}
 
 
 def _git_commit() -> str | None:

@@ -13,7 +13,7 @@ from electra_cli.runs.health import HealthMonitor, HealthWarning
 from electra_cli.runs.loggers import RunLogger
 from electra_cli.runs.out_of_memory import explain_out_of_memory
 from electra_cli.runs.progress import TrainingProgress
-from electra_cli.runs.records import RunRecords
+from electra_cli.runs.records import open_records
 from electra_cli.runs.session import Session
 from electra_cli.runs.skip_batch import skip_batch
 from electra_cli.runs.write_errors import explain_write_errors, record_event
@@ -21,18 +21,27 @@ from electra_cli.stopping import StopRequest, stop_request
 
 
 def train_to_end(session: Session) -> None:
-    """Train, then export the models and draw the curves."""
-    run = session.run
+    """Train, then export the models and draw the curves; the first process writes it all."""
+    run, processes = session.run, session.processes
+    if processes.is_first:
+        processes.on_loss = lambda why: record_event(run, session.trainer.step, "stopped", why)
     try:
         with explain_out_of_memory(run, session.config):
             train(session)
     except UserError as error:
+        if isinstance(error, NonFiniteError):
+            processes.leave_to_first()  # it has the same error
+        if not processes.is_first:
+            raise
         record_event(run, session.trainer.step, "stopped", str(error))
         if isinstance(error, DiskFullError):
             error.hint = f"make room on the disk, then: electra resume {as_argument(run.root)}"
         raise
     finally:
         session.close()
+    processes.release()
+    if not processes.is_first:
+        return
     with stop_request() as stop, explain_write_errors(run.root):
         encoder = export_models(trained_model(session), run)
         if stop.is_requested:
@@ -53,7 +62,7 @@ def train(session: Session, more_loggers: Sequence[RunLogger] = ()) -> None:
     config, trainer = session.config.run, session.trainer
     if not session.evaluation:
         console.warn("no document is held out, so nothing is evaluated", "prepare more text")
-    records = RunRecords(session, more_loggers)
+    records = open_records(session, more_loggers)
     monitor = HealthMonitor(session.config, session.run)
     with stop_request() as stop, console.progress("training", total=config.num_steps) as line:
         progress = TrainingProgress(line, config.num_steps)
@@ -68,10 +77,11 @@ def train(session: Session, more_loggers: Sequence[RunLogger] = ()) -> None:
                         held_out = session.evaluate(bool(probes and probes.are_due(step, is_last)))
                     records.append_row(log_row(metrics, held_out))
                     progress.show_row(metrics, held_out)
-                    if held_out is not None:
+                    if held_out is not None and session.processes.is_first:
                         warn_about(session.run, step, monitor.check(metrics, held_out))
                 progress.show_step(step)
-                if stop.is_requested and not is_last:
+                if trainer.must_stop(stop.is_requested) and not is_last:
+                    session.processes.release()
                     records.save_now()
                     _end_early(session, stop, f"stopped and saved at step {step:,}")
                 if step % config.save_every == 0 or is_last:
@@ -94,7 +104,9 @@ def warn_about(run: RunDirectory | None, step: int, warnings: Iterable[HealthWar
 
 def _end_early(session: Session, stop: StopRequest, how: str) -> NoReturn:
     """Say why and how to go on, and raise KeyboardInterrupt."""
-    record_event(session.run, session.trainer.step, "stopped", f"{stop.reason}: {how}")
-    console.talk(f"{stop.reason}: {how}")
+    text = f"{stop.reason or 'a stop was asked of another process'}: {how}"
+    if session.processes.is_first:
+        record_event(session.run, session.trainer.step, "stopped", text)
+    console.talk(text)
     console.hint(f"go on with: electra resume {as_argument(session.run.root)}")
     raise KeyboardInterrupt

@@ -11,10 +11,11 @@ from electra_cli.config import PretrainConfig
 from electra_cli.data.prepared import PreparedData
 from electra_cli.errors import DataError
 from electra_cli.model.objectives.registry import objective_class, training_flops
-from electra_cli.runs.micro_batch import estimate_bytes
+from electra_cli.runs.micro_batch import estimate_bytes, memory_of_process
 from electra_cli.runs.session import count_model_parameters
 from electra_cli.schedule import mean_value
 from electra_cli.training.device import Compute
+from electra_cli.training.processes import ALONE, Processes
 
 # Rows of the products that are timed: on a GPU smaller ones would time the host's launches.
 _PROBE_SIZE, _GPU_PROBE_SIZE = 1_024, 8_192
@@ -58,6 +59,9 @@ class Plan:
     flops_per_second: float | None  # measured, of training steps; None: no window fits into memory
     seconds: float | None
     probes: str | None
+    num_processes: int = 1
+    num_machines: int = 1
+    reduction_seconds: float | None = None  # measured, of a step; None: one process reduces nothing
 
 
 def measure_run(config: PretrainConfig, vocab_size: int, data: PreparedData | None) -> RunSize:
@@ -135,17 +139,21 @@ def make_plan(
     compute: Compute,
     flops_per_second: float | None,
     probes: str | None = None,
+    processes: Processes = ALONE,
+    reduction_seconds: float | None = None,
 ) -> Plan:
     """What a run of this size is.
 
-    `flops_per_second` is the rate of training steps, None where none fits into memory; `probes`
-    says how often and at which cost there are some.
+    `flops_per_second` is the rate of training steps of all processes, None where none fits into
+    memory; `probes` says how often and at which cost there are some.
     """
     run, has_generator = config.run, config.objective.has_generator
     seconds = None
     if flops_per_second is not None:
         evaluated = run.num_eval_windows / run.eval_every / run.batch_size  # per window trained
         seconds = size.total_flops / flops_per_second * (1 + evaluated * _FORWARD_SHARE)
+        seconds += run.num_steps * (reduction_seconds or 0.0)
+    windows = run.windows_of_part(processes.count)
     return Plan(
         main_network=objective_class(config.objective.name).main_network,
         main_parameters=size.main_parameters,
@@ -156,20 +164,23 @@ def make_plan(
         generator_hidden_size=config.model.generator_hidden_size if has_generator else None,
         num_steps=run.num_steps,
         windows_per_step=run.batch_size,
-        windows_per_pass=run.windows_per_pass,
+        windows_per_pass=windows,
         tokens_per_step=size.tokens_per_step,
         total_tokens=size.tokens_per_step * run.num_steps,
         num_epochs=size.num_epochs,
         training_flops=size.total_flops,
         authors_flops=size.authors_flops,
-        memory_bytes=estimate_bytes(config, size.total_parameters, run.windows_per_pass, compute),
-        available_memory_bytes=compute.memory_bytes(),
+        memory_bytes=estimate_bytes(config, size.total_parameters, windows, compute),
+        available_memory_bytes=memory_of_process(compute, processes),
         device=str(compute.device),
         precision=compute.precision,
         num_threads=torch.get_num_threads() if compute.is_on_cpu else None,
         flops_per_second=flops_per_second,
         seconds=seconds,
         probes=probes,
+        num_processes=processes.count,
+        num_machines=processes.num_machines,
+        reduction_seconds=reduction_seconds,
     )
 
 
@@ -189,6 +200,7 @@ def show_plan(plan: Plan) -> None:
     flops = f"{plan.training_flops:.4g}"
     if plan.authors_flops is not None:
         flops += f" ({plan.authors_flops:.4g} as the authors count)"
+    each = " per process" if plan.num_processes > 1 else ""
     memory, available = plan.memory_bytes / 2**30, plan.available_memory_bytes / 2**30
     rows = [
         (plan.main_network, f"{plan.main_parameters / 1e6:,.2f}M parameters"),
@@ -199,10 +211,17 @@ def show_plan(plan: Plan) -> None:
         ("total tokens", f"{plan.total_tokens:,.0f}"),
         ("epochs", "no data yet" if plan.num_epochs is None else f"{plan.num_epochs:,.2f}"),
         ("training FLOPs", flops),
-        ("memory", f"about {memory:.1f} of {available:.1f} GB"),
+        ("memory", f"about {memory:.1f} of {available:.1f} GB{each}"),
         ("device", f"{plan.device}, {plan.precision}, {threads}{speed}"),
         ("time", time_needed),
     ]
+    if plan.reduction_seconds is not None:
+        machines = f" on {plan.num_machines} machines" if plan.num_machines > 1 else ""
+        windows = math.ceil(plan.windows_per_step / plan.num_processes)
+        rows[4:4] = [
+            ("processes", f"{plan.num_processes}{machines}, {windows:,} windows each"),
+            ("network", f"{plan.reduction_seconds * 1e3:,.0f} ms per step to add up gradients"),
+        ]
     if plan.probes is not None:
         rows.append(("probes", plan.probes))
     console.table("plan", ("", ""), rows)

@@ -91,6 +91,7 @@ class RunRecords:
             config=session.config.model_dump(mode="json"),
             tokenizer_sha256=session.data.manifest.tokenizer_sha256,
             data_sha256=session.data.sha256,
+            num_processes=session.processes.count,
         )
         session.checkpoints.save(
             session.trainer.step,
@@ -102,10 +103,45 @@ class RunRecords:
     @contextlib.contextmanager
     def _full_disk_allowed(self) -> Iterator[None]:
         try:
-            yield
+            with self._session.processes.busy():
+                yield
         except DiskFullError as error:
             if not self._continues:
                 raise
             if str(error) != self._last_warning:
                 console.warn(str(error), "make room on the disk; training goes on meanwhile")
             self._last_warning = str(error)
+
+
+class NoRecords:
+    """The records of a process that is not the first of its run: it writes nothing."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def append_row(self, row: Metrics) -> None:
+        """The first process has the same row."""
+
+    def save(self) -> None:
+        """Raise NonFiniteError where the first process does; it saves the same tensors."""
+        self._session.trainer.state()
+
+    save_now = save
+
+    def check_save(self) -> None:
+        """Nothing is under way here."""
+
+    def finish(self) -> None:
+        """Nothing is missing."""
+
+    def rewind(self, step: int) -> None:
+        """There are no rows."""
+
+
+def open_records(
+    session: Session, more_loggers: Sequence[RunLogger] = ()
+) -> RunRecords | NoRecords:
+    """What this process writes."""
+    if session.processes.is_first:
+        return RunRecords(session, more_loggers)
+    return NoRecords(session)

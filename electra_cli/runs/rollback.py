@@ -127,6 +127,8 @@ def go_back(session: Session, step: int, start: Checkpoint | None, is_chosen: bo
         save_config(config, run.config)
     text = f"from step {step:,}"
     if start is not None:
+        if start.state.num_processes != session.processes.count:
+            text += f", processes {start.state.num_processes} -> {session.processes.count}"
         rows, expected = run.count_rows(), start.state.log_rows
         if rows != expected:
             console.warn(

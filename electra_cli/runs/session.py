@@ -27,6 +27,7 @@ from electra_cli.runs.loggers import RunLogger, build_loggers
 from electra_cli.runs.training_batches import TrainingBatches
 from electra_cli.training.checkpoint import Checkpoint, CheckpointManager
 from electra_cli.training.device import Compute
+from electra_cli.training.processes import ALONE, Processes
 from electra_cli.training.run_state import BatchesState
 from electra_cli.training.trainer import Trainer
 
@@ -44,14 +45,15 @@ class Session:
     batches: TrainingBatches
     evaluation: Sequence[Batch]  # held-out windows; none where no document is held out
     probes: Probes | None
-    loggers: Sequence[RunLogger]  # where rows of the log go
+    loggers: Sequence[RunLogger]  # where rows of the log go; none but in the first process
+    processes: Processes
 
     def evaluate(self, is_probed: bool) -> Metrics:
         """Held-out metrics, with those of the probes where it is their turn."""
         held_out = self.trainer.evaluate(self.evaluation)
         held_out[UNIGRAM_ENTROPY] = self.data.manifest.unigram_entropy
         if self.probes and is_probed:
-            held_out |= self.probes.measure(self.trainer.model, self.compute)
+            held_out |= self.probes.measure(self.trainer.model, self.compute, self.processes)
         return held_out
 
     def close(self) -> None:
@@ -71,6 +73,7 @@ def open_session(
     start: Checkpoint | None = None,
     evaluation: Sequence[Batch] | None = None,
     probes: Probes | None = None,
+    processes: Processes = ALONE,
 ) -> Session:
     """Build a run's parts, at its start or where a checkpoint says.
 
@@ -81,7 +84,7 @@ def open_session(
         model.enable_gradient_checkpointing()
     if config.run.compile:
         model.compile_encoders()
-    trainer = Trainer(model, config, compute)
+    trainer = Trainer(model, config, compute, processes)
     if start is not None:
         trainer.load(start.tensors, start.state.trainer)
     return Session(
@@ -97,10 +100,12 @@ def open_session(
             BatchesState() if start is None else start.state.batches,
             compute.device,
             data.replay(config),
+            processes,
         ),
         evaluation=held_out_batches(config, data) if evaluation is None else evaluation,
         probes=probes,
-        loggers=build_loggers(run, config),
+        loggers=build_loggers(run, config) if processes.is_first else (),
+        processes=processes,
     )
 
 
@@ -147,7 +152,11 @@ def _exists(root: Path) -> RunError:
 
 
 def create_run(
-    root: Path, config: Section, compute: Compute, is_default: bool = False
+    root: Path,
+    config: Section,
+    compute: Compute,
+    is_default: bool = False,
+    processes: Processes = ALONE,
 ) -> RunDirectory:
     """Create a run folder with its settings, atomically; refuse one that is not empty.
 
@@ -158,7 +167,7 @@ def create_run(
     try:
         partial.root.mkdir(parents=True)
         save_config(config, partial.config)
-        write_environment(partial.environment, compute)
+        write_environment(partial.environment, compute, processes)
         while not _rename_to_free(partial.root, root):
             if not is_default:
                 raise _exists(root)

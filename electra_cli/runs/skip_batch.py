@@ -2,9 +2,11 @@
 
 from electra_cli import console
 from electra_cli.errors import DiskFullError, NonFiniteError
+from electra_cli.runs.agreement import read_checkpoint
 from electra_cli.runs.session import Session
 from electra_cli.runs.training_batches import number_of_batch
 from electra_cli.runs.write_errors import record_event
+from electra_cli.training.checkpoint import Checkpoint
 
 
 def skip_batch(session: Session, error: NonFiniteError) -> None:
@@ -21,20 +23,27 @@ def skip_batch(session: Session, error: NonFiniteError) -> None:
         raise NonFiniteError(
             f"{error}; {len(skipped)} batches were skipped before", error.hint, error.step
         )
-    try:
-        session.checkpoints.wait()
-    except DiskFullError:
-        if run.on_full_disk == "stop":
-            raise
-    newest = session.checkpoints.load_newest()
+    step, newest = read_checkpoint(session.processes, lambda: _read_newest(session))
     if newest is None:
         raise error
-    number, state = number_of_batch(error.step, skipped), newest.checkpoint.state
+    number, state = number_of_batch(error.step, skipped), newest.state
     session.batches.rewind(state.batches, skipped={*skipped, number})
-    session.trainer.load(newest.checkpoint.tensors, state.trainer)
+    session.trainer.load(newest.tensors, state.trainer)
+    if not session.processes.is_first:
+        return
     console.warn(
         str(error),
-        f"back to step {newest.step:,}; its batch is skipped, "
+        f"back to step {step:,}; its batch is skipped, "
         f"{len(skipped) + 1} of at most {run.max_skipped_batches}",
     )
     record_event(session.run, error.step, "warning", f"batch {number:,} was skipped: {error}")
+
+
+def _read_newest(session: Session) -> tuple[int, Checkpoint | None]:
+    try:
+        session.checkpoints.wait()
+    except DiskFullError:
+        if session.config.run.on_full_disk == "stop":
+            raise
+    newest = session.checkpoints.load_newest()
+    return (0, None) if newest is None else (newest.step, newest.checkpoint)

@@ -20,6 +20,7 @@ from electra_cli.data.tokenizer import fingerprint, load_tokenizer
 from electra_cli.disk import as_argument
 from electra_cli.errors import ConfigError, DataError, RunError
 from electra_cli.metrics import first_row
+from electra_cli.model.networks import load_parameters
 from electra_cli.model.sources import (
     EMBEDDINGS,
     SourceNetwork,
@@ -32,7 +33,7 @@ from electra_cli.model.tensorflow import open_tensorflow
 from electra_cli.presets import load_config, with_options
 from electra_cli.run_directory import RunDirectory
 from electra_cli.runs.progress import describe_evaluation
-from electra_cli.runs.records import RunRecords
+from electra_cli.runs.records import open_records
 from electra_cli.runs.rollback import warn_about_damaged
 from electra_cli.runs.session import Session
 from electra_cli.runs.write_errors import record_event
@@ -337,15 +338,21 @@ def begin_run(session: Session, start: StartingPoint | None) -> None:
     """Step 0: load what the run starts from, evaluate it, and save.
 
     Saved before the first step, so that a disk without room for it is found now and not in hours.
+    The first process alone has a `start`; it sends the weights to the others.
     """
-    records = RunRecords(session)
-    if start is not None:
+    records, processes = open_records(session), session.processes
+    if session.config.model.starts_trained:
         model = session.trainer.model
-        _tell_start(
-            session.run,
-            start_from(model, start.main, start.generator, start.new_tokens(session.data)),
-        )
-        if session.evaluation and not session.run.count_rows():  # a resume may have the row
+        if start is not None:
+            _tell_start(
+                session.run,
+                start_from(model, start.main, start.generator, start.new_tokens(session.data)),
+            )
+        weights = {name: parameter.detach().cpu() for name, parameter in model.named_parameters()}
+        if not processes.is_alone:
+            load_parameters(model, processes.send({"model": weights})["model"])
+        # A resume may have the row.
+        if session.evaluation and not processes.from_first(session.run.count_rows):
             held_out = session.evaluate(is_probed=True)
             records.append_row(first_row(model.metric_names()[0], held_out))
             console.talk(describe_evaluation(0, held_out))

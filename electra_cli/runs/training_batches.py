@@ -13,6 +13,7 @@ from electra_cli.data.dealing import iter_shares
 from electra_cli.data.prefetch import Prefetcher
 from electra_cli.data.replay import Replay
 from electra_cli.schedule import Schedule, value_at
+from electra_cli.training.processes import ALONE, Processes
 from electra_cli.training.run_state import BatchesState, ReplayState
 
 
@@ -30,11 +31,13 @@ class TrainingBatches:
         state: BatchesState,
         device: torch.device,
         replay: Replay | None = None,
+        processes: Processes = ALONE,
     ) -> None:
         """The batches lie on the host, in pinned memory if they are for a CUDA device."""
         self._reader = reader
         self._config = config
         self._replay = replay
+        self._processes = processes
         self._is_pinned = device.type == "cuda"
         self._start(state)
 
@@ -43,15 +46,17 @@ class TrainingBatches:
         self._position = Position(state.epoch, state.index, state.num_windows, older)
         self._num_read = state.num_read
         self.skipped = frozenset(state.skipped)  # numbers of batches
-        config = self._config.run
+        config, processes = self._config.run, self._processes
         replay = self._replay
         shares = iter_shares(
             self._reader,
             config.batch_size,
             self._position,
-            config.num_parts(),
-            mask_fractions=self._mask_fractions(),
-            replay=replay and dataclasses.replace(replay, first_batch=self._num_read),
+            config.num_parts(processes.count),
+            processes.rank,
+            processes.count,
+            self._mask_fractions(),
+            replay and dataclasses.replace(replay, first_batch=self._num_read),
         )
         if self._is_pinned:  # in the thread that reads ahead, so that no step waits for it
             shares = ((share.pin_memory(), position) for share, position in shares)

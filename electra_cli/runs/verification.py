@@ -23,7 +23,8 @@ def repeat_steps(session: Session, last: int, expected: RunState) -> Checkpoint:
                 trainer.train_step(batches)
                 if trainer.step % log_every == 0 or trainer.step == session.config.run.num_steps:
                     trainer.flush(batches.epochs)
-                stop.raise_if_requested()
+                if trainer.must_stop(stop.is_requested):
+                    raise KeyboardInterrupt
         state = {"trainer": trainer.state(), "batches": batches.state()}
         return Checkpoint(trainer.tensors(), expected.model_copy(update=state))
     finally:

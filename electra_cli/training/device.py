@@ -12,6 +12,7 @@ from electra_cli.config import PretrainConfig
 from electra_cli.errors import RunError
 from electra_cli.machine import usable_cores, usable_memory_bytes
 from electra_cli.model.layers.flash_attention import can_run_flash_attention
+from electra_cli.training.processes import ALONE, Processes
 
 Precision = Literal["fp32", "bf16", "fp16"]
 
@@ -61,34 +62,47 @@ class Compute:
         return usable_memory_bytes()
 
 
-def select_compute(config: PretrainConfig) -> Compute:
+def select_compute(config: PretrainConfig, processes: Processes = ALONE) -> Compute:
     """What a config asks for. Raises RunError if the device or its precision is not there.
 
     Also limits torch's threads to the cores that the process may use, unless the user set them.
     """
     if "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(min(torch.get_num_threads(), usable_cores()))
-    device = select_device(config.run.device)
+        cores = max(1, usable_cores() // processes.local_count)
+        torch.set_num_threads(min(torch.get_num_threads(), cores))
+    device = select_device(config.run.device, processes)
     precision = select_precision(config.run.precision, device)
     has_flash = can_run_flash_attention(device, DTYPES[precision], config.model.head_size)
     return Compute(device, precision, has_flash)
 
 
-def select_device(name: str) -> torch.device:
+def select_device(name: str, processes: Processes = ALONE) -> torch.device:
     """`auto` or a device's name -> the device. Raises RunError if it is not there.
 
-    Also in one of several processes of a launcher such as torchrun: each would train the same run.
+    Several processes of a machine take one GPU each. Also raises RunError in one of several
+    processes of a launcher such as torchrun where a command does not know of the others.
     """
     world_size = os.environ.get("WORLD_SIZE", "1")
-    if world_size.strip() not in ("", "1"):
+    if processes.is_alone and world_size.strip() not in ("", "1"):
         raise RunError(
-            f"a run trains in one process; this is one of {world_size} (WORLD_SIZE)",
+            f"this command runs in one process; this is one of {world_size} (WORLD_SIZE)",
             hint="start electra itself, without torchrun or another launcher",
         )
+    if not processes.is_alone and name not in ("auto", "cpu", "cuda"):
+        raise RunError(
+            f"{processes.count} processes cannot share the device {name!r}",
+            hint="--device auto gives each process a GPU of its own; CUDA_VISIBLE_DEVICES=0,1 says "
+            "which there are",
+        )
+    if not processes.is_alone and name != "cpu" and torch.cuda.is_available():
+        number = processes.local_rank % torch.cuda.device_count()
+        torch.cuda.set_device(number)
+        return torch.device("cuda", number)
     if name == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+        has_mps = torch.backends.mps.is_available() and processes.is_alone
+        return torch.device("mps" if has_mps else "cpu")
     try:
         device = torch.device(name)
         torch.empty(0, device=device)

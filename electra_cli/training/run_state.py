@@ -50,6 +50,7 @@ class RunState(_State):
     config: dict[str, dict[str, Any]]  # as saved: a later version may have other options
     tokenizer_sha256: str
     data_sha256: str
+    num_processes: int = 1  # that trained the steps before
 
 
 def state_of_format_2(values: dict[str, Any]) -> dict[str, Any]:

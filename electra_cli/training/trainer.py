@@ -1,8 +1,8 @@
 """Trainer: one optimizer step, a held-out evaluation, and the state to go on from."""
 
 import time
-from collections.abc import Iterable, Iterator
-from typing import Generic, TypeVar
+from collections.abc import Iterator, Sequence
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +25,8 @@ from electra_cli.training.device import (
 )
 from electra_cli.training.metric_sums import MetricSums
 from electra_cli.training.optimizer import build_optimizer, learning_rate_at
+from electra_cli.training.processes import ALONE, Processes
+from electra_cli.training.reduction import Reduction
 from electra_cli.training.run_state import TrainerState
 
 Tensors = dict[str, dict[str, Tensor]]  # group, name
@@ -43,12 +45,19 @@ Packed = TypeVar("Packed", bound=PackedTokens)
 class Trainer(Generic[Model]):
     """Takes batches, makes optimizer steps. Prints nothing, writes nothing."""
 
-    def __init__(self, model: Model, config: PretrainConfig, compute: Compute) -> None:
+    def __init__(
+        self,
+        model: Model,
+        config: PretrainConfig,
+        compute: Compute,
+        processes: Processes = ALONE,
+    ) -> None:
         """Of `config`, optim and run count: steps, and windows per step."""
         device = compute.device
         self.model: Model = model.to(device).train()
         self._config = config
         self._compute = compute
+        self._processes = processes
         set_float32_products(compute)
         if compute.is_on_cpu:
             keep_freed_memory()
@@ -56,6 +65,7 @@ class Trainer(Generic[Model]):
         self._optimizer = build_optimizer(model, config.optim, model.rate_factors(config.optim))
         self._scaler = torch.amp.GradScaler(device.type, enabled=compute.precision == "fp16")
         self._sums = MetricSums(device)
+        self._reduction = Reduction(self.model.parameters(), processes)
         self._grad_norm = torch.zeros((), device=device)
         # The first step whose loss or gradient was not finite, 0 while there is none. It stays
         # on the device, where it also holds back every later update (under fp16 the scaler
@@ -86,6 +96,8 @@ class Trainer(Generic[Model]):
 
         counts = StepCounts(share.num_slots, share.num_tokens, self.step, run.num_steps)
         is_finite = torch.ones((), dtype=torch.bool, device=device)
+        is_alone = self._processes.is_alone
+        step_sums = self._sums if is_alone else MetricSums(device)
         for number, part in share.parts:
             # Dropout is a function of the micro-batch, too: no generator's state is ever saved.
             drawn = hash_words(run.seed, Purpose.DROPOUT, self.step, number)
@@ -96,7 +108,10 @@ class Trainer(Generic[Model]):
                     self._backward(network.loss)
                     is_finite &= network.loss.detach().isfinite()
                     sums |= network.sums
-            self._sums.add(sums, part.num_tokens, part.num_slots)
+            step_sums.add(sums, part.num_tokens, part.num_slots)
+        if not is_alone:
+            all_sums, is_finite = self._reduction.add_up(step_sums.named(), is_finite)
+            self._sums.add(all_sums, share.num_tokens, share.num_slots)
 
         for parameter in self.model.idle_parameters(self.step):
             parameter.grad = None
@@ -129,6 +144,13 @@ class Trainer(Generic[Model]):
             self._recent_documents.clear()
         self._seconds_since_flush += time.perf_counter() - started
 
+    def must_stop(self, wish: bool) -> bool:
+        """Whether to stop after this step: all processes do, once one of them was asked to.
+
+        `wish` is whether this one is asked to now.
+        """
+        return wish if self._processes.is_alone else self._reduction.stops
+
     def _backward(self, loss: Tensor) -> None:
         with torch.autocast(self._compute.device.type, enabled=False):
             self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
@@ -156,6 +178,10 @@ class Trainer(Generic[Model]):
         Raises NonFiniteError if one of them had a loss or gradient that is not finite.
         """
         started = time.perf_counter()
+        if not self._processes.is_alone and self._compute.device.type == "cuda":
+            done: Any = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            done.record()
+            self._processes.wait_for(done.query)
         sums = self._sums
         others = torch.stack([self._grad_norm, self._nonfinite_step])
         on_device = torch.cat([sums.values, others.to(sums.values.dtype)])
@@ -182,17 +208,18 @@ class Trainer(Generic[Model]):
         return metrics
 
     @torch.no_grad()
-    def evaluate(self, batches: Iterable[Batch]) -> Metrics:
-        """Means over held-out batches, without dropout."""
+    def evaluate(self, batches: Sequence[Batch]) -> Metrics:
+        """Means over held-out batches, without dropout; each process computes some of them."""
         self.model.eval()
-        sums = MetricSums(self._compute.device)
+        own = batches[self._processes.rank :: self._processes.count]
+        sums = [MetricSums(self._compute.device) for _ in own]
         logits, labels, contents = (
             [torch.empty(0)],
             [torch.zeros(0).bool()],
             [torch.zeros(0).bool()],
         )
-        for batch in batches:
-            place = (self.step, self._config.run.num_steps)
+        place = (self.step, self._config.run.num_steps)
+        for batch, batch_sums in zip(own, sums, strict=True):
             counts = StepCounts(batch.num_masked, batch.num_tokens, *place)
             counted: Sums = {}
             with self._compute.autocast():
@@ -204,10 +231,18 @@ class Trainer(Generic[Model]):
                         labels.append(judged.is_replaced.cpu())
                         content, positions = ~batch.is_special, judged.positions
                         contents.append(content if positions is None else content[positions.cpu()])
-            sums.add(counted, batch.num_tokens, batch.num_masked)
+            batch_sums.add(counted, batch.num_tokens, batch.num_masked)
         self.model.train()
-        ranking = Ranking(torch.cat(logits), torch.cat(labels), torch.cat(contents))
-        metrics = self.model.metrics(sums.on_host(sums.values.tolist()))
+        ranking = Ranking(
+            *(self._processes.gather_rows(torch.cat(each)) for each in (logits, labels, contents))
+        )
+        by_rank = self._processes.exchange([s.on_host(s.values.tolist()) for s in sums])
+        total: dict[str, float] = {}
+        for number in range(len(batches)):  # in their order, so that rounding is always the same
+            rank, at = number % self._processes.count, number // self._processes.count
+            for name, value in by_rank[rank][at].items():
+                total[name] = total.get(name, 0.0) + value
+        metrics = self.model.metrics(total)
         return {**metrics, **self.model.ranking_metrics(ranking)}
 
     def state(self) -> TrainerState:

@@ -97,6 +97,7 @@ def test_numbers_are_the_recorded_ones():
         Purpose.MASK_POSITION: 9562477468689433227,
         Purpose.SHOW_MASK: 13647350136741021872,
         Purpose.SAMPLE: 2046167843174245110,
+        Purpose.DROPOUT: 183858143369104466,
     }
     assert list(recorded) == list(Purpose)
     for purpose, word in recorded.items():
