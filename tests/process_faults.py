@@ -6,6 +6,7 @@ bit. `--kills N` sends SIGKILL at N random moments instead, to a random process 
 """
 
 import argparse
+import os
 import random
 import shutil
 import signal
@@ -51,8 +52,6 @@ def send(number: signal.Signals, *ranks: int) -> Callable[[Launched, dict[int, i
 
 
 def signal_process(pid: int, number: int) -> None:
-    import os
-
     os.kill(pid, number)
 
 
@@ -171,11 +170,13 @@ def try_fault(fault: Fault, prepared: Path, count: int, wanted: dict[str, torch.
     )
 
 
-def kill_at_random(draw: random.Random, prepared: Path, wanted: dict[int, dict]) -> str:
+def kill_at_random(
+    draw: random.Random, prepared: Path, wanted: dict[int, dict], whole_seconds: float
+) -> str:
     count = draw.choice([2, 3])
     folder = make_folder(prepared)
     launched = begin(folder, count, SLOWLY)
-    delay, victim = draw.uniform(0, 20), draw.choice([-1, *range(count)])
+    delay, victim = draw.uniform(0, 1.1 * whole_seconds), draw.choice([-1, *range(count)])
     seen: set[int] = set()
     started = time.monotonic()
     while time.monotonic() - started < delay and launched.process.poll() is None:
@@ -214,7 +215,9 @@ def main() -> None:
         wanted = {}
         for count in (2, 3) if options.kills else (2,):
             whole = make_folder(base / "words")
-            ended = begin(whole, count, "").end()
+            started = time.monotonic()
+            ended = begin(whole, count, SLOWLY).end()
+            took = time.monotonic() - started
             assert ended.code == 0, ended.stderr
             wanted[count] = final_weights(whole / "runs" / "run")
         if options.kills:
@@ -222,7 +225,7 @@ def main() -> None:
             print("|---|---|---|---:|---:|---:|---|")
             draw = random.Random(0)
             for _ in range(options.kills):
-                print(kill_at_random(draw, base / "words", wanted), flush=True)
+                print(kill_at_random(draw, base / "words", wanted, took), flush=True)
             return
         print("| fault | all gone after | exit | errors | last said | resumed |")
         print("|---|---:|---:|---:|---|---|")

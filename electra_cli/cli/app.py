@@ -37,7 +37,8 @@ NumProcesses = Annotated[
     typer.Option(
         "--processes",
         metavar="N|gpus",
-        help="Processes of this machine that share the work, one device each; gpus: one per GPU.",
+        help="Share the work among N processes of this machine, one device each; gpus: one "
+        "per GPU.",
     ),
 ]
 MaxMinutes = Annotated[

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from electra_cli.cli.app import AsJson, Data, Preset, VerifyData
+from electra_cli.cli.app import AsJson, Data, NumProcesses, Preset, VerifyData
 
 
 def tune(
@@ -36,6 +36,7 @@ def tune(
     ] = "yardstick_rtd_loss",
     pruner: Annotated[str, typer.Option(help="hyperband, median or none.")] = "hyperband",
     verify_data: VerifyData = False,
+    processes: NumProcesses = None,
     as_json: AsJson = False,
 ) -> None:
     """Search hyperparameters with Optuna.
@@ -54,7 +55,16 @@ def tune(
       electra tune --preset small --steps 5000 --study small-short
 
       electra tune --preset mine.yaml --storage postgresql+psycopg://me@host/studies
+
+      electra tune --processes gpus
     """
+    from electra_cli.stopping import stop_request
+
+    if processes is not None:
+        with stop_request() as stop:
+            from electra_cli.commands.children import run_children
+
+            run_children(processes, stop)
     from electra_cli.commands.tune import TuneOptions
     from electra_cli.commands.tune import tune as run
 

@@ -84,7 +84,7 @@ def launch(wanted: str, stop: StopRequest) -> NoReturn:
         shutdown_timeout=int(os.environ.get("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", _SAVE_SECONDS)),
     )
     try:
-        elastic_launch(config, sys.executable)("-m", "electra_cli", *_arguments())
+        elastic_launch(config, sys.executable)("-m", "electra_cli", *own_arguments())
         code = 0
     except SignalException:
         code = EXIT_STOPPED
@@ -98,8 +98,8 @@ def launch(wanted: str, stop: StopRequest) -> NoReturn:
     raise SystemExit(code)
 
 
-def _arguments() -> list[str]:
-    """Those of this command, without --processes."""
+def own_arguments() -> list[str]:
+    """The arguments of this command, without --processes."""
     given = iter(sys.argv[1:])
     kept = []
     for argument in given:

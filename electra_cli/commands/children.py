@@ -1,0 +1,76 @@
+"""`--processes N` of a command whose work falls into independent parts: children, a device each.
+
+They share the work through files, as several commands do that are started by hand. The first one
+speaks; the others print nothing.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from electra_cli import console
+from electra_cli.commands.launch import count_processes, own_arguments
+from electra_cli.machine import usable_cores
+from electra_cli.stopping import EXIT_STOPPED, LAUNCHER_PID, StopRequest, pause
+
+_POLL_SECONDS = 0.2
+
+
+def run_children(wanted: str, stop: StopRequest) -> NoReturn:
+    """Run this command in as many children as are `wanted`; exits as the first one does.
+
+    They go on without one that fails; a stop that is asked of this process is asked of all.
+    """
+    count = count_processes(wanted)
+    children = [_start(number, count) for number in range(count)]
+    failed: set[int] = set()
+    try:
+        while children[0].poll() is None:
+            for number, child in enumerate(children):
+                if child.poll() not in (None, 0, EXIT_STOPPED) and number not in failed:
+                    failed.add(number)
+                    console.warn(
+                        f"process {number} ended with exit code {child.returncode}",
+                        "the others do its work; without --processes the command says why",
+                    )
+            pause(_POLL_SECONDS, stop)
+    except KeyboardInterrupt:
+        pass
+    _end(children)
+    raise SystemExit(children[0].returncode)
+
+
+def _start(number: int, count: int) -> subprocess.Popen[bytes]:
+    environment = {**os.environ, LAUNCHER_PID: str(os.getpid())}
+    cores = max(1, usable_cores() // count)
+    environment.setdefault("OMP_NUM_THREADS", str(cores))
+    gpus = _gpus()
+    if gpus:
+        environment["CUDA_VISIBLE_DEVICES"] = gpus[number % len(gpus)]
+    command = [sys.executable, "-m", "electra_cli", *own_arguments()]
+    out = None if number == 0 else subprocess.DEVNULL
+    # Of another session, so that Ctrl-C in the terminal reaches it once, from here.
+    return subprocess.Popen(
+        command, env=environment, stdout=out, stderr=out, start_new_session=True
+    )
+
+
+def _gpus() -> list[str]:
+    """Names of the GPUs, as CUDA_VISIBLE_DEVICES has them."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return [name for name in visible.split(",") if name.strip()]
+    import torch
+
+    return [str(number) for number in range(torch.cuda.device_count())]
+
+
+def _end(children: Sequence[subprocess.Popen[bytes]]) -> None:
+    for child in children:
+        if child.poll() is None:
+            child.send_signal(signal.SIGTERM)
+    for child in children:
+        child.wait()
