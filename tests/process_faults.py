@@ -1,8 +1,9 @@
 """Every fault of a run in several processes, a few times each: python tests/process_faults.py.
 
-Prints a table in Markdown: what was done, how often, seconds until all processes were gone, exit
-codes, what was said, and whether a resume came to the weights of the uninterrupted run, bit for
-bit. `--kills N` sends SIGKILL at N random moments instead, to a random process or the launcher.
+Prints a table in Markdown: what was done, seconds until all processes were gone, exit codes, what was
+said, and how far the weights of a resume in one process are from those of the uninterrupted run in
+two (the largest weight is about 1). `--kills N` sends SIGKILL at N random moments instead, to a
+random process or the launcher.
 """
 
 import argparse
@@ -22,8 +23,8 @@ from command_line import TINY, run_electra, write_corpus
 from launched import SLOW_SAVE, SLOW_STEPS, Launched
 from run_checks import final_weights, wait_for_rows, wait_until
 
-STEPS = 60
-OPTIONS = [*TINY, f"--steps={STEPS}", "--set=run.micro_batch_size=2", "--set=run.log_every=1"]
+STEPS = 40
+OPTIONS = [*TINY, f"--steps={STEPS}", "--set=run.micro_batch_size=1", "--set=run.log_every=1"]
 SLOWLY = SLOW_STEPS.format(seconds=0.05)
 
 
@@ -135,19 +136,14 @@ def begin(folder: Path, count: int, planted: str) -> Launched:
     return Launched(folder, *arguments, planted=planted)
 
 
-def resume(folder: Path, count: int) -> dict[str, torch.Tensor] | None:
-    """The final weights after a resume with the same number of processes."""
+def resume(folder: Path, wanted: dict[str, torch.Tensor]) -> str:
+    """What a resume in one process comes to, against the weights of an uninterrupted run."""
     if not (folder / "runs" / "run").exists():
-        return None
-    done = Launched(folder, "resume", "runs/run", "--processes", count).end()
-    assert done.code == 0, done.stderr
-    return final_weights(folder / "runs" / "run")
-
-
-def same(found: dict[str, torch.Tensor] | None, wanted: dict[str, torch.Tensor]) -> str:
-    if found is None:
         return "nothing begun"
-    return "same bits" if all(torch.equal(found[n], wanted[n]) for n in wanted) else "OTHER BITS"
+    done = run_electra(folder, "resume", "runs/run")
+    assert done.returncode == 0, done.stderr
+    found = final_weights(folder / "runs" / "run")
+    return f"{max(float((found[n] - wanted[n]).abs().max()) for n in wanted):.1e}"
 
 
 def try_fault(fault: Fault, prepared: Path, count: int, wanted: dict[str, torch.Tensor]) -> str:
@@ -159,7 +155,7 @@ def try_fault(fault: Fault, prepared: Path, count: int, wanted: dict[str, torch.
         (folder / "slow").touch()
         fault.do(launched, workers)
         ended = launched.end(*workers.values())
-        outcome = same(resume(folder, count), wanted)
+        outcome = resume(folder, wanted)
     finally:
         launched.process.kill()
     shutil.rmtree(folder)
@@ -171,7 +167,7 @@ def try_fault(fault: Fault, prepared: Path, count: int, wanted: dict[str, torch.
 
 
 def kill_at_random(
-    draw: random.Random, prepared: Path, wanted: dict[int, dict], whole_seconds: float
+    draw: random.Random, prepared: Path, wanted: dict[str, torch.Tensor], whole_seconds: float
 ) -> str:
     count = draw.choice([2, 3])
     folder = make_folder(prepared)
@@ -193,7 +189,7 @@ def kill_at_random(
         what = f"process {victim}"
         signal_process(workers[victim], signal.SIGKILL)
     ended = launched.end(*seen)
-    outcome = same(resume(folder, count), wanted[count])
+    outcome = resume(folder, wanted)
     shutil.rmtree(folder)
     return (
         f"| {count} | {delay:.1f} s | {what} | {ended.seconds:.1f} s | {ended.code} | "
@@ -212,14 +208,12 @@ def main() -> None:
         corpus = write_corpus(base / "corpus.txt", 300)
         sizes = ["--out=words", "--vocab-size=150", "--validation-fraction=0.1"]
         assert run_electra(base, "prepare", corpus, *sizes).returncode == 0
-        wanted = {}
-        for count in (2, 3) if options.kills else (2,):
-            whole = make_folder(base / "words")
-            started = time.monotonic()
-            ended = begin(whole, count, SLOWLY).end()
-            took = time.monotonic() - started
-            assert ended.code == 0, ended.stderr
-            wanted[count] = final_weights(whole / "runs" / "run")
+        whole = make_folder(base / "words")
+        started = time.monotonic()
+        ended = begin(whole, 2, SLOWLY).end()
+        took = time.monotonic() - started
+        assert ended.code == 0, ended.stderr
+        wanted = final_weights(whole / "runs" / "run")
         if options.kills:
             print("| processes | after | SIGKILL of | all gone | exit | errors | resumed |")
             print("|---|---|---|---:|---:|---:|---|")
@@ -233,7 +227,7 @@ def main() -> None:
             if options.only not in fault.name:
                 continue
             for _ in range(options.times):
-                row = try_fault(fault, base / "words", 2, wanted[2])
+                row = try_fault(fault, base / "words", 2, wanted)
                 print(f"| {fault.name} | {row} |", flush=True)
 
 

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from electra_cli.cli.app import AsJson, MaxMinutes
+from electra_cli.cli.app import AsJson, MaxMinutes, NumProcesses
 
 
 def finetune(
@@ -72,6 +72,7 @@ def finetune(
         bool, typer.Option("--dry-run", help="Show what would be done, and stop.")
     ] = False,
     max_minutes: MaxMinutes = None,
+    processes: NumProcesses = None,
     as_json: AsJson = False,
 ) -> None:
     """Fine-tune encoders on labelled data, and say what pre-training was worth.
@@ -121,5 +122,6 @@ def finetune(
                 run_name=run_name,
                 dry_run=dry_run,
                 as_json=as_json,
+                processes=processes,
             )
         )

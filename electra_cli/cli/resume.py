@@ -59,9 +59,11 @@ def resume(
     with stop_request(max_minutes) as stop:
         if processes is not None:
             from electra_cli.commands.launch import launch
+            from electra_cli.finetuning.opening import is_finetune
 
-            launch(processes, stop)
+            if not is_finetune(run_dir):
+                launch(processes, stop)
         from electra_cli.commands import resume as command
 
         run = command.verify if verify else command.resume
-        run(command.ResumeOptions(run_dir, step, tuple(assignments or ()), verify_data))
+        run(command.ResumeOptions(run_dir, step, tuple(assignments or ()), verify_data, processes))

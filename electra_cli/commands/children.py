@@ -25,7 +25,7 @@ def run_children(wanted: str, stop: StopRequest) -> NoReturn:
     They go on without one that fails; a stop that is asked of this process is asked of all.
     """
     count = count_processes(wanted)
-    children = [_start(number, count) for number in range(count)]
+    children = [start_child(number, count, own_arguments()) for number in range(count)]
     failed: set[int] = set()
     try:
         while children[0].poll() is None:
@@ -39,18 +39,20 @@ def run_children(wanted: str, stop: StopRequest) -> NoReturn:
             pause(_POLL_SECONDS, stop)
     except KeyboardInterrupt:
         pass
-    _end(children)
+    end_children(children)
     raise SystemExit(children[0].returncode)
 
 
-def _start(number: int, count: int) -> subprocess.Popen[bytes]:
-    environment = {**os.environ, LAUNCHER_PID: str(os.getpid())}
-    cores = max(1, usable_cores() // count)
-    environment.setdefault("OMP_NUM_THREADS", str(cores))
+def start_child(
+    number: int, count: int, arguments: Sequence[str], **variables: str
+) -> subprocess.Popen[bytes]:
+    """Start a command as one of `count`, with its share of the cores and a GPU of its own."""
+    environment = {**os.environ, **variables, LAUNCHER_PID: str(os.getpid())}
+    environment.setdefault("OMP_NUM_THREADS", str(max(1, usable_cores() // count)))
     gpus = _gpus()
     if gpus:
         environment["CUDA_VISIBLE_DEVICES"] = gpus[number % len(gpus)]
-    command = [sys.executable, "-m", "electra_cli", *own_arguments()]
+    command = [sys.executable, "-m", "electra_cli", *arguments]
     out = None if number == 0 else subprocess.DEVNULL
     # Of another session, so that Ctrl-C in the terminal reaches it once, from here.
     return subprocess.Popen(
@@ -68,7 +70,8 @@ def _gpus() -> list[str]:
     return [str(number) for number in range(torch.cuda.device_count())]
 
 
-def _end(children: Sequence[subprocess.Popen[bytes]]) -> None:
+def end_children(children: Sequence[subprocess.Popen[bytes]]) -> None:
+    """Ask those that are left to stop, and wait until they have saved."""
     for child in children:
         if child.poll() is None:
             child.send_signal(signal.SIGTERM)

@@ -44,6 +44,7 @@ class ResumeOptions:
     step: int | None
     assignments: tuple[str, ...]
     verify_data: bool = False
+    processes: str | None = None  # of a fine-tune
 
 
 def resume(options: ResumeOptions) -> None:
@@ -54,7 +55,7 @@ def resume(options: ResumeOptions) -> None:
                 f"{options.root} is a fine-tune, which goes on as it began",
                 hint=f"electra resume {as_argument(options.root)}",
             )
-        finetune.resume(options.root, options.assignments)
+        finetune.resume(options.root, options.assignments, options.processes)
         return
     with meet_processes() as processes, ExitStack() as stack:
         session = processes.together(lambda: _go_back(options, processes, stack))

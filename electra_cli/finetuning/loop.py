@@ -30,8 +30,12 @@ from electra_cli.training.checkpoint import Checkpoint
 from electra_cli.training.run_state import RunState
 
 
-def finetune_to_end(session: FinetuneSession) -> None:
-    """Train what is left to train, then score, compare and report."""
+def finetune_to_end(session: FinetuneSession, part: tuple[int, int] | None = None) -> None:
+    """Train what is left to train, then score, compare and report.
+
+    `part`, such as (0, 4): of the trainings only every fourth, and no report; other processes
+    train the others.
+    """
     jobs = distinct(session.jobs)
     total = sum(job.inputs.num_steps for job in jobs)
     root = session.root
@@ -40,7 +44,7 @@ def finetune_to_end(session: FinetuneSession) -> None:
     with stop_request() as stop, less, explain_write_errors(root.root):
         with console.progress("fine-tuning", total=total) as line:
             progress = FinetuneProgress(line, jobs)
-            for job in unfinished(session.jobs):
+            for job in _own(session, part) if part else unfinished(session.jobs):
                 try:
                     train(session, job, progress, stop)
                 except NonFiniteError as error:
@@ -50,8 +54,15 @@ def finetune_to_end(session: FinetuneSession) -> None:
                         hint="begin again with a lower --learning-rate, or --set "
                         "finetune.precision=fp32",
                     ) from None
+        if part:
+            return
         report = write_results(session)
     show_report(root.root, report)
+
+
+def _own(session: FinetuneSession, part: tuple[int, int]) -> list[Job]:
+    number, count = part
+    return [job for job in distinct(session.jobs)[number::count] if not job.is_done]
 
 
 def _less_memory(session: FinetuneSession) -> str:
