@@ -1,8 +1,8 @@
 """Every fault of a run in several processes, a few times each: python tests/process_faults.py.
 
-Prints a table in Markdown: what was done, seconds until all processes were gone, exit codes, what was
-said, and how far the weights of a resume in one process are from those of the uninterrupted run in
-two (the largest weight is about 1). `--kills N` sends SIGKILL at N random moments instead, to a
+Prints a table in Markdown: what was done, seconds until all processes were gone, exit codes, what
+was said, and how far the weights of a resume in one process are from those of the uninterrupted run
+in two (the largest weight is about 1). `--kills N` sends SIGKILL at N random moments instead, to a
 random process or the launcher.
 """
 
