@@ -72,16 +72,19 @@ def _go_back(options: ResumeOptions, processes: Processes, stack: ExitStack) -> 
     step, start = read_checkpoint(
         processes, lambda: choose_checkpoint(run, checkpoints, options.step)
     )
+    begins = start is None and config.model.starts_trained  # it has no checkpoint of step 0
+    origin = None
     if processes.is_first:
         refuse_changes(run, start, config, data)
+        origin = _open_start(config) if begins else None
     probes = open_probes(config, data)
     session = open_session(
         run, config, data, compute, checkpoints, start, probes=probes, processes=processes
     )
     if processes.is_first:
         go_back(session, step, start, is_chosen=options.step is not None)
-    if start is None and config.model.starts_trained:  # it stopped before its first checkpoint
-        begin_run(session, _open_start(config) if processes.is_first else None)
+    if begins:
+        begin_run(session, origin)
     console.talk(f"resuming {run.root} from step {step:,} of {config.run.num_steps:,}")
     return session
 

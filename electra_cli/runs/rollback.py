@@ -37,10 +37,13 @@ def open_run_folder(root: Path) -> RunDirectory:
 def choose_checkpoint(
     run: RunDirectory, checkpoints: CheckpointManager, step: int | None
 ) -> tuple[int, Checkpoint | None]:
-    """The checkpoint to go on from, read and verified; None stands for random weights."""
+    """The checkpoint to go on from, read and verified; None stands for the beginning.
+
+    A run from trained weights has a checkpoint of that: what it started from may have changed.
+    """
     if step is not None:
-        is_drawn = step == 0 and not load_config(run.config).model.starts_trained
-        return step, None if is_drawn else checkpoints.load(step)
+        is_kept = 0 in checkpoints.steps() and load_config(run.config).model.starts_trained
+        return step, checkpoints.load(step) if step or is_kept else None
     newest = checkpoints.load_newest()
     if newest is not None:
         warn_about_damaged(newest)

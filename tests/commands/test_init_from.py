@@ -68,6 +68,15 @@ def test_a_run_begins_exactly_where_its_source_stood(
     assert done.returncode == 0, done.stderr
     assert "there were" not in done.stderr  # the log has the rows that it had
     assert_same(weights_at(run, 10), whole)
+    if kind == "run":  # without that checkpoint its source is opened again
+        shutil.rmtree(run / "checkpoints")
+        done = electra("resume", run)
+        assert "start again in the same folder with --step 0" in done.stderr
+        done = electra("resume", run, "--step", 0)
+        assert done.returncode == 0, done.stderr
+        assert_same(weights_at(run, 0), weights_at(finished.root, 12))
+        assert_same(weights_at(run, 10), whole)
+        assert RunDirectory(run).read_log()["step"].count(0) == 1
 
 
 def test_an_earlier_step_and_a_checkpoint_folder_can_be_named(finished, prepared, tmp_path):
