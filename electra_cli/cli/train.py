@@ -12,8 +12,8 @@ def train(
     preset: Annotated[
         str | None,
         typer.Option(
-            help="tiny, small, small++, base, large, continue, or a YAML file.  [default: base; "
-            "with --init-from continue]",
+            help="tiny, mini, small, small++, base, large, continue, or a YAML file.  [default: "
+            "base; with --init-from continue]",
             autocompletion=completion.presets,
         ),
     ] = None,
