@@ -25,7 +25,7 @@ from run_checks import final_weights, wait_for_rows, wait_until
 
 STEPS = 40
 OPTIONS = [*TINY, f"--steps={STEPS}", "--set=run.micro_batch_size=1", "--set=run.log_every=1"]
-SLOWLY = SLOW_STEPS.format(seconds=0.05)
+SLOWLY = SLOW_STEPS.format(seconds=0.4)
 
 
 @dataclass(frozen=True)
@@ -201,6 +201,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--times", type=int, default=2)
     parser.add_argument("--kills", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0, help="of the moments and victims")
     parser.add_argument("--only", default="")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
@@ -217,7 +218,7 @@ def main() -> None:
         if options.kills:
             print("| processes | after | SIGKILL of | all gone | exit | errors | resumed |")
             print("|---|---|---|---:|---:|---:|---|")
-            draw = random.Random(0)
+            draw = random.Random(options.seed)
             for _ in range(options.kills):
                 print(kill_at_random(draw, base / "words", wanted, took), flush=True)
             return

@@ -51,6 +51,10 @@ def iter_shares(
         if mask_fractions is not None:
             fraction = next(mask_fractions)
             windows = [(each.masking(fraction), epoch, some) for each, epoch, some in whole]
+        if num_parts == 1:  # there is nothing to deal
+            batch = read_all(windows)
+            yield batch.share(batch.num_sequences), after
+            continue
         lengths = np.concatenate([each.content_lengths(epoch, n) for each, epoch, n in windows])
         dealt = enumerate(deal(lengths, num_parts))
         own = [(part, places) for part, places in dealt if part % num_processes == rank]
