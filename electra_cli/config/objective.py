@@ -42,12 +42,8 @@ class ObjectiveConfig(Section):
     freeze_generator: bool = Field(
         False, description="Leave the generator as it starts (model.init_from, .generator_from)."
     )
-    discriminator_start_step: int | None = Field(
-        None,
-        ge=0,
-        le=MAX_STEPS,
-        description="Steps that the generator trains alone; null: 0, but a tenth of the run for a "
-        "fresh one beside trained weights.",
+    discriminator_start_step: int = Field(
+        0, ge=0, le=MAX_STEPS, description="Steps that the generator trains alone."
     )
     uniform_generator: bool = Field(
         False,
@@ -84,4 +80,4 @@ class ObjectiveConfig(Section):
     @property
     def steps_alone(self) -> int:
         """Steps in which nothing but the generator trains."""
-        return self.discriminator_start_step or 0 if self.trains_generator else 0
+        return self.discriminator_start_step if self.trains_generator else 0

@@ -45,8 +45,6 @@ _SIZES = (
     "num_hidden_layers", "hidden_size", "num_attention_heads", "intermediate_size",
     "embedding_size", "max_position_embeddings",
 )  # fmt: skip
-# Of the steps, in which a fresh generator beside trained weights trains alone (docs/continue.md).
-SHARE_ALONE = 0.1
 _DROPOUTS = ("hidden_dropout_prob", "attention_probs_dropout_prob")
 
 
@@ -248,10 +246,6 @@ def fit_sizes(
             "has none",
             hint="name a masked language model of the same vocabulary: --generator FOLDER",
         )
-    if config.objective.discriminator_start_step is None:
-        alone = round(SHARE_ALONE * config.run.num_steps)
-        options = {"objective.discriminator_start_step": alone}
-        config = with_options(config, options, "a fresh generator")
     return config
 
 

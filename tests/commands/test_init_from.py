@@ -93,14 +93,16 @@ def test_an_earlier_step_and_a_checkpoint_folder_can_be_named(finished, prepared
 def test_a_lost_generator_starts_afresh(folders, prepared, electra, tmp_path):
     alone = shutil.copytree(folders / "discriminator", tmp_path / "alone")
     done = electra("train", "--init-from", alone, "--data", prepared, "--run-name", "on",
-                   *RUN_OPTIONS, "--set", "model.generator_width=1")  # fmt: skip
+                   *RUN_OPTIONS, "--set", "model.generator_width=1",
+                   "--set", "objective.discriminator_start_step=3")  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "generator from random weights" in done.stderr
     config = load_config(tmp_path / "runs" / "on" / "config.yaml")
     assert (config.model.generator_hidden_size, config.model.tie_embeddings) == (32, True)
-    assert config.objective.discriminator_start_step == 1  # a tenth of 12
     log = RunDirectory(tmp_path / "runs" / "on").read_log()
-    assert log["rtd_loss"][0] is None
+    assert log["step"][1] == 2
+    assert log["rtd_loss"][1] is None  # the generator was alone
+    assert log["mlm_loss"][1] > 0
     assert log["rtd_loss"][-1] > 0
 
 
