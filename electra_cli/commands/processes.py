@@ -5,7 +5,7 @@ from contextlib import contextmanager, nullcontext
 
 from electra_cli import console
 from electra_cli.training.place import read_place
-from electra_cli.training.processes import Processes
+from electra_cli.training.processes import AgreedStop, Processes
 
 
 @contextmanager
@@ -14,4 +14,8 @@ def meet_processes() -> Iterator[Processes]:
     place = read_place()
     speech = nullcontext() if place.rank == 0 else console.silent()
     with speech, Processes(place, console.error) as processes:
-        yield processes
+        try:
+            yield processes
+        except AgreedStop:
+            console.talk("stopped before the first step")
+            raise
