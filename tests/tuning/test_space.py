@@ -107,7 +107,7 @@ def test_the_default_space_holds_every_preset(name):
         "run.batch_size",
     }
     assert set(space.names) | set(space.left_out) == names
-    assert set(space.left_out) == ({"model.generator_width"} if name == "tiny" else set())
+    assert set(space.left_out) == ({"model.generator_width"} if name in ("mini", "tiny") else set())
     rate = space.parameters[0]
     assert rate.log
     assert rate.low < preset.optim.learning_rate < rate.high
