@@ -23,6 +23,7 @@ from electra_cli.locks import hold_run
 from electra_cli.presets import load_preset, with_options, written_value
 from electra_cli.run_directory import RUNS_FOLDER, RunDirectory
 from electra_cli.runs.agreement import read_config, refuse_differences
+from electra_cli.runs.fitting import fit_sizes
 from electra_cli.runs.health import warnings_before_training
 from electra_cli.runs.loop import train_to_end, warn_about
 from electra_cli.runs.micro_batch import fit_micro_batch
@@ -33,7 +34,6 @@ from electra_cli.runs.starting import (
     StartingPoint,
     begin_run,
     checkpoint_of,
-    fit_sizes,
     open_starting_point,
 )
 from electra_cli.runs.step_timing import measure_flops_per_second
