@@ -38,6 +38,7 @@ class Prepare:
 
     def refusal(self, *arguments: object) -> tuple[str, str]:
         """(problem, hint) of a source that cannot be read; nothing is left behind."""
+        self._capsys.readouterr()  # what made the source may have drawn a bar
         with pytest.raises(SystemExit) as ended:
             main(["prepare", *map(str, arguments)])
         err = self._capsys.readouterr().err

@@ -149,7 +149,7 @@ def test_a_full_stdout_is_one_line(run_copy):
     ("words", "expected"),
     [
         (("train", "--preset", "sm"), {"small", "small++"}),
-        (("train", "--preset", "mi"), {"mine.yaml"}),
+        (("train", "--preset", "mi"), {"mine.yaml", "mini"}),
         (("train", "--set", "optim.learning"), {"optim.learning_rate="}),
         (("resume", "x", "--set", "run.save"), {"run.save_every="}),
         (("resume", "x", "--set", "run.num_st"), set()),

@@ -25,6 +25,7 @@ def test_a_state_of_format_2_is_read_in_full():
     }  # fmt: skip
     assert state.batches.model_dump() == {
         "epoch": 1, "index": 8, "num_windows": 440, "num_read": 17, "skipped": (3,),
+        "replay": None,
     }  # fmt: skip
     assert state.log_rows == 3
     assert state.config == {"run": {"seed": 0}}
@@ -54,6 +55,7 @@ def test_a_state_at_the_very_beginning_is_valid_and_cannot_be_changed():
     start = BatchesState()
     assert start.model_dump() == {
         "epoch": 0, "index": 0, "num_windows": 0, "num_read": 0, "skipped": (),
+        "replay": None,
     }  # fmt: skip
     assert BatchesState.model_validate(start.model_dump()) == start
     content = state_of_format_2({**FORMAT_2, "log_rows": 0})
