@@ -9,7 +9,14 @@ import subprocess
 import threading
 
 import pytest
-from command_line import TINY, electra_command, electra_environment, run_electra, start_electra
+from command_line import (
+    TINY,
+    electra_command,
+    electra_environment,
+    run_electra,
+    slow_environment,
+    start_electra,
+)
 from run_checks import assert_refused, assert_same_run, read_rows, wait_for_rows
 
 pytestmark = pytest.mark.slow  # each starts commands that load torch
@@ -21,7 +28,7 @@ def test_a_terminal_that_is_closed_stops_and_saves_a_run(tmp_path, prepared, fin
     child, terminal = pty.fork()
     if child == 0:
         os.chdir(tmp_path)
-        os.execve(command[0], command, electra_environment())
+        os.execve(command[0], command, slow_environment())
     threading.Thread(target=_read_all, args=(terminal,), daemon=True).start()
     wait_for_rows(tmp_path / "runs" / "cut" / "training_log.csv", 1)
     os.close(terminal)
@@ -100,7 +107,7 @@ def test_going_back_and_ending_again_sets_aside_whatever_was_there(tmp_path, run
     for name in ("aside-training_log.csv", "aside-2-training_log.csv"):
         (run_copy / name).replace(run_copy / "training_log.csv")
         assert read_rows(run_copy) == rows
-    assert b"resumed" in (run_copy / "aside-events.jsonl").read_bytes()
+    assert b"resumed" in (run_copy / "aside-2-events.jsonl").read_bytes()
     names = {path.name for path in (run_copy / "checkpoints").iterdir()}
     assert {"aside-step-00000012", "aside-2-step-00000012"} < names
 

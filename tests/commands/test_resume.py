@@ -118,7 +118,7 @@ def test_another_format_is_refused_with_both(tmp_path, run_copy):
     manifest = run_copy / "checkpoints" / "step-00000012" / "manifest.json"
     manifest.write_text(json.dumps({"format_version": 1, "step": 12, "sha256": {}}))
     done = run_electra(tmp_path, "resume", run_copy)
-    assert_refused(done, "has format 1, this program reads format 3", "environment.json")
+    assert_refused(done, "has format 1, this program reads format 4", "environment.json")
 
 
 def test_what_changes_the_mathematics_is_refused(tmp_path, run_copy):
