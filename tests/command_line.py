@@ -4,7 +4,7 @@ import os
 import random
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 from forked import HEAVY, can_fork, run_forked
@@ -99,20 +99,12 @@ def run_electra(
     )
 
 
-def slow_environment() -> dict[str, str]:
-    """The environment in which training steps take a tenth of a second longer."""
-    folders = (str(Path(__file__).parent / "slow_steps"), os.environ.get("PYTHONPATH", ""))
-    return electra_environment() | {"PYTHONPATH": os.pathsep.join(folders)}
-
-
-def start_electra(
-    folder: Path, *arguments: object, environment: Mapping[str, str] | None = None
-) -> subprocess.Popen[str]:
+def start_electra(folder: Path, *arguments: object) -> subprocess.Popen[str]:
     """Start a command in `folder`."""
     return subprocess.Popen(
         electra_command(*arguments),
         cwd=folder,
-        env=environment or electra_environment(),
+        env=electra_environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -9,14 +9,7 @@ import subprocess
 import threading
 
 import pytest
-from command_line import (
-    TINY,
-    electra_command,
-    electra_environment,
-    run_electra,
-    slow_environment,
-    start_electra,
-)
+from command_line import TINY, electra_command, electra_environment, run_electra, start_electra
 from run_checks import assert_refused, assert_same_run, read_rows, wait_for_rows
 
 pytestmark = pytest.mark.slow  # each starts commands that load torch
@@ -28,7 +21,7 @@ def test_a_terminal_that_is_closed_stops_and_saves_a_run(tmp_path, prepared, fin
     child, terminal = pty.fork()
     if child == 0:
         os.chdir(tmp_path)
-        os.execve(command[0], command, slow_environment())
+        os.execve(command[0], command, electra_environment())
     threading.Thread(target=_read_all, args=(terminal,), daemon=True).start()
     wait_for_rows(tmp_path / "runs" / "cut" / "training_log.csv", 1)
     os.close(terminal)

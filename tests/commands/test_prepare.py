@@ -413,7 +413,7 @@ def test_a_signal_is_never_lost_and_says_how_to_go_on(
     tmp_path: Path, delay: float, number: signal.Signals
 ):
     # Within this time the child imports torch, where Python loses a KeyboardInterrupt.
-    corpus = write_corpus(tmp_path / "c.txt", make_text(20_000))
+    corpus = write_corpus(tmp_path / "c.txt", make_text(6_000))
     child = start(corpus, tmp_path / "out", shard_tokens=12_000)
     wait_for_change(child, tmp_path / "out")
     time.sleep(delay)

@@ -6,7 +6,7 @@ import time
 
 import pytest
 import torch
-from command_line import TINY, run_electra, slow_environment, start_electra
+from command_line import TINY, run_electra, start_electra
 from run_checks import (
     assert_refused,
     assert_same_run,
@@ -101,8 +101,7 @@ def test_the_exported_models_open_with_the_auto_classes(finished):
 def test_a_stopped_run_saves_exits_130_and_goes_on_bit_for_bit(
     tmp_path, prepared, finished, number
 ):
-    command = ("train", "--data", prepared, "--run-name", "cut", *TINY)
-    process = start_electra(tmp_path, *command, environment=slow_environment())
+    process = start_electra(tmp_path, "train", "--data", prepared, "--run-name", "cut", *TINY)
     log = tmp_path / "runs" / "cut" / "training_log.csv"
     wait_for_rows(log, 1)
     process.send_signal(number)

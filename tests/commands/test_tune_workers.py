@@ -17,7 +17,7 @@ from typing import Any
 
 import optuna
 import pytest
-from command_line import run_electra, slow_environment, start_electra, write_preset
+from command_line import run_electra, start_electra, write_preset
 from optuna.storages import BaseStorage
 from optuna.trial import TrialState
 
@@ -67,8 +67,7 @@ def test_a_killed_search_goes_on_and_tries_the_interrupted_trial_again(
     tmp_path, prepared, number, storage
 ):
     folder = search_folder(tmp_path, prepared, LONG)
-    command = (*SEARCH, "--trials=4", f"--storage={storage}")
-    process = start_electra(folder, *command, environment=slow_environment())
+    process = start_electra(folder, *SEARCH, "--trials=4", f"--storage={storage}")
     wait_for(folder / "tune" / "mini" / "trial-0002" / "training_log.csv")
     process.send_signal(number)
     _, stderr = process.communicate(timeout=60)
