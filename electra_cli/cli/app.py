@@ -25,6 +25,10 @@ Data = Annotated[
         autocompletion=completion.data_folders,
     ),
 ]
+RunDir = Annotated[
+    Path,
+    typer.Argument(help="Folder of the run, such as runs/NAME.", autocompletion=completion.runs),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout instead, for scripts.")]
 VerifyData = Annotated[
     bool,

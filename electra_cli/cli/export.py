@@ -5,19 +5,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from electra_cli import completion
+from electra_cli.cli.app import RunDir
 
 if TYPE_CHECKING:
     from electra_cli.publishing.hub import Publication
 
 
 def export(
-    run_dir: Annotated[
-        Path,
-        typer.Argument(
-            help="Folder of the run, such as runs/NAME.", autocompletion=completion.runs
-        ),
-    ],
+    run_dir: RunDir,
     step: Annotated[
         int | None,
         typer.Option(min=0, help="Checkpoint to export.  [default: the newest good one]"),

@@ -1,21 +1,15 @@
 """The signature of `electra resume`."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from electra_cli import completion
-from electra_cli.cli.app import MaxMinutes, NumProcesses, VerifyData
+from electra_cli.cli.app import MaxMinutes, NumProcesses, RunDir, VerifyData
 
 
 def resume(
-    run_dir: Annotated[
-        Path,
-        typer.Argument(
-            help="Folder of the run, such as runs/NAME.", autocompletion=completion.runs
-        ),
-    ],
+    run_dir: RunDir,
     step: Annotated[
         int | None,
         typer.Option(

@@ -14,7 +14,7 @@ from electra_cli.publishing.card import write_card
 from electra_cli.publishing.hub import Publication, check_names, publish
 from electra_cli.run_directory import FINETUNE_FOLDER, RunDirectory
 from electra_cli.runs.export import TrainedModel, draw_picture, export_models
-from electra_cli.runs.rollback import open_run_folder, warn_about_damaged
+from electra_cli.runs.rollback import load_newest, open_run_folder
 from electra_cli.runs.session import build_model, open_checkpoints
 from electra_cli.runs.write_errors import explain_write_errors
 
@@ -42,13 +42,7 @@ def export(
     config = load_config(run.config)
     checkpoints = open_checkpoints(run, config)
     if step is None:
-        newest = checkpoints.load_newest()
-        if newest is None:
-            raise RunError(
-                f"{root} has no checkpoint to export",
-                hint=f"train it first: electra resume {as_argument(root)}",
-            )
-        warn_about_damaged(newest)
+        newest = load_newest(checkpoints, root, "export")
         step, checkpoint = newest.step, newest.checkpoint
     else:
         checkpoint = checkpoints.load(step)

@@ -5,6 +5,8 @@ head that it was pre-trained with, is not.
 """
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -84,26 +86,14 @@ def open_encoder(name: str) -> EncoderWeights:
 
     Code that comes with it never runs.
     """
-    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    verbosity = transformers_logging.get_verbosity()
-    transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
-    try:
-        if not Path(name).exists():
-            check_hub(name)
+    hint = (
+        "name a run, a checkpoint of a run, or a folder or id with config.json and "
+        "model.safetensors"
+    )
+    with opened_quietly(name, "encoder", hint):
         model, info = AutoModel.from_pretrained(
             name, output_loading_info=True, trust_remote_code=False
         )
-    # transformers and safetensors raise OSError, ValueError, KeyError and bare Exception where a
-    # file that the user chose lacks something or is damaged.
-    except Exception as error:
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise RunError(
-            f"{name} is no encoder that transformers opens: {reason}",
-            hint="name a run, a checkpoint of a run, or a folder or id with config.json and "
-            "model.safetensors",
-        ) from error
-    finally:
-        transformers_logging.set_verbosity(verbosity)
     missing = sorted(key for key in info["missing_keys"] if not key.startswith("pooler."))
     if missing or info["mismatched_keys"]:
         raise RunError(
@@ -119,6 +109,31 @@ def open_encoder(name: str) -> EncoderWeights:
             hint="name an encoder such as ELECTRA, BERT or RoBERTa",
         )
     return EncoderWeights(model.config, _on_host(model))
+
+
+@contextmanager
+def opened_quietly(name: str, kind: str, hint: str) -> Iterator[None]:
+    """For a block in which transformers opens a folder or an id, without its own messages.
+
+    Raises RunError, "NAME is no KIND that transformers opens", where it cannot.
+    """
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    verbosity = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    try:
+        if not Path(name).exists():
+            check_hub(name)
+        yield
+    except RunError:
+        raise
+    # transformers and safetensors raise OSError, ValueError, KeyError and bare Exception where a
+    # file that the user chose lacks something or is damaged.
+    except Exception as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        problem = f"{name} is no {kind} that transformers opens: {reason}"
+        raise RunError(problem, hint=hint) from error
+    finally:
+        transformers_logging.set_verbosity(verbosity)
 
 
 def check_hub(name: str) -> None:

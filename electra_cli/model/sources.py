@@ -6,7 +6,6 @@ names them.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,11 +17,10 @@ from transformers import (
     ElectraForMaskedLM,
     ElectraForPreTraining,
 )
-from transformers.utils import logging as transformers_logging
 
 from electra_cli.config import PretrainConfig
 from electra_cli.errors import RunError
-from electra_cli.model.encoders import check_hub
+from electra_cli.model.encoders import opened_quietly
 from electra_cli.model.networks import build_electra_configs
 from electra_cli.model.objectives.registry import objective_class
 
@@ -76,30 +74,16 @@ def open_network(name: str) -> SourceNetwork:
 
     Code that comes with it never runs.
     """
-    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    verbosity = transformers_logging.get_verbosity()
-    transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
-    try:
-        if not Path(name).exists():
-            check_hub(name)
+    hint = (
+        "name a run, a folder with config.json and model.safetensors, or a Hugging Face "
+        "id, which needs the network the first time"
+    )
+    with opened_quietly(name, "network", hint):
         config = AutoConfig.from_pretrained(name, trust_remote_code=False)
         found = _class_of(name, config)
         model, info = found.from_pretrained(
             name, output_loading_info=True, trust_remote_code=False, dtype=torch.float32
         )
-    except RunError:
-        raise
-    # transformers and safetensors raise OSError, ValueError, KeyError and bare Exception where a
-    # file that the user chose lacks something or is damaged.
-    except Exception as error:
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise RunError(
-            f"{name} is no network that transformers opens: {reason}",
-            hint="name a run, a folder with config.json and model.safetensors, or a Hugging Face "
-            "id, which needs the network the first time",
-        ) from error
-    finally:
-        transformers_logging.set_verbosity(verbosity)
     return _as_electra(name, model, info)
 
 

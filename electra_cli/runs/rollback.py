@@ -10,7 +10,7 @@ from typing import Any
 from electra_cli import console
 from electra_cli.config import PretrainConfig, changeable_options
 from electra_cli.data.prepared import PreparedData
-from electra_cli.disk import name_aside, set_aside
+from electra_cli.disk import as_argument, name_aside, set_aside
 from electra_cli.errors import ConfigError, DataError, RunError
 from electra_cli.presets import load_config, save_config
 from electra_cli.run_directory import RunDirectory
@@ -54,6 +54,18 @@ def choose_checkpoint(
             hint=f"put {run.checkpoints} back, or start again in the same folder with --step 0",
         )
     return 0, None  # stopped before its first one
+
+
+def load_newest(checkpoints: CheckpointManager, root: Path, use: str) -> Loaded:
+    """The newest checkpoint that verifies; the run goes by `root`. Raises RunError without one."""
+    newest = checkpoints.load_newest()
+    if newest is None:
+        raise RunError(
+            f"{root} has no checkpoint to {use}",
+            hint=f"train it first: electra resume {as_argument(root)}",
+        )
+    warn_about_damaged(newest)
+    return newest
 
 
 def warn_about_damaged(loaded: Loaded) -> None:

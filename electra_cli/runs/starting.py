@@ -29,7 +29,7 @@ from electra_cli.presets import load_config
 from electra_cli.run_directory import RunDirectory
 from electra_cli.runs.progress import describe_evaluation
 from electra_cli.runs.records import open_records
-from electra_cli.runs.rollback import warn_about_damaged
+from electra_cli.runs.rollback import load_newest
 from electra_cli.runs.session import Session
 from electra_cli.runs.write_errors import record_event
 from electra_cli.training.checkpoint import CheckpointManager
@@ -128,17 +128,9 @@ def checkpoint_of(name: str, step: int | None = None) -> str:
             )
         return str(path.resolve()) if path.exists() else name
     checkpoints = CheckpointManager(run.checkpoints, keep=1)
-    newest = None
     try:
         if step is None:
-            newest = checkpoints.load_newest()
-            if newest is None:
-                raise RunError(
-                    f"{name} has no checkpoint to start from",
-                    hint=f"train it first: electra resume {as_argument(run.root)}",
-                )
-            warn_about_damaged(newest)
-            step = newest.step
+            step = load_newest(checkpoints, run.root, "start from").step
     finally:
         checkpoints.close()
     return str(checkpoints.path_of(step).resolve())
