@@ -90,7 +90,7 @@ def run_flash_attention() -> dict[str, Any]:
     """Which tensors the kernel takes, and what one call with dropout and its backward pass run."""
     import torch
 
-    from electra_cli.model.layers.flash_attention import _ask_capability, can_run_flash_attention
+    from electra_cli.model.layers.flash_attention import _capability, can_run_flash_attention
     from electra_cli.model.torch_private import flash_attention
 
     device = torch.device("cuda:0")
@@ -110,7 +110,7 @@ def run_flash_attention() -> dict[str, Any]:
         mixed = flash_attention(query, key, value, bounds, 7, 0.1)
         mixed.sum().backward()
         torch.cuda.get_device_capability = lambda *_: (7, 5)
-        _ask_capability.cache_clear()
+        _capability.cache_clear()
         takes["fp16, head 64 before Ampere"] = can_run_flash_attention(device, torch.float16, 64)
     shapes = [list(tensor.shape) for tensor in (mixed, query.grad, key.grad, value.grad)]
     return {"takes": takes, "shapes": shapes, "ops": dict(mode.ops)}

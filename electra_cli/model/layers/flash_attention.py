@@ -19,16 +19,17 @@ def can_run_flash_attention(device: torch.device, dtype: torch.dtype, head_size:
         and dtype in (torch.bfloat16, torch.float16)
         and head_size % 8 == 0
         and head_size <= _LARGEST_HEAD
-        and _capability(device) >= _FIRST_CAPABILITY
+        and _is_new_enough(device)
     )
 
 
-# Without the mark, torch.compile would break its graph at the call of the driver.
+# Without the mark, torch.compile would break its graph at the call of the driver. It answers with a
+# bool: torch 2.11 cannot trace the comparison of two tuples that come from such a function.
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
-def _capability(device: torch.device) -> tuple[int, int]:
-    return _ask_capability(device)
+def _is_new_enough(device: torch.device) -> bool:
+    return _capability(device) >= _FIRST_CAPABILITY
 
 
 @cache  # every layer of every step wants to know
-def _ask_capability(device: torch.device) -> tuple[int, int]:
+def _capability(device: torch.device) -> tuple[int, int]:
     return torch.cuda.get_device_capability(device)

@@ -6,7 +6,6 @@ from flash_kernels import attend
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from electra_cli.model.layers import flash_attention as flash_attention_module
 from electra_cli.model.layers.attention import choose_kernel
 from electra_cli.model.layers.flash_attention import can_run_flash_attention
 from electra_cli.model.torch_private import flash_attention
@@ -95,9 +94,10 @@ def test_to_ask_for_the_capability_breaks_no_compiled_graph(monkeypatch):
 
     @torch.compile(fullgraph=True, backend="eager")
     def shift(tensor: Tensor) -> Tensor:
-        return tensor + flash_attention_module._capability(tensor.device)[0]
+        gpu = torch.device("cuda", 98)
+        return tensor + can_run_flash_attention(gpu, torch.bfloat16, 64)
 
-    assert shift(torch.zeros(1)).item() == 9
+    assert shift(torch.zeros(1)).item() == 1
 
 
 def test_the_capability_is_asked_once(monkeypatch):
