@@ -6,13 +6,12 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partialmethod
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import torch
-from torch import nn
 
 from electra_cli.model.layers import attention
 from electra_cli.model.layers.flash_attention import can_run_flash_attention
@@ -51,11 +50,11 @@ class Machine:
             return "sdpa" if dtype == torch.float32 else "flash"
 
         torch.set_num_threads(1)  # tiny shapes run fastest so
-        quick = partialmethod(nn.Module.compile, backend="eager")
+        quick = partial(torch.compile, backend="eager")
         with (
             flash_kernels_on_cpu(),
             mock.patch.object(attention, "choose_kernel", choose),
-            mock.patch.object(nn.Module, "compile", quick),
+            mock.patch.object(torch, "compile", quick),
         ):
             yield
 

@@ -1,12 +1,11 @@
 """What a GPU's attention compiles to: traced by torch.compile as ever, run without inductor."""
 
 import copy
-from functools import partialmethod
+from functools import partial
 
 import pytest
 import torch
 from conftest import VOCAB_SIZE, run_objective, tiny_config, tiny_reader
-from torch import nn
 from torch._dynamo.utils import counters
 
 from electra_cli.batch import Batch
@@ -37,10 +36,9 @@ def loss_and_gradient(model: Objective, batch: Batch) -> tuple[float, torch.Tens
 def test_two_networks_are_two_graphs_each_whatever_the_lengths(cpu_kernels, monkeypatch):
     """One for training, one for evaluation; beyond 8 torch would quietly stop compiling."""
     monkeypatch.setattr(attention, "choose_kernel", lambda *_: "flash")
-    compile_as_is = partialmethod(nn.Module.compile, backend="aot_eager")
-    monkeypatch.setattr(nn.Module, "compile", compile_as_is)
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
     no_dropout = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
-    config = tiny_config(model={"num_hidden_layers": 1, **no_dropout})
+    config = tiny_config(model={"num_hidden_layers": 3, **no_dropout})
     torch.manual_seed(0)
     eager = build_objective(config.model, config.objective, VOCAB_SIZE, pad_id=0)
     compiled = copy.deepcopy(eager)

@@ -236,9 +236,14 @@ class Objective(Trainable):
             network.activation_checkpointing_enable()
 
     def compile_encoders(self) -> None:
-        """Compile the encoders, for any number of tokens; the names of weights stay."""
+        """Compile the encoders' layers, for any number of tokens; the names of weights stay.
+
+        Layer by layer: all layers of an encoder share one graph, which takes 12 times less long
+        to compile than a graph of 12 layers. Nothing on a CPU, which computes otherwise.
+        """
         # Graphs of earlier models of this process, such as a search's trials, count towards the
         # limit of 8 per function beyond which torch quietly stops compiling.
         torch.compiler.reset()
         for network in self.networks().values():
-            network.electra.encoder.compile(dynamic=True)
+            for layer in network.electra.encoder.layer:
+                layer.compute = torch.compile(layer.compute, dynamic=True)
