@@ -33,6 +33,25 @@ def test_loss_and_gradients_equal_cross_entropy(rows_per_chunk):
         torch.testing.assert_close(gradient, tensor.grad, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("vocab", [48, 50])  # a GPU's products want multiples of 8
+@pytest.mark.parametrize("rows_per_chunk", [7, 1000])
+def test_factors_of_16_bits_change_nothing_but_rounding(vocab, rows_per_chunk):
+    hidden, weight, bias, target, noise = make_inputs(23, 8, vocab)
+    exact = [x.detach().bfloat16().float().requires_grad_() for x in (hidden, weight)]
+    found = masked_lm(
+        hidden, weight, bias, target, noise, rows_per_chunk=rows_per_chunk, dtype=torch.bfloat16
+    )
+    expected = masked_lm(*exact, bias, target, noise, rows_per_chunk=rows_per_chunk)
+    torch.testing.assert_close(found.losses, expected.losses)
+    assert torch.equal(found.sampled_ids, expected.sampled_ids)
+    assert torch.equal(found.is_correct, expected.is_correct)
+    gradients = torch.autograd.grad(found.loss_sum, (hidden, weight, bias))
+    exact_gradients = torch.autograd.grad(expected.loss_sum, (*exact, bias))
+    for of, wanted in zip(gradients, exact_gradients, strict=True):
+        # The gradient of each logit is rounded to 8 bits.
+        torch.testing.assert_close(of, wanted, rtol=0.01, atol=0.01)
+
+
 def test_gradients_pass_gradcheck_against_finite_differences():
     hidden, weight, bias, target, noise = make_inputs(3, 4, 6)
 
