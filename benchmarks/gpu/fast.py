@@ -21,7 +21,7 @@ from electra_cli.config import PretrainConfig
 from electra_cli.model.objectives.registry import build_objective, training_flops
 from electra_cli.presets import with_options
 from electra_cli.runs.micro_batch import estimate_bytes, fit_micro_batch
-from electra_cli.runs.session import count_model_parameters
+from electra_cli.runs.session import can_record, count_model_parameters
 from electra_cli.training.trainer import Trainer
 
 # Dense bf16 FLOP/s, by what the card's name contains (NVIDIA's data sheets).
@@ -35,43 +35,52 @@ SHAPES = {
 # Tokens/s to reach with dropout 0.1; times as fast as the plain step, by whether lengths are mixed.
 BARS = {"small": 1.2e6, "base": 400e3, "large": 165e3}
 COMPILED = {False: "eager", True: "compiled"}
+# The ways to run our step, the plainest first.
+WAYS: dict[str, dict[str, object]] = {
+    "eager": {},
+    "compiled": {"run.compile": True},
+    "graphs": {"run.cuda_graphs": True},
+    "compiled, graphs": {"run.compile": True, "run.cuda_graphs": True},
+}
+WAYS_IN_ORDER = tuple(WAYS)
 PLAIN_BARS = {False: 1.5, True: 2.5}
 
 
 def measure(preset: str, machine: Machine, results: Results) -> None:
     """Everything about one preset, the most telling first."""
     best = {False: 0.0, True: 0.0}  # our tokens/s with dropout, by whether lengths are mixed
-    for is_compiled in (False, True):
-        best = _measure_ours(preset, machine, results, is_compiled, 0.1, best)
+    for way in WAYS_IN_ORDER:
+        best = _measure_ours(preset, machine, results, way, 0.1, best)
     for is_compiled in (False, True):
         _measure_plain(preset, machine, results, is_compiled, best)
-    for is_compiled in (False,) if machine.is_tiny else (False, True):
-        _measure_ours(preset, machine, results, is_compiled, 0.0, best)
+    _measure_ours(preset, machine, results, WAYS_IN_ORDER[-1], 0.0, best)
 
 
 def _measure_ours(
     preset: str,
     machine: Machine,
     results: Results,
-    is_compiled: bool,
+    way: str,
     dropout: float,
     best: dict[bool, float],
 ) -> dict[bool, float]:
     """Rates, peak memory beside the program's estimate, and kernels; `best`, where it is better."""
-    part, name = f"fast, {preset}", f"{COMPILED[is_compiled]}, dropout {dropout:g}"
+    part, name = f"fast, {preset}", f"{way}, dropout {dropout:g}"
     shape, compute, best = _shape(preset, machine), machine.compute("bf16"), dict(best)
     _free_memory(machine)
 
     @cache
     def set_up() -> tuple[PretrainConfig, int, Trainer]:
         config = _sized(shape.config(dropout), machine)
-        config = with_options(config, {"run.compile": is_compiled}, "")
+        config = with_options(config, WAYS[way], "")
         _, parameters = count_model_parameters(config, VOCAB_SIZE)
         config = fit_micro_batch(config, parameters, compute)
         torch.manual_seed(0)
         model = build_objective(config.model, config.objective, VOCAB_SIZE, PAD_ID)
-        if is_compiled:
+        if config.run.compile:
             model.compile_encoders()
+        if can_record(config, compute):
+            model.record_encoders(config.run.windows_per_pass, config.data.max_seq_length)
         return config, parameters, Trainer(model, config, compute)
 
     def find(mixed: bool) -> Figures:
@@ -105,6 +114,7 @@ def _measure_ours(
     results.take(part, name, lambda: find(mixed=False))
     if dropout:
         results.take(part, f"{name}, mixed lengths", lambda: find(mixed=True))
+    if dropout and way in (WAYS_IN_ORDER[0], WAYS_IN_ORDER[-1]):
         results.take(part, f"{name}, by kernel class", kernels)
     return best
 
@@ -125,8 +135,9 @@ def _measure_plain(
         plain.networks.to(machine.device)
         if is_compiled:
             torch.compiler.reset()
-            for network in plain.networks:
-                network.compile(dynamic=True)
+            for network in plain.networks:  # a whole network takes more than a minute
+                for layer in network.electra.encoder.layer:
+                    layer.compile(dynamic=True)
         return plain
 
     def find(mixed: bool) -> Figures:

@@ -17,6 +17,7 @@ from electra_cli.model.layers import attention
 from electra_cli.model.layers.flash_attention import can_run_flash_attention
 from electra_cli.training.device import DTYPES, Compute, Precision
 from tests.flash_kernels import flash_kernels_on_cpu
+from tests.recorded_graphs import graphs_on_cpu
 
 Figures = Mapping[str, float | str]
 
@@ -30,7 +31,8 @@ class Machine:
 
     def compute(self, precision: Precision) -> Compute:
         """As select_compute has it, for heads of 64."""
-        has_flash = can_run_flash_attention(self.device, DTYPES[precision], 64)
+        is_like_a_gpu = self.device.type == "cpu" and precision != "fp32"  # see branches()
+        has_flash = can_run_flash_attention(self.device, DTYPES[precision], 64) or is_like_a_gpu
         return Compute(self.device, precision, has_flash)
 
     def synchronize(self) -> None:
@@ -40,8 +42,9 @@ class Machine:
 
     @contextmanager
     def branches(self) -> Iterator[None]:
-        """In this context a CPU takes the branches of a GPU: the flash operator (tests/), and
-        compiled graphs, as torch traces them, without inductor's C++, which takes minutes."""
+        """In this context a CPU takes the branches of a GPU: the flash operator and CUDA graphs
+        (tests/), and compiled graphs, as torch traces them, without inductor's C++, which takes
+        minutes."""
         if self.device.type == "cuda":
             yield
             return
@@ -53,6 +56,7 @@ class Machine:
         quick = partial(torch.compile, backend="eager")
         with (
             flash_kernels_on_cpu(),
+            graphs_on_cpu(),
             mock.patch.object(attention, "choose_kernel", choose),
             mock.patch.object(torch, "compile", quick),
         ):

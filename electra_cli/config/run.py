@@ -59,6 +59,10 @@ class RunConfig(Section):
     compile: Annotated[bool, Changeable(), SAME_RESULT] = Field(
         False, description="Compile both encoders with torch.compile (GPU)."
     )
+    cuda_graphs: Annotated[bool, Changeable(), SAME_RESULT] = Field(
+        False,
+        description="Run encoders as CUDA graphs: faster where the host is slower than the GPU.",
+    )
     log_every: Annotated[int, Changeable(), NOT_LEARNED] = Field(
         100, ge=1, le=MAX_STEPS, description="Steps between rows of training_log.csv."
     )

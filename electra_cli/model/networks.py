@@ -14,6 +14,7 @@ from transformers import ElectraConfig, ElectraForMaskedLM, ElectraForPreTrainin
 
 from electra_cli.batch import PackedTokens
 from electra_cli.config import ModelConfig, ObjectiveConfig
+from electra_cli.model.encoder_graphs import EncoderGraphs, GraphMemory
 from electra_cli.model.initialization import initialize, set_sinusoids
 from electra_cli.model.layers.attention import PackedLayout, pack_attention
 from electra_cli.model.layers.dropout import replace_dropout
@@ -94,6 +95,30 @@ def draw_weights(module: nn.Module, networks: Iterable[Network], model: ModelCon
 
 def encode(network: Network, input_ids: Tensor, batch: PackedTokens) -> Tensor:
     """Token ids [T] -> hidden states [T, H]."""
+    graphs: EncoderGraphs | None = getattr(network, "graphs", None)
+    if graphs is not None and network.training and graphs.can_run(batch):
+        return graphs.encode(input_ids, batch)
+    return _encode(network, input_ids, batch)
+
+
+def record_encoders(networks: Iterable[Network], num_windows: int, max_length: int) -> None:
+    """Let encode run CUDA graphs while the networks are trained, for so many windows at most.
+
+    From then on the parameters' gradients must stay the same tensors.
+    """
+    memory = GraphMemory()
+    for network in networks:
+        parameters = [p for p in network.electra.parameters() if p.requires_grad]
+
+        def forward(batch: PackedTokens, network: Network = network) -> Tensor:
+            return _encode(network, batch.input_ids, batch)
+
+        if parameters:
+            graphs = EncoderGraphs(forward, parameters, num_windows, max_length, memory)
+            network.graphs = graphs  # type: ignore[assignment]  # no module, so not part of it
+
+
+def _encode(network: Network, input_ids: Tensor, batch: PackedTokens) -> Tensor:
     output = network.electra(
         input_ids=input_ids[None],
         token_type_ids=batch.token_type_ids[None],

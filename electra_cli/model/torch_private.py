@@ -62,6 +62,14 @@ def copy_all(targets: list[Tensor], sources: list[Tensor]) -> None:
     torch._foreach_copy_(targets, sources)
 
 
+def add_all(targets: list[Tensor], others: list[Tensor]) -> None:
+    """Add each of the others to its target; a GPU runs few kernels for all.
+
+    Public: Tensor.add_, one by one.
+    """
+    torch._foreach_add_(targets, others)
+
+
 def softmax_backward(grad: Tensor, probabilities: Tensor) -> Tensor:
     """Gradient of softmax's output over the last dimension, and that output -> of its input.
 

@@ -84,6 +84,8 @@ def open_session(
         model.enable_gradient_checkpointing()
     if config.run.compile:
         model.compile_encoders()
+    if can_record(config, compute, processes):
+        model.record_encoders(config.run.windows_per_pass, config.data.max_seq_length)
     trainer = Trainer(model, config, compute, processes)
     if start is not None:
         trainer.load(start.tensors, start.state.trainer)
@@ -106,6 +108,21 @@ def open_session(
         probes=probes,
         loggers=build_loggers(run, config) if processes.is_first else (),
         processes=processes,
+    )
+
+
+def can_record(config: PretrainConfig, compute: Compute, processes: Processes = ALONE) -> bool:
+    """Whether the encoders run as CUDA graphs.
+
+    Not where layers are computed again, whose random state no graph can set back, where processes
+    replace gradients by sums, nor where a step leaves some without any.
+    """
+    return (
+        config.run.cuda_graphs
+        and compute.has_flash
+        and processes.is_alone
+        and not config.run.gradient_checkpointing
+        and not config.objective.steps_alone
     )
 
 

@@ -92,7 +92,7 @@ class Trainer(Generic[Model]):
         rate = learning_rate_at(self.step, optim, run.num_steps)
         for group in self._optimizer.param_groups:
             group["lr"] = rate * group["rate_factor"]
-        self._optimizer.zero_grad()
+        self._optimizer.zero_grad(set_to_none=not self.model.keeps_gradients)
 
         counts = StepCounts(share.num_slots, share.num_tokens, self.step, run.num_steps)
         is_finite = torch.ones((), dtype=torch.bool, device=device)

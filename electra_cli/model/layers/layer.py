@@ -2,8 +2,10 @@
 
 # Shapes: T tokens of a packed batch, A heads, D head size, H = A D.
 
+from collections.abc import Callable, Iterable
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers.models.electra.modeling_electra import ElectraLayer, ElectraSelfAttention
@@ -45,6 +47,8 @@ class FusedLayer(ElectraLayer):  # type: ignore[no-untyped-call]
     One matrix product for query, key and value, and the feed-forward part as one operation.
     """
 
+    compiled: Callable[..., Tensor] | None = None  # compute, as torch.compile made it
+
     def forward(
         self, hidden_states: Tensor, *args: object, layout: PackedLayout | None = None, **rest: Any
     ) -> Tensor:
@@ -57,7 +61,8 @@ class FusedLayer(ElectraLayer):  # type: ignore[no-untyped-call]
         if hidden_states._is_view():
             # The first layer's input. A compiled graph for it would be another one than the rest's.
             hidden_states = hidden_states.clone()
-        return self.compute(hidden_states, layout.weights[self.attention.self.layer_idx], layout)
+        weights = layout.weights[self.attention.self.layer_idx]
+        return (self.compiled or FusedLayer.compute)(self, hidden_states, weights, layout)
 
     def compute(self, hidden_states: Tensor, weights: LayerWeights, layout: PackedLayout) -> Tensor:
         """[1, T, H] -> [1, T, H].
@@ -91,6 +96,15 @@ class FusedLayer(ElectraLayer):  # type: ignore[no-untyped-call]
         mixed = feed_forward(x, *weights)
         normalized: Tensor = self.output.LayerNorm(self.output.dropout(mixed) + x)
         return normalized
+
+
+def compile_layers(networks: Iterable[nn.Module]) -> None:
+    """Compile every FusedLayer, for any number of tokens; the names of weights stay."""
+    compiled = torch.compile(FusedLayer.compute, dynamic=True)
+    for network in networks:
+        for module in network.modules():
+            if isinstance(module, FusedLayer):
+                module.compiled = compiled
 
 
 def fuse_layers(network: nn.Module) -> None:

@@ -25,11 +25,13 @@ from electra_cli.model.cost.flops import (
     word_head,
 )
 from electra_cli.model.layer_rates import LayerRates
+from electra_cli.model.layers.layer import compile_layers
 from electra_cli.model.networks import (
     Network,
     adapt_to_packs,
     build_electra_configs,
     draw_weights,
+    record_encoders,
 )
 from electra_cli.model.objectives.sums import MetricGroup, Sums
 
@@ -80,6 +82,7 @@ class Trainable(nn.Module, ABC):
     """What training/trainer.py trains: it knows its losses, what they count, and its FLOPs."""
 
     flops: TrainingFlops
+    keeps_gradients = False  # the gradients' tensors must stay the same from step to step
 
     @abstractmethod
     def losses(self, batch: Any, step: StepCounts) -> Iterator[NetworkLoss]:
@@ -235,6 +238,11 @@ class Objective(Trainable):
         for network in self.networks().values():
             network.activation_checkpointing_enable()
 
+    def record_encoders(self, num_windows: int, max_length: int) -> None:
+        """Run the encoders as CUDA graphs in training, for micro-batches of so many windows."""
+        self.keeps_gradients = True
+        record_encoders(self.networks().values(), num_windows, max_length)
+
     def compile_encoders(self) -> None:
         """Compile the encoders' layers, for any number of tokens; the names of weights stay.
 
@@ -244,6 +252,4 @@ class Objective(Trainable):
         # Graphs of earlier models of this process, such as a search's trials, count towards the
         # limit of 8 per function beyond which torch quietly stops compiling.
         torch.compiler.reset()
-        for network in self.networks().values():
-            for layer in network.electra.encoder.layer:
-                layer.compute = torch.compile(layer.compute, dynamic=True)
+        compile_layers(self.networks().values())
