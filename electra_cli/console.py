@@ -194,9 +194,9 @@ def silent() -> Iterator[None]:
         _is_silent = _stderr.quiet = False
 
 
-def warn(problem: str, hint: str) -> None:
+def warn(problem: str, hint: str, even_muted: bool = False) -> None:
     """A problem that does not stop the command, and what to do about it: two lines."""
-    if not _is_muted:
+    if even_muted or not _is_muted:
         _print_problem("warning:", "yellow", problem, hint)
 
 

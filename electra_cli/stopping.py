@@ -22,7 +22,7 @@ LAUNCHER_PID = "ELECTRA_LAUNCHER_PID"  # in the environment of the processes tha
 POLL_SECONDS = 0.2
 # Schedulers send SIGUSR1 some time before the limit, and SIGTERM at it; a terminal that is closed
 # sends SIGHUP.
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
 _PR_SET_PDEATHSIG = 1  # of Linux's prctl.h
 
 Result = TypeVar("Result")
@@ -81,7 +81,7 @@ def stop_request(max_minutes: float | None = None) -> Iterator[StopRequest]:
         yield _active
         return
     _active = StopRequest(max_minutes)
-    heard = set(_SIGNALS)
+    heard = set(SIGNALS)
     if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
         heard.remove(signal.SIGHUP)
     previous = {number: signal.signal(number, _active.on_signal) for number in heard}

@@ -92,8 +92,8 @@ def train(
                 metrics = trainer.flush(run.batches.epochs)
                 row = log_row(metrics, None)
                 job.run.append_row(row)
-                for tracker in trackers:
-                    tracker.append_row(row)
+                if trackers:
+                    trackers.append_row(row)
                 progress.show_loss(metrics.loss)
             progress.show_step(job, step)
             if stop.is_requested and not is_last:
@@ -109,21 +109,22 @@ def train(
         save_outputs(job, network, kind, session.compute)
     finally:
         run.checkpoints.close()
-        for tracker in trackers:
-            tracker.close()
+        if trackers:
+            trackers.close()
     shutil.rmtree(job.run.checkpoints, ignore_errors=True)  # they are for a resume alone
 
 
-def open_trackers(session: FinetuneSession, job: Job, step: int) -> list[TrackingLogger]:
-    """The trackers of finetune.report_to for a job that goes on from a step."""
+def open_trackers(session: FinetuneSession, job: Job, step: int) -> TrackingLogger | None:
+    """The trackers of finetune.report_to, if it names some, for a job that goes on from a step."""
+    if not session.config.report_to:
+        return None
     settings = {f"finetune.{name}": value for name, value in settings_of(session).items()}
     encoder = job.inputs.encoder.label
     name = "-".join((session.root.root.name, encoder, job.run.root.name))
     tracked = TrackedRun(job.run, name, settings | {"encoder": encoder, "seed": job.seed})
-    trackers = [TrackingLogger(tracker, tracked) for tracker in session.config.report_to]
+    trackers = TrackingLogger(session.config.report_to, tracked)
     if step:
-        for each in trackers:
-            each.rewind(step)
+        trackers.rewind(step)
     return trackers
 
 

@@ -60,6 +60,7 @@ def build_loggers(run: RunDirectory, config: PretrainConfig) -> tuple[RunLogger,
     # A trial's folder says nothing without that of its study.
     is_plain = run.root.resolve().parent.name == RUNS_FOLDER.name
     name = "-".join(run.root.resolve().parts[-1 if is_plain else -2 :])
+    if not config.run.report_to:
+        return (CsvLogger(run),)
     tracked = TrackedRun(run, name, config.as_json())
-    trackers = (TrackingLogger(tracker, tracked) for tracker in config.run.report_to)
-    return (CsvLogger(run), *trackers)
+    return (CsvLogger(run), TrackingLogger(config.run.report_to, tracked))

@@ -6,13 +6,14 @@ packages' own environment variables (WANDB_*, MLFLOW_*, TRACKIO_*).
 
 import json
 import os
-import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import redirect_stdout, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from threading import Lock
 from typing import Any, Protocol
 from uuid import uuid4
 
@@ -23,6 +24,7 @@ from electra_cli.metrics import VALIDATION_PREFIX, Metrics
 from electra_cli.run_directory import RunDirectory
 
 PROJECT = "electra"  # where no environment variable names another
+_remembering = Lock()  # trackers work at the same time, each in a thread
 
 
 class Tracker(Protocol):
@@ -96,31 +98,42 @@ class _Tracker:
             return None
 
     def _remember(self, key: str, value: object) -> None:
-        try:
-            known = json.loads(self._run.trackers.read_text())
-        except (OSError, ValueError):
-            known = {}
-        content = json.dumps({**known, key: value}, indent=1)
-        write_bytes_atomically(self._run.trackers, content.encode())
+        with _remembering:
+            try:
+                known = json.loads(self._run.trackers.read_text())
+            except (OSError, ValueError):
+                known = {}
+            content = json.dumps({**known, key: value}, indent=1)
+            write_bytes_atomically(self._run.trackers, content.encode())
 
 
 class _TensorBoard(_Tracker):
     def open(self, steps: Sequence[int]) -> int:
-        from torch.utils.tensorboard import SummaryWriter
+        # Not torch's SummaryWriter: loading torch takes two seconds of a core and 200 MB.
+        from tensorboard.compat.proto.event_pb2 import SessionLog
+        from tensorboard.plugins.text.summary_v2 import text_pb
+        from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
         # Writing all rows again costs less than finding out which of them a kill left out.
         has_earlier = self._run.tensorboard.is_dir() and any(self._run.tensorboard.iterdir())
-        self._writer = SummaryWriter(
-            str(self._run.tensorboard), purge_step=0 if has_earlier else None
-        )
+        self._writer = EventFileWriter(str(self._run.tensorboard))
+        if has_earlier:
+            self._add(0, session_log=SessionLog(status=SessionLog.START))  # hides the earlier ones
         settings = "\n".join(f"    {name}: {value}" for name, value in self._settings.items())
-        self._writer.add_text("settings", settings, 0)
+        self._add(0, summary=text_pb("settings", settings))
         return 0
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
-        for name, value in metrics.items():
-            self._writer.add_scalar(name, value, step)  # float32
+        from tensorboard.compat.proto.summary_pb2 import Summary
+
+        values = [Summary.Value(tag=name, simple_value=x) for name, x in metrics.items()]  # float32
+        self._add(step, summary=Summary(value=values))
         self._writer.flush()
+
+    def _add(self, step: int, **content: Any) -> None:
+        from tensorboard.compat.proto.event_pb2 import Event
+
+        self._writer.add_event(Event(wall_time=time.time(), step=step, **content))
 
     def close(self) -> None:
         self._writer.close()
@@ -134,7 +147,8 @@ class _WeightsAndBiases(_Tracker):
 
         known = self._remembered("wandb") or {"id": uuid4().hex[:8], "step": -1}
         self._id, self._sent = known["id"], known["step"]
-        os.environ.setdefault("WANDB_CONSOLE", "off")  # it would wrap stdout and stderr
+        os.environ.setdefault("WANDB_CONSOLE", "off")
+        os.environ.setdefault("WANDB_X_STATS_PID", str(os.getppid()))  # load of the training
         self._wandb_run = wandb.init(
             project=os.environ.get("WANDB_PROJECT", PROJECT),
             name=os.environ.get("WANDB_NAME", self._name),
@@ -171,14 +185,13 @@ class _Trackio(_Tracker):
             if held != list(steps[: len(held)]):
                 SQLiteStorage.delete_run(project, self._name, run_id=known)
                 known = None
-        with redirect_stdout(sys.stderr):
-            self._tracked: Any = trackio.init(
-                project,
-                self._name,
-                config=self._settings,
-                resume="never" if known is None else "allow",
-                embed=False,
-            )
+        self._tracked: Any = trackio.init(
+            project,
+            self._name,
+            config=self._settings,
+            resume="never" if known is None else "allow",
+            embed=False,
+        )
         self._remember("trackio", self._tracked.id)
         return 0 if known is None else sum(step < self._tracked._next_step for step in steps)
 
@@ -186,8 +199,7 @@ class _Trackio(_Tracker):
         self._tracked.log(dict(metrics), step=step)
 
     def close(self) -> None:
-        with redirect_stdout(sys.stderr):
-            self._tracked.finish()
+        self._tracked.finish()
 
 
 class _MLflow(_Tracker):

@@ -1,16 +1,18 @@
 """run.report_to through the real command: what the packages hold afterwards, on local files."""
 
 import math
+import os
+import signal
 import socket
 import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from command_line import TINY, electra_environment, run_electra, start_electra
+from command_line import TINY, electra_command, electra_environment, run_electra
 from run_checks import assert_refused, read_rows, wait_for_rows, wait_until
 from tracked_rows import Rows, as_float32, rows_of_csv, rows_of_tensorboard
 
@@ -48,37 +50,70 @@ def rows_of_mlflow(folder: Path) -> Rows:
     return sorted(rows.items())
 
 
-def kill_after(folder: Path, rows: int, file: str, *arguments: object) -> None:
-    """Kill the command once the log has so many rows and a file of that pattern exists."""
-    process = start_electra(folder, *arguments)
-    log = folder / "runs" / "one" / "training_log.csv"
-    wait_for_rows(log, rows)
-    wait_until(lambda: any(folder.glob(file)), file)
-    time.sleep(1)  # for rows to reach the packages, some beyond the last checkpoint
-    process.kill()
-    process.communicate()
+def signal_after(
+    folder: Path, number: int, rows: int, is_ready: Callable[[], bool], *arguments: object
+) -> int:
+    """Run a command until the log has so many rows and more; signal its group, as Ctrl-C does.
+
+    Returns the exit code, once no process of the group is left.
+    """
+    with subprocess.Popen(
+        electra_command(*arguments), cwd=folder, env=electra_environment(), start_new_session=True,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    ) as process:  # fmt: skip
+        log = folder / "runs" / "one" / "training_log.csv"
+        wait_for_rows(log, rows)
+        wait_until(is_ready, "what was to be there")
+        time.sleep(1)  # for rows to reach the packages, some beyond the last checkpoint
+        assert process.poll() is None
+        if number == signal.SIGKILL:
+            process.kill()  # and no other process of the group
+        else:
+            os.killpg(process.pid, number)
+        process.wait()
+    wait_until(lambda: not is_there(process.pid), "the end of the group", seconds=10)
+    return process.returncode
+
+
+def is_there(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 @pytest.mark.slow
 def test_after_two_kills_every_tracker_holds_the_rows_of_the_log(tmp_path, prepared):
     options = [
-        *TINY, "--set=run.num_steps=600", "--set=run.log_every=10", "--set=run.eval_every=50",
-        "--set=run.save_every=100", "--set=run.report_to=[tensorboard,trackio,mlflow,wandb]",
+        *TINY, "--set=run.num_steps=1800", "--set=run.log_every=30", "--set=run.eval_every=150",
+        "--set=run.save_every=300", "--set=run.report_to=[tensorboard,trackio,mlflow,wandb]",
     ]  # fmt: skip
-    train = ("train", "--data", prepared, "--run-name", "one", *options)
-    kill_after(tmp_path, 14, "*mlflow.db*", *train)  # mostly while mlflow creates its tables
     run = tmp_path / "runs" / "one"
-    kill_after(tmp_path, 35, "mlflow.db", "resume", run)
-    done = run_electra(tmp_path, "resume", run)
+    resume = ("resume", run)
+
+    def is_creating() -> bool:
+        return any(tmp_path.glob("*mlflow.db*"))
+
+    def is_open() -> bool:
+        return "mlflow" in (run / "trackers.json").read_text()
+
+    train = ("train", "--data", prepared, "--run-name", "one", *options)
+    signal_after(tmp_path, signal.SIGKILL, 14, is_creating, *train)
+    signal_after(tmp_path, signal.SIGKILL, 30, is_open, *resume)
+    assert signal_after(tmp_path, signal.SIGINT, 40, is_open, *resume) == 130
+    assert rows_of_tensorboard(run) == as_float32(rows_of_csv(run))
+    assert rows_of_trackio(tmp_path) == rows_of_mlflow(tmp_path) == rows_of_csv(run)
+    done = run_electra(tmp_path, *resume)
     assert done.returncode == 0, done.stderr
     assert "failed" not in done.stderr
     assert done.stdout == f"{run}\n"  # what the packages print is not data
     expected = rows_of_csv(run)
-    assert [step for step, _ in expected] == list(range(10, 601, 10))
+    assert [step for step, _ in expected] == list(range(30, 1801, 30))
     assert rows_of_tensorboard(run) == as_float32(expected)
     assert rows_of_trackio(tmp_path) == expected
     assert rows_of_mlflow(tmp_path) == expected
-    assert len(list(tmp_path.glob("wandb/offline-run-*/*.wandb"))) == 3
+    assert len(list(tmp_path.glob("wandb/offline-run-*/*.wandb"))) == 4
 
 
 def test_a_tracker_named_at_a_resume_gets_the_earlier_rows(run_copy):
@@ -134,7 +169,7 @@ from electra_cli.runs.tracking import TrackingLogger
 
 run = RunDirectory(Path(sys.argv[1]))
 tracked = TrackedRun(run, "one", load_config(run.config).as_json())
-logger = TrackingLogger("mlflow", tracked, max_wait_seconds=3)
+logger = TrackingLogger(["mlflow"], tracked, max_wait_seconds=3)
 started = time.monotonic()
 logger.append_row({"step": 1, "loss": 1.0})
 print(time.monotonic() - started)
