@@ -104,11 +104,15 @@ def pause(seconds: float, stop: StopRequest) -> None:
         time.sleep(min(left, POLL_SECONDS))
 
 
-def wait_for(work: Callable[[], Result], stop: StopRequest) -> Result:
+def wait_for(
+    work: Callable[[], Result], stop: StopRequest, seconds: float = float("inf")
+) -> Result:
     """What `work` returns or raises; KeyboardInterrupt as soon as a stop is asked for.
 
-    It goes on in a thread that dies with the process, so `work` must write nothing.
+    Raises TimeoutError after so many seconds. It goes on in a thread that dies with the process, so
+    `work` must write nothing.
     """
+    until = time.monotonic() + seconds
     future: Future[Result] = Future()
 
     def run() -> None:
@@ -126,11 +130,14 @@ def wait_for(work: Callable[[], Result], stop: StopRequest) -> Result:
             if future.done():  # it ended just now, or the error is the work's own
                 return future.result()
             if stop.is_requested:
-                atexit.register(_exit_at_once, thread)
+                atexit.register(_exit_at_once, thread, EXIT_STOPPED)
             stop.raise_if_requested()
+            if time.monotonic() > until:
+                atexit.register(_exit_at_once, thread, 1)
+                raise
 
 
-def _exit_at_once(thread: threading.Thread) -> None:
+def _exit_at_once(thread: threading.Thread, code: int) -> None:
     """Exit before interpreter shutdown: it segfaults while a native thread still runs.
 
     With tokenizers one exit in ten did.
@@ -138,4 +145,4 @@ def _exit_at_once(thread: threading.Thread) -> None:
     if thread.is_alive():
         sys.stdout.flush()
         sys.stderr.flush()
-        os._exit(EXIT_STOPPED)
+        os._exit(code)

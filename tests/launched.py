@@ -12,16 +12,6 @@ from run_checks import wait_until
 
 # Run by Python itself in every process of a command: what is planted runs in those of a launcher.
 _SITE = 'import os\nif "RANK" in os.environ:\n    exec(os.environ.get("PLANTED", ""))\n'
-SLOW_SAVE = """
-from electra_cli.training import checkpoint
-import time
-write = checkpoint._write_files
-def slow(*arguments):
-    open("saving", "w").close()
-    time.sleep({seconds})
-    write(*arguments)
-checkpoint._write_files = slow
-"""
 SLOW_STEPS = """
 from electra_cli.training.trainer import Trainer
 import time
@@ -57,6 +47,7 @@ class Launched:
         planted: str = "",
         environment: Mapping[str, str] | None = None,
     ) -> None:
+        self.folder = folder
         site = folder / "site"
         site.mkdir(exist_ok=True)
         (site / "sitecustomize.py").write_text(_SITE)

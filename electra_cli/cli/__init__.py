@@ -49,6 +49,15 @@ def limit_spinning() -> None:
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 
+def quiet_torch() -> None:
+    """In one of several processes, no warnings with a stack; call before torch loads.
+
+    Its connections report what the program tries again, or tells in one line.
+    """
+    if "RANK" in os.environ:
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+
+
 def _check_paths(arguments: Sequence[str]) -> None:
     """Raise DataError if an argument, what it leads to or the current folder is not UTF-8."""
     for argument in (".", *arguments):
@@ -65,6 +74,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """
     follow_launcher()
     limit_spinning()
+    quiet_torch()
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
         _check_paths(arguments)

@@ -164,7 +164,7 @@ def _open_run(
     data = open_training_data(config, options.verify_data, is_verifying)
     refuse_differences(processes, config, compute, data)
     processes.use(compute.device)
-    processes.go_on = f"go on with: electra resume {as_argument(run.root)}"
+    processes.watch.go_on = f"go on with: electra resume {as_argument(run.root)}"
     _, num_parameters = count_model_parameters(config, data.manifest.vocab_size)
     return run, fit_micro_batch(config, num_parameters, compute, processes), data, compute
 

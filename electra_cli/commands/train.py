@@ -166,7 +166,7 @@ def _create_run(
         return str(run.root)
 
     run = RunDirectory(Path(processes.from_first(create)))
-    processes.go_on = f"go on with: electra resume {as_argument(run.root)}"
+    processes.watch.go_on = f"go on with: electra resume {as_argument(run.root)}"
     return run
 
 

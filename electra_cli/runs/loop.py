@@ -24,7 +24,9 @@ def train_to_end(session: Session) -> None:
     """Train, then export the models and draw the curves; the first process writes it all."""
     run, processes = session.run, session.processes
     if processes.is_first:
-        processes.on_loss = lambda why: record_event(run, session.trainer.step, "stopped", why)
+        processes.watch.on_loss = lambda why: record_event(
+            run, session.trainer.step, "stopped", why
+        )
     try:
         with explain_out_of_memory(run, session.config):
             train(session)

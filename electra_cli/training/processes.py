@@ -2,24 +2,17 @@
 
 Each has the whole model and computes its share of a step; one reduction per step makes gradients,
 sums and flags equal, and with them all that follows. What they say is JSON and tensors. gloo
-carries it between hosts, NCCL the reduction between CUDA GPUs. Beside commands/launch.py this is
-the only importer of torch.distributed; one process alone never imports it.
-
-Whoever waits for a process that is gone leaves at once, from inside the wait: nothing that would
-come later could be done without it.
+carries it between hosts, NCCL the reduction between CUDA GPUs. One process alone never imports
+torch.distributed.
 """
 
 import json
-import math
 import os
 import platform
-import signal
-import sys
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
-from pathlib import Path
 from types import TracebackType
 from typing import Any, NoReturn, Self, TypeVar
 
@@ -28,20 +21,11 @@ from torch import Tensor
 
 from electra_cli.errors import RunError, UserError
 from electra_cli.stopping import stop_request, wait_for
+from electra_cli.training.meeting import HINT, LIMIT_SECONDS, meet_others, meeting_place
 from electra_cli.training.place import ALONE_PLACE, Place
-from electra_cli.training.signs_of_life import SignsOfLife
+from electra_cli.training.watch import Watch
 
 Result = TypeVar("Result")
-
-_ERROR_FILE = "TORCHELASTIC_ERROR_FILE"  # where torch's agent looks for what a worker says
-
-_FIRST_PAUSE, _LONGEST_PAUSE = 50e-6, 2e-3  # seconds between looks at what is under way
-# A process that hangs is waited for this long after a stop was asked for, or three steps.
-_PATIENCE_SECONDS = 5.0
-_STEPS_OF_PATIENCE = 3
-_SILENT_SECONDS = 4.0  # without a sign of life from a process that is stopped or cut off
-_GONE_SECONDS = 2.5  # within which a process that is gone misses two signs of life
-_AGENT_SECONDS = 3.0  # within which torch's agent ends the others, once one has failed
 
 
 class AgreedError(UserError):
@@ -61,14 +45,10 @@ class Processes:
         """`tell` shows a problem and a hint to the user."""
         self.rank, self.count = place.rank, place.count
         self.local_rank, self.local_count = place.local_rank, place.local_count
-        self.hosts = [platform.node()]  # by rank, once they have met
-        self._tell = tell
         self.devices: list[str] = []  # by rank, once they are chosen
-        self.go_on = "start it again"  # the hint where a process is gone
-        self.on_loss: Callable[[str], None] = lambda problem: None  # before this process leaves
+        self.watch = Watch(place, tell)
+        self._place = place
         self._device_group: Any = None
-        self._reduced_at: float | None = None
-        self._longest_step: float | None = None  # seconds; the first ones may compile
 
     @property
     def is_alone(self) -> bool:
@@ -79,6 +59,11 @@ class Processes:
     def is_first(self) -> bool:
         """Whether this is the process that prints and writes."""
         return self.rank == 0
+
+    @property
+    def hosts(self) -> list[str]:
+        """Names of the machines, by rank."""
+        return self.watch.hosts
 
     @property
     def num_machines(self) -> int:
@@ -92,37 +77,24 @@ class Processes:
 
     def name(self, rank: int) -> str:
         """A process in words."""
-        host = f" on {self.hosts[rank]}" if len(self.hosts) == self.count else ""
-        return f"process {rank}{host}"
+        return self.watch.name(rank)
 
     def __enter__(self) -> Self:
         """Meet the others. Raises KeyboardInterrupt if a stop is asked for before all are there."""
         if self.is_alone:
             return self
-        with stop_request() as stop:
-            self._stop = stop
-            wait_for(self._join, stop)
-        self.hosts = self.gather(platform.node)
-        return self
-
-    def _join(self) -> None:
         import torch.distributed as dist
 
         self._dist: Any = dist
-        try:
-            store, _, _ = next(self._dist.rendezvous("env://"))
-            self._dist.init_process_group(
-                "gloo", store=store, rank=self.rank, world_size=self.count
-            )
-        except (RuntimeError, ValueError, OSError) as error:
-            reason = str(error).splitlines()[0]
-            raise RunError(
-                f"process {self.rank} on {platform.node()} does not reach the others at "
-                f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}: {reason}",
-                hint="MASTER_ADDR and MASTER_PORT must name a free port of process 0's machine",
-            ) from None
-        self._store = store
-        self.signs = SignsOfLife(store, self.rank, self.count)
+        with stop_request() as stop:
+            self._stop = stop
+            try:
+                store = wait_for(lambda: meet_others(self._place), stop, 1.1 * LIMIT_SECONDS)
+            except TimeoutError:
+                raise RunError(f"what listens at {meeting_place()} does not answer", HINT) from None
+        self.watch.begin(store, stop)
+        self.watch.hosts = self.gather(platform.node)
+        return self
 
     def __exit__(
         self,
@@ -136,11 +108,10 @@ class Processes:
         """
         if self.is_alone:
             return
-        if error is None or isinstance(error, KeyboardInterrupt):
+        is_failed = not (error is None or isinstance(error, KeyboardInterrupt))
+        if not is_failed:
             self.meet()
-        elif _ERROR_FILE not in os.environ:  # torch's agent learns why from the exit code
-            self.signs.tell()
-        self.signs.close()
+        self.watch.end(is_failed)
         self._dist.destroy_process_group()
         if isinstance(error, UserError) and not self.is_first:
             error.args = (f"{self.name(self.rank)}: {error}",)
@@ -208,7 +179,7 @@ class Processes:
     def leave_to_first(self) -> None:
         """End every process but the first, which tells the error that all of them have."""
         if not self.is_first:
-            self._leave(None)
+            self.watch.leave()
 
     def _raise_problem(self, messages: Sequence[dict[str, Any]]) -> NoReturn:
         """Said once, and by name where it is not everybody's."""
@@ -223,10 +194,7 @@ class Processes:
             lambda: self._dist.all_reduce(flat, group=self._device_group, async_op=True),
             is_step=True,
         )
-        now = time.monotonic()
-        if self._reduced_at is not None:
-            self._longest_step = max(self._longest_step or 0.0, now - self._reduced_at)
-        self._reduced_at = now
+        self.watch.count_step()
 
     def measure_reduction(self, num_parameters: int, device: torch.device) -> float | None:
         """Seconds that one step's add_up takes; None: there is nobody to add up with."""
@@ -238,12 +206,12 @@ class Processes:
             self.add_up(flat)
             float(flat[0])  # waits for a GPU
             seconds = time.monotonic() - started
-        self._reduced_at = self._longest_step = None
+        self.watch.forget_steps()
         return seconds
 
     def busy(self) -> AbstractContextManager[None]:
         """In the block this process keeps others waiting, and does not hang."""
-        return nullcontext() if self.is_alone else self.signs.busy()
+        return nullcontext() if self.is_alone else self.watch.signs.busy()
 
     def gather_rows(self, rows: Tensor) -> Tensor:
         """Rows [n, ...] of every process -> all of them, by rank; they may be differently many."""
@@ -273,24 +241,6 @@ class Processes:
         if not self.is_alone:
             self._finish(lambda: self._dist.all_reduce(torch.zeros(1), async_op=True))
 
-    def wait_for(self, is_done: Callable[[], bool], is_step: bool = False) -> None:
-        """Wait, and look for the others meanwhile: no signal reaches a process that is blocked."""
-        pause, asked_at = _FIRST_PAUSE, None
-        silent: list[int] = []
-        while not is_done():
-            time.sleep(pause)
-            pause = min(pause * 1.2, _LONGEST_PAUSE)
-            if not self.wants_stop:
-                continue
-            asked_at = asked_at or time.monotonic()
-            patience = max(_PATIENCE_SECONDS, _STEPS_OF_PATIENCE * (self._longest_step or math.inf))
-            is_late = is_step and time.monotonic() - asked_at > patience
-            with suppress(RuntimeError):  # the store is gone: a connection will tell the rest
-                silent = self.signs.silent(_SILENT_SECONDS, has_to_move=is_late)
-            if silent:
-                self.signs.end(silent)
-                self._leave(" and ".join(map(self.name, silent)) + " does not answer")
-
     def _gather(self, content: Tensor) -> list[Tensor]:
         """One-dimensional tensors of all processes, of any length, by rank."""
         sizes = [torch.zeros(1, dtype=torch.int64) for _ in range(self.count)]
@@ -310,46 +260,10 @@ class Processes:
             with self.busy():
                 work = begin()
                 if self._device_group is None or not is_step:  # a GPU waits for NCCL's by itself
-                    self.wait_for(work.is_completed, is_step)
+                    self.watch.wait_for(work.is_completed, is_step)
                 work.wait()
         except RuntimeError:  # a connection is closed
-            self._leave(None)
-
-    def _leave(self, problem: str | None) -> NoReturn:
-        """End this process because another one is gone; one of all says which, unless that did."""
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        has_agent = _ERROR_FILE in os.environ
-        if problem is None and not has_agent:
-            problem = self._name_lost()
-        self.on_loss(problem or "another process of the run ended")
-        if has_agent:
-            # The agent has seen the one that ended, and ends the others. It reads what is said
-            # here, and tells it if no process ended by itself.
-            said = {"message": problem or "", "hint": self.go_on}
-            with suppress(OSError):
-                Path(os.environ[_ERROR_FILE]).write_text(json.dumps(said))
-            if not self.wants_stop:  # else it has ended this process already, as far as it can
-                time.sleep(_AGENT_SECONDS)
-        elif problem is not None and self._tell is not None:
-            self._tell(problem, self.go_on)
-        sys.stderr.flush()
-        os._exit(1)
-
-    def _name_lost(self) -> str | None:
-        """Which process is gone; None if that one has said it, or another one does."""
-        silent = [0]  # where the store is gone: it was the first process's
-        until = time.monotonic() + 2 * _GONE_SECONDS
-        with suppress(RuntimeError):
-            while time.monotonic() < until and not self.signs.is_told:
-                silent = self.signs.silent(_GONE_SECONDS)
-                if silent:
-                    break
-                time.sleep(0.1)
-            if self._store.add("naming", 1) > 1:
-                return None
-        if self.signs.is_told or not silent:
-            return None
-        return " and ".join(map(self.name, silent)) + " is gone"
+            self.watch.leave()
 
 
 ALONE = Processes()

@@ -57,7 +57,7 @@ class Reduction:
             self.stops = bool(wish > 0)
             return
         if self._stop_copy is not None:
-            self._processes.wait_for(self._copied.query, is_step=True)
+            self._processes.watch.wait_for(self._copied.query, is_step=True)
             self.stops = bool(self._stop_copy > 0)
         else:
             self._stop_copy = torch.zeros((), pin_memory=True)

@@ -181,7 +181,7 @@ class Trainer(Generic[Model]):
         if not self._processes.is_alone and self._compute.device.type == "cuda":
             done: Any = torch.cuda.Event()  # type: ignore[no-untyped-call]
             done.record()
-            self._processes.wait_for(done.query)
+            self._processes.watch.wait_for(done.query)
         sums = self._sums
         others = torch.stack([self._grad_norm, self._nonfinite_step])
         on_device = torch.cat([sums.values, others.to(sums.values.dtype)])

@@ -4,9 +4,13 @@ A process takes seconds to start, so that each run serves several assertions. Wh
 do, many times over, tells `python tests/process_faults.py`.
 """
 
+import fcntl
+import os
 import shutil
 import signal
+import socket
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -47,24 +51,36 @@ def train(folder: Path, prepared: Path, count: int, planted: str = "", *more: st
     return Launched(folder, *arguments, planted=planted)
 
 
-@pytest.fixture(scope="module")
-def worlds(prepared, tmp_path_factory) -> dict[int, Path]:
-    """The folder of an uninterrupted run by its number of processes."""
-    found = {}
-    for count in (1, 2, 3):
-        folder = tmp_path_factory.mktemp(f"of{count}")
-        ended = train(folder, prepared, count).end()
-        assert ended.code == 0, ended.stderr
-        assert ended.stdout == "runs/run\n"
-        found[count] = folder / "runs" / "run"
-        assert ended.stderr.count("step 12 held-out") == 1
-        if count > 1:
-            assert f"{count}, {-(-8 // count)} windows each" in ended.stderr
-            assert "to add up gradients" in ended.stderr
-            described = (found[count] / "environment.json").read_text()
-            assert f'"processes": {count}' in described
-            assert '"hosts": [' in described
-    return found
+@pytest.fixture(scope="session")
+def world(prepared, tmp_path_factory) -> Callable[[int], Path]:
+    """The folder of an uninterrupted run by its number of processes: made once for all workers."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+    def run_of(count: int) -> Path:
+        folder = shared / f"world-of-{count}"
+        folder.mkdir(exist_ok=True)
+        with (folder / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not (folder / "whole").exists():
+                train_whole(folder, prepared, count)
+                (folder / "whole").touch()
+        return folder / "runs" / "run"
+
+    return run_of
+
+
+def train_whole(folder: Path, prepared: Path, count: int) -> None:
+    ended = train(folder, prepared, count).end()
+    assert ended.code == 0, ended.stderr
+    assert ended.stdout == "runs/run\n"
+    assert ended.stderr.count("step 12 held-out") == 1
+    if count > 1:
+        assert f"{count}, {-(-8 // count)} windows each" in ended.stderr
+        assert "to add up gradients" in ended.stderr
+        described = (folder / "runs" / "run" / "environment.json").read_text()
+        assert f'"processes": {count}' in described
+        assert '"hosts": [' in described
 
 
 def assert_near(found: Path, wanted: Path) -> None:
@@ -80,12 +96,12 @@ def assert_near(found: Path, wanted: Path) -> None:
         torch.testing.assert_close(final_weights(found)[name], weight, rtol=0, atol=1e-5)
 
 
-def test_the_numbers_are_those_of_one_process(worlds):
+def test_the_numbers_are_those_of_one_process(world):
     for count in (2, 3):
-        assert_near(worlds[count], worlds[1])
+        assert_near(world(count), world(1))
 
 
-def test_a_run_goes_on_with_another_number_of_processes(tmp_path, prepared, worlds):
+def test_a_run_goes_on_with_another_number_of_processes(tmp_path, prepared, world):
     """2, 1, 3 processes; a signal to one process stops all at the same step."""
     stop = "os.kill(os.getpid(), signal.SIGUSR1)"
     planted = "import signal\n" + AT_STEP.format(step=4, rank=1, what=stop)
@@ -100,13 +116,13 @@ def test_a_run_goes_on_with_another_number_of_processes(tmp_path, prepared, worl
     assert read_status(run).checkpoint == 9
     ended = Launched(tmp_path, "resume", "runs/run", "--processes=3").end()
     assert ended.code == 0, ended.stderr
-    assert_near(run, worlds[1])
+    assert_near(run, world(1))
     resumed = event_texts(run, "resumed")
     assert ["processes 2 -> 1" in resumed[0], "processes 1 -> 3" in resumed[1]] == [True, True]
 
 
 def test_a_killed_process_ends_the_others_and_the_run_resumes_bit_for_bit(
-    tmp_path, prepared, worlds
+    tmp_path, prepared, world
 ):
     kill = "os.kill(os.getpid(), signal.SIGKILL)"
     planted = "import signal\n" + AT_STEP.format(step=7, rank=1, what=kill)
@@ -120,7 +136,7 @@ def test_a_killed_process_ends_the_others_and_the_run_resumes_bit_for_bit(
     assert read_status(run).state == "stopped"
     ended = Launched(tmp_path, "resume", "runs/run", "--processes=2").end()
     assert ended.code == 0, ended.stderr
-    assert_same_run(run, worlds[2])
+    assert_same_run(run, world(2))
     ended = Launched(tmp_path, "resume", "runs/run", "--verify", "--processes=2").end()
     assert ended.code == 0, ended.stderr
     assert "came out the same, bit for bit" in ended.stdout
@@ -174,7 +190,7 @@ prepared.open_data = other
     assert ended.errors == ["error: 2 processes cannot share 1 windows per step"]
 
 
-def test_processes_of_another_launcher_train_the_same_run(tmp_path, prepared, worlds):
+def test_processes_of_another_launcher_train_the_same_run(tmp_path, prepared, world):
     """What srun does: plain variables, no agent."""
     place = {"WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": str(free_port())}
     arguments = ["train", "--data", prepared, "--run-name", "run", *OPTIONS]
@@ -188,12 +204,20 @@ def test_processes_of_another_launcher_train_the_same_run(tmp_path, prepared, wo
     assert (first.code, second.code) == (0, 0), first.stderr + second.stderr
     assert (second.stdout, second.stderr) == ("", "")
     assert not (folders[1] / "runs").exists()
-    assert_same_run(tmp_path / "runs" / "run", worlds[2])
+    assert_same_run(tmp_path / "runs" / "run", world(2))
+
+
+def test_a_port_that_another_program_has_is_said(tmp_path):
+    with socket.create_server(("localhost", 0)) as server:
+        port = str(server.getsockname()[1])
+        place = {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": port}
+        ended = Launched(tmp_path, "train", environment=place).end()
+    (error,) = ended.errors
+    assert (ended.code, "Traceback" in ended.stderr) == (1, False)
+    assert f" does not reach the others at localhost:{port}: " in error
 
 
 def free_port() -> int:
-    import socket
-
     with socket.socket() as found:
         found.bind(("localhost", 0))
         return int(found.getsockname()[1])
@@ -208,8 +232,8 @@ def test_a_number_of_processes_that_cannot_be_is_refused(tmp_path, count):
     assert_refused(done, "GPU" if count == "gpus" else f"--processes {count}")
 
 
-def test_a_process_of_a_launcher_starts_no_others(tmp_path, worlds):
-    copy = shutil.copytree(worlds[1], tmp_path / "run")
+def test_a_process_of_a_launcher_starts_no_others(tmp_path, world):
+    copy = shutil.copytree(world(1), tmp_path / "run")
     for command in (["train"], ["resume", str(copy)]):
         done = subprocess.run(
             electra_command(*command, "--processes=2"), cwd=tmp_path, capture_output=True,
