@@ -1,8 +1,7 @@
 """Everything a person sees in the terminal.
 
-stdout carries data for scripts; stderr carries messages for people. Progress bars are drawn on a
-terminal only; a log file gets a plain line at intervals. The lower layers do not import this
-module: they raise errors and return numbers.
+stdout carries data for scripts; stderr carries messages for people. The lower layers do not import
+this module: they raise errors and return numbers. What is updated in place is in live.py.
 
 Text is printed as it is, never read as markup, and control characters are shown as escapes: the
 names of files, columns and runs may hold anything.
@@ -15,24 +14,19 @@ import os
 import re
 import sys
 import threading
-import time
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Protocol, TextIO
+from typing import TextIO
 
 from rich.console import Console
-from rich.live import Live
-from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TextColumn
-from rich.table import Column, Table
+from rich.table import Table
 from rich.text import Text
 
 from electra_cli.errors import UserError
 
-PLAIN_EVERY_SECONDS = 60.0
-_BAR_FROM_WIDTH = 100  # columns; in a narrower terminal the figures need the room
 _WIDEST = 10_000  # characters of a table's line outside a terminal
 WAIT_SECONDS = 1.0  # in silence
 MAX_LINE_CHARS = 1_000  # of a problem or a hint, which may quote long names and lists of names
@@ -97,10 +91,10 @@ def _losing(file: TextIO) -> Iterator[None]:
 
 _is_muted = False
 _is_silent = False
-_stderr = Console(file=_Stderr(), highlight=False, soft_wrap=True)  # type: ignore[arg-type]
+stderr = Console(file=_Stderr(), highlight=False, soft_wrap=True)  # type: ignore[arg-type]
 
 
-def _escape(text: str) -> str:
+def escape(text: str) -> str:
     """Control characters as Python writes them: \\x1b, \\n, \\u202e."""
     return _CONTROL_CHARACTERS.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
@@ -121,10 +115,12 @@ def result_json(value: object) -> None:
 
 
 def result_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """A table on stdout; a pipe or a file gets its lines whole, whatever their width."""
-    width = None if sys.stdout.isatty() else _WIDEST
+    """A table on stdout; a pipe or a file gets its lines whole and plain, whatever their width."""
+    is_terminal = sys.stdout.isatty()
+    width = None if is_terminal else _WIDEST
+    out = Console(file=sys.stdout, force_terminal=is_terminal, width=width, highlight=False)
     with _explained_stdout():
-        Console(file=sys.stdout, width=width, highlight=False).print(_draw_table("", columns, rows))
+        out.print(draw_table("", columns, rows))
         sys.stdout.flush()
 
 
@@ -146,17 +142,18 @@ def _explained_stdout() -> Iterator[None]:
 def talk(message: str) -> None:
     """One line or more for the person at the terminal."""
     if not _is_muted:
-        _print_lines(message)
+        print_lines(message)
 
 
-def _print_lines(message: str) -> None:
-    _stderr.print(Text("\n".join(map(_escape, message.split("\n")))))
+def print_lines(message: str) -> None:
+    """talk, even where it is muted."""
+    stderr.print(Text("\n".join(map(escape, message.split("\n")))))
 
 
 def hint(message: str) -> None:
     """What the person can do next."""
     if not _is_muted:
-        _stderr.print(Text(_escape(message), style="cyan"))
+        stderr.print(Text(escape(message), style="cyan"))
 
 
 @contextmanager
@@ -186,12 +183,12 @@ def muted() -> Iterator[None]:
 def silent() -> Iterator[None]:
     """Print nothing but errors: for all processes of a run but the first."""
     global _is_silent  # noqa: PLW0603 - there is only one terminal
-    _is_silent = _stderr.quiet = True
+    _is_silent = stderr.quiet = True
     warnings.simplefilter("ignore")
     try:
         yield
     finally:
-        _is_silent = _stderr.quiet = False
+        _is_silent = stderr.quiet = False
 
 
 def warn(problem: str, hint: str, even_muted: bool = False) -> None:
@@ -202,130 +199,40 @@ def warn(problem: str, hint: str, even_muted: bool = False) -> None:
 
 def error(problem: str, hint: str) -> None:
     """A problem that the user can solve, and what to do about it: two lines."""
-    _stderr.quiet = False
+    stderr.quiet = False
     _print_problem("error:", "bold red", problem, hint)
 
 
 def _print_problem(kind: str, style: str, problem: str, hint: str) -> None:
-    _stderr.print(Text.assemble((kind, style), " ", _shortened(problem)))
-    _stderr.print(Text.assemble("  ", ("hint:", "cyan"), " ", _shortened(hint)))
+    stderr.print(Text.assemble((kind, style), " ", _shortened(problem)))
+    stderr.print(Text.assemble("  ", ("hint:", "cyan"), " ", _shortened(hint)))
 
 
 def _shortened(text: str) -> str:
     """A long text without its middle: a message's own words are at its beginning and its end."""
     half = MAX_LINE_CHARS // 2
-    return _escape(text if len(text) <= 2 * half else f"{text[:half]} ... {text[-half:]}")
+    return escape(text if len(text) <= 2 * half else f"{text[:half]} ... {text[-half:]}")
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """A small table on stderr; the first column is left-aligned, the others right."""
-    _stderr.print(_draw_table(title, columns, rows))
+    stderr.print(draw_table(title, columns, rows))
 
 
-def _draw_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
+def draw_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
+    """What table prints."""
     drawn = Table(
-        title=Text(_escape(title), style="bold") if title else None,
+        title=Text(escape(title), style="bold") if title else None,
         title_justify="left",
         box=None,
         show_header=any(columns),
         padding=(0, 2),
     )
     for index, column in enumerate(columns):
-        drawn.add_column(Text(_escape(column)), justify="left" if index == 0 else "right")
+        drawn.add_column(Text(escape(column)), justify="left" if index == 0 else "right")
     for row in rows:
-        drawn.add_row(*(Text(_escape(cell)) for cell in row))
+        drawn.add_row(*(Text(escape(cell)) for cell in row))
     return drawn
-
-
-class LiveTable(Protocol):
-    """A table that is updated in place."""
-
-    def show(self, title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-        """Replace the table by this one."""
-
-
-class _NoTable:
-    """For log files and pipes: nothing, since plain lines say the same there."""
-
-    def show(self, title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-        pass
-
-
-class _DrawnTable:
-    """The table at the bottom of a terminal; other messages appear above it."""
-
-    def __init__(self, live: Live) -> None:
-        self._live = live
-
-    def show(self, title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-        self._live.update(_draw_table(title, columns, rows), refresh=True)
-
-
-@contextmanager
-def live_table() -> Iterator[LiveTable]:
-    """A table that is updated in place, with progress bars below it; on a terminal only."""
-    if not _stderr.is_terminal:
-        yield _NoTable()
-        return
-    with Live(console=_stderr, transient=True) as live:
-        yield _DrawnTable(live)
-
-
-class ProgressLine(Protocol):
-    """How far a command has come."""
-
-    def update(self, completed: float, text: str) -> None:
-        """Show that `completed` of the total is done, and `text` beside it."""
-
-
-class _PlainLine:
-    """For log files and pipes: a line every PLAIN_EVERY_SECONDS."""
-
-    def __init__(self, description: str) -> None:
-        self._description = description
-        self._printed_at = time.monotonic()
-
-    def update(self, completed: float, text: str) -> None:
-        if time.monotonic() - self._printed_at >= PLAIN_EVERY_SECONDS:
-            self._printed_at = time.monotonic()
-            _print_lines(f"{self._description}: {text}")
-
-
-class _Figures(ProgressColumn):
-    """The figures beside a bar, cut at the terminal's width: the only column that gives way."""
-
-    def __init__(self) -> None:
-        super().__init__(Column(no_wrap=False))
-
-    def render(self, task: Task) -> Text:
-        """Called by rich."""
-        return Text(task.fields["figures"], no_wrap=True, overflow="ellipsis")
-
-
-class _DrawnLine:
-    """A progress bar on a terminal."""
-
-    def __init__(self, progress: Progress, description: str, total: float | None) -> None:
-        self._progress = progress
-        self._task = progress.add_task(_escape(description), total=total, figures="")
-
-    def update(self, completed: float, text: str) -> None:
-        self._progress.update(self._task, completed=completed, figures=_escape(text))
-
-
-@contextmanager
-def progress(description: str, total: float | None) -> Iterator[ProgressLine]:
-    """A progress bar towards `total`; a spinner if the total is not known (None)."""
-    if not _stderr.is_terminal:
-        yield _PlainLine(description)
-        return
-    columns: list[ProgressColumn] = [TextColumn("{task.description}", markup=False)]
-    if total is None:
-        columns.append(SpinnerColumn())
-    elif _stderr.width >= _BAR_FROM_WIDTH:
-        columns.append(BarColumn(bar_width=10))
-    with Progress(*columns, _Figures(), console=_stderr, transient=True) as drawn:
-        yield _DrawnLine(drawn, description, total)
 
 
 def format_duration(seconds: float) -> str:

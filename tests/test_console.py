@@ -56,19 +56,6 @@ def test_a_stderr_that_takes_nothing_stops_nothing(tmp_path, how):
     assert (tmp_path / "done").exists()
 
 
-@pytest.mark.parametrize("is_terminal", [True, False])
-def test_a_progress_line_is_no_markup(capsys, monkeypatch, is_terminal):
-    monkeypatch.setattr(console._stderr, "_force_terminal", is_terminal)
-    monkeypatch.setattr(console._stderr, "_environ", {"TERM": "xterm", "COLUMNS": "99"})
-    monkeypatch.setattr(console._stderr, "is_interactive", is_terminal)
-    monkeypatch.setattr(console, "PLAIN_EVERY_SECONDS", 0.0)
-    with console.progress("[red]r \x1b]0;x", None) as line:
-        line.update(1, "[bold]b \x1b]0;y")
-    shown = capsys.readouterr().err
-    assert "[bold]b \\x1b]0;y" in shown
-    assert "[red]r \\x1b]0;x" in shown
-
-
 @pytest.mark.parametrize(
     "seconds, text",
     [

@@ -20,6 +20,7 @@ from electra_cli.finetuning.session import (
     unfinished,
 )
 from electra_cli.finetuning.summary import show_report
+from electra_cli.live import ProgressLine, progress_line
 from electra_cli.metrics import log_row
 from electra_cli.runs.out_of_memory import hint_at_less_memory, smaller_pass
 from electra_cli.runs.trackers import TrackedRun
@@ -42,7 +43,7 @@ def finetune_to_end(session: FinetuneSession, part: tuple[int, int] | None = Non
     windows = session.config.micro_batch_size or session.config.batch_size
     less = hint_at_less_memory(windows, _less_memory(session))
     with stop_request() as stop, less, explain_write_errors(root.root):
-        with console.progress("fine-tuning", total=total) as line:
+        with progress_line("fine-tuning", total=total) as line:
             progress = FinetuneProgress(line, jobs)
             for job in _own(session, part) if part else unfinished(session.jobs):
                 try:
@@ -158,7 +159,7 @@ def _end_early(session: FinetuneSession, job: Job, step: int, stop: StopRequest)
 class FinetuneProgress:
     """One line for all jobs."""
 
-    def __init__(self, line: console.ProgressLine, jobs: Sequence[Job]) -> None:
+    def __init__(self, line: ProgressLine, jobs: Sequence[Job]) -> None:
         self._line = line
         self._jobs = jobs
         self._loss = ""

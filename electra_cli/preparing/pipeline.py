@@ -21,6 +21,7 @@ from electra_cli.data.manifest import (
 )
 from electra_cli.data.tokenizer import Tokenizer, fingerprint, load_tokenizer, word_starts
 from electra_cli.errors import DataError
+from electra_cli.live import progress_line
 from electra_cli.preparing.chunks import group_texts
 from electra_cli.preparing.duplicates import MAX_REMEMBERED
 from electra_cli.preparing.encoder import TextEncoder
@@ -119,7 +120,7 @@ def _train_tokenizer(source: Source, settings: PrepareSettings, stop: StopReques
     console.talk(f"learning at most {vocab_size:,} word pieces from {size:,} characters")
     sampled_fraction = sum(len(text.encode()) for text in texts) / _text_bytes(source, range_bytes)
     min_frequency = max(MIN_FREQUENCY, round(settings.min_occurrences * sampled_fraction))
-    with console.progress("learning", None):
+    with progress_line("learning", None):
         return wait_for(
             lambda: train_tokenizer(texts, vocab_size, cased, strip_accents, min_frequency), stop
         )
@@ -137,7 +138,7 @@ def _extend(
             texts = sample_texts(_first_documents(source, range_bytes, on_batch), COUNTED_CHARS)
         share = sum(len(text.encode()) for text in texts) / _text_bytes(source, range_bytes)
         min_frequency = max(MIN_FREQUENCY, round(settings.min_occurrences * share))
-    with console.progress("learning", None):
+    with progress_line("learning", None):
         extension = wait_for(
             lambda: extend_tokenizer(
                 tokenizer, texts, settings.add_tokens, min_frequency, settings.pad_vocab_to
@@ -183,7 +184,7 @@ def _show_progress(
     Yields a function that draws it, and raises KeyboardInterrupt after a stop was requested.
     """
     start = time.monotonic()
-    with console.progress(description, source.total_bytes()) as line:
+    with progress_line(description, source.total_bytes()) as line:
 
         def draw() -> None:
             stop.raise_if_requested()

@@ -6,6 +6,7 @@ from typing import NoReturn
 from electra_cli import console
 from electra_cli.disk import as_argument
 from electra_cli.errors import DiskFullError, NonFiniteError, UserError
+from electra_cli.live import progress_line
 from electra_cli.metrics import log_row
 from electra_cli.run_directory import RunDirectory
 from electra_cli.runs.export import draw_curves, export_models, trained_model
@@ -66,7 +67,7 @@ def train(session: Session, more_loggers: Sequence[RunLogger] = ()) -> None:
         console.warn("no document is held out, so nothing is evaluated", "prepare more text")
     records = open_records(session, more_loggers)
     monitor = HealthMonitor(session.config, session.run)
-    with stop_request() as stop, console.progress("training", total=config.num_steps) as line:
+    with stop_request() as stop, progress_line("training", total=config.num_steps) as line:
         progress = TrainingProgress(line, config.num_steps)
         while trainer.step < config.num_steps:
             try:

@@ -1,6 +1,7 @@
 """What a training run says on the console."""
 
 from electra_cli import console
+from electra_cli.live import ProgressLine
 from electra_cli.metrics import UNIGRAM_ENTROPY, Metrics, StepMetrics
 
 _RTD_METRICS = ("loss", "constant_loss", "auc", "content_auc", "precision", "recall")
@@ -9,7 +10,7 @@ _RTD_METRICS = ("loss", "constant_loss", "auc", "content_auc", "precision", "rec
 class TrainingProgress:
     """The progress line of a run, and a line or two per evaluation."""
 
-    def __init__(self, line: console.ProgressLine, num_steps: int) -> None:
+    def __init__(self, line: ProgressLine, num_steps: int) -> None:
         self._line = line
         self._num_steps = num_steps
         self._figures = ""

@@ -6,6 +6,7 @@ from optuna.trial import Trial, TrialState
 
 from electra_cli import console
 from electra_cli.errors import RunError
+from electra_cli.live import live_table
 from electra_cli.stopping import pause, stop_request
 from electra_cli.tuning.messages import describe_trial, reason_to_wait
 from electra_cli.tuning.report import table_of_trials, title_of
@@ -29,7 +30,7 @@ def run_trials(search: Search) -> None:
     Raises KeyboardInterrupt after a stop request.
     """
     last_reason = None
-    with stop_request() as stop, console.live_table() as board:
+    with stop_request() as stop, live_table() as board:
         while True:
             stop.raise_if_requested()
             fail_dead_trials(search.study, search.folder, search.ownerless_since)

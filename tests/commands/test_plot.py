@@ -36,7 +36,9 @@ def refused(folder: Path, *arguments: object) -> tuple[str, str]:
 # What is written, and where
 
 
-def test_the_page_of_one_run_lies_in_its_folder_and_its_path_is_printed(tmp_path):
+def test_the_page_of_one_run_lies_in_its_folder_and_its_path_is_printed(tmp_path, monkeypatch):
+    # As in a notebook, whose package for that need not be installed beside electra.
+    monkeypatch.setenv("MPLBACKEND", "module://matplotlib_inline.backend_inline")
     write_log(tmp_path / "small")
     done = run_electra(tmp_path, "plot", "small", "--png", "new/curves.png")
     assert (done.returncode, done.stdout) == (0, "small/loss_curve.html\nnew/curves.png\n")

@@ -10,7 +10,7 @@ from command_line import electra_environment
 from conftest import CPU, tiny_config
 from tiny_session import FullDisk, RecordingLogger, open_tiny
 
-from electra_cli import console
+from electra_cli import live
 from electra_cli.errors import DiskFullError, NonFiniteError, RunError
 from electra_cli.run_directory import RunDirectory
 from electra_cli.run_events import read_events
@@ -104,7 +104,7 @@ def test_a_run_that_stops_says_why_and_how_to_go_on(tmp_path, prepared, capsys):
 def test_every_step_is_shown_and_held_out_text_is_not_missed(
     tmp_path, prepared, capsys, monkeypatch
 ):
-    monkeypatch.setattr(console, "PLAIN_EVERY_SECONDS", 0.0)
+    monkeypatch.setattr(live, "PLAIN_EVERY_SECONDS", 0.0)
     session = open_tiny(tmp_path, prepared)
     train(session)
     session.close()

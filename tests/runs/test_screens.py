@@ -11,7 +11,8 @@ import pyte
 import pytest
 from rich.console import Console
 
-from electra_cli import console
+from electra_cli import console, live
+from electra_cli.live import progress_line
 from electra_cli.metrics import StepMetrics
 from electra_cli.runs.plan import Plan, show_plan
 from electra_cli.runs.progress import TrainingProgress
@@ -76,9 +77,9 @@ def screen_of(width: int) -> str:
     terminal = Console(
         file=written, highlight=False, soft_wrap=True, force_terminal=True, width=width, height=60
     )
-    with patch.object(console, "_stderr", terminal):
+    with patch.object(console, "stderr", terminal), patch.object(live, "_can_draw", lambda: True):
         show_plan(PLAN)
-        with console.progress("training", total=PLAN.num_steps) as line:
+        with progress_line("training", total=PLAN.num_steps) as line:
             progress = TrainingProgress(line, PLAN.num_steps)
             progress.show_row(row_at(100), None)
             progress.show_row(row_at(200), HELD_OUT)
