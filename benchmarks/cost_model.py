@@ -34,11 +34,9 @@ VOCABULARY = 30_522
 _GPU = Compute(torch.device("cuda"), "bf16", has_flash=True)
 # H100 SXM5 (glennklockwood.com/garden/processors/h100), and shares of it: see docs/scaling.md.
 BF16_FLOPS = 989e12
-TF32_FLOPS = 495e12
 HBM_BYTES_PER_SECOND = 3.35e12
 MEMORY_BYTES = 80e9
 PRODUCT_FRACTION = 0.65
-TF32_FRACTION = 0.5
 ATTENTION_FRACTIONS = {128: 0.15, 512: 0.22}  # by window length
 HBM_FRACTION = 0.6
 LAUNCH_SECONDS = 8e-6
@@ -59,9 +57,10 @@ COMPILED_BYTES = (90, 16)
 # tensor I wide.
 KEPT_BYTES = (22, 2)
 EMBEDDING_BYTES = 130  # of E, per token and network: three look-ups, sums, LayerNorm, both ways
-# Of V, per slot, float32: logits written 4, softmax 8, maximum 4, cumulative sum 8, and the
-# gradient read for those of hidden states, weight and bias, 12. Gathering reads little.
-LOGIT_BYTES = 36
+# Of V, per slot, float32: logits written 4, bias added 8, softmax 8, maximum 4, cumulative sum 8;
+# the gradient read for that of the bias 4, made bf16 6, and read for those of hidden states and
+# weight 4. Gathering reads little.
+LOGIT_BYTES = 46
 # Of V E, per micro-batch: three dense gradients of the word table are written 12, that of the
 # logits scaled 8, and they are added up, 12 each.
 TABLE_BYTES = 56
@@ -70,7 +69,7 @@ STEP_BYTES = 40  # per parameter: AdamW 28, clipping 12
 # Kernels: of a layer both ways (compiled: assumed, 12 products and 4 of attention among them), of
 # the rest of a micro-batch, of a chunk of logits, of a step.
 EAGER_LAUNCHES, COMPILED_LAUNCHES = 44, 33
-OTHER_LAUNCHES, CHUNK_LAUNCHES, STEP_LAUNCHES = 200, 20, 60
+OTHER_LAUNCHES, CHUNK_LAUNCHES, STEP_LAUNCHES = 200, 23, 60
 
 
 @dataclass(frozen=True)
@@ -209,7 +208,7 @@ def cost(config: PretrainConfig, compiled: bool) -> Step:
         "attention": micro_batches * max(attending, attention_bytes / hbm),
         "elementwise": micro_batches * elementwise / hbm,
         "logits": micro_batches
-        * (flops["logits"] / (TF32_FLOPS * TF32_FRACTION) + logit_bytes / hbm),
+        * (flops["logits"] / (BF16_FLOPS * PRODUCT_FRACTION) + logit_bytes / hbm),
         "weights": (micro_batches * weights + once) / hbm,
     }
     of_layer = COMPILED_LAUNCHES if compiled else EAGER_LAUNCHES

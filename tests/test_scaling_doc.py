@@ -21,7 +21,6 @@ from benchmarks.cost_model import (
     PRESETS,
     PRODUCT_FRACTION,
     PUBLISHED_FRACTIONS,
-    TF32_FLOPS,
     VOCABULARY,
     product_flops,
     tables,
@@ -41,7 +40,7 @@ def test_the_document_is_what_the_script_prints():
 def test_the_assumptions_it_names_are_the_scripts():
     prose = DOCUMENT.read_text().partition(END)[2]
     for assumption in (
-        f"{BF16_FLOPS / 1e12:.0f} TFLOP/s bf16, {TF32_FLOPS / 1e12:.0f} TF32",
+        f"{BF16_FLOPS / 1e12:.0f} TFLOP/s bf16",
         f"{HBM_BYTES_PER_SECOND / 1e12:.2f} TB/s; {MEMORY_BYTES / 1e9:.0f} GB",
         f"linear layers | {PRODUCT_FRACTION:.0%} of the peak",
         f"attention | {ATTENTION_FRACTIONS[128]:.0%} of the peak with windows of 128, "

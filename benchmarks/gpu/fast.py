@@ -34,39 +34,37 @@ SHAPES = {
 }
 # Tokens/s to reach with dropout 0.1; times as fast as the plain step, by whether lengths are mixed.
 BARS = {"small": 1.2e6, "base": 400e3, "large": 165e3}
-COMPILED = {False: "eager", True: "compiled"}
-# The ways to run our step, the plainest first.
+PLAIN_BARS = {False: 1.5, True: 2.5}
+# The ways to run our step, the plainest first: a recording that fails leaves the device's random
+# state unusable, so what records comes last.
 WAYS: dict[str, dict[str, object]] = {
     "eager": {},
     "compiled": {"run.compile": True},
     "graphs": {"run.cuda_graphs": True},
     "compiled, graphs": {"run.compile": True, "run.cuda_graphs": True},
 }
-WAYS_IN_ORDER = tuple(WAYS)
-PLAIN_BARS = {False: 1.5, True: 2.5}
+_LAST_WAY = list(WAYS)[-1]
+_TABLES = ("eager", _LAST_WAY)  # whose kernels are told by class
+
+Rates = dict[tuple[str, bool], float]  # the plain step's tokens/s, by its way and mixed lengths
 
 
 def measure(preset: str, machine: Machine, results: Results) -> None:
     """Everything about one preset, the most telling first."""
-    best = {False: 0.0, True: 0.0}  # our tokens/s with dropout, by whether lengths are mixed
-    for way in WAYS_IN_ORDER:
-        best = _measure_ours(preset, machine, results, way, 0.1, best)
-    for is_compiled in (False, True):
-        _measure_plain(preset, machine, results, is_compiled, best)
-    _measure_ours(preset, machine, results, WAYS_IN_ORDER[-1], 0.0, best)
+    plain: Rates = {}
+    for way in ("eager", "compiled"):
+        _measure_plain(preset, machine, results, way, plain)
+    for way in WAYS:
+        _measure_ours(preset, machine, results, way, 0.1, plain)
+    _measure_ours(preset, machine, results, _LAST_WAY, 0.0, plain)
 
 
 def _measure_ours(
-    preset: str,
-    machine: Machine,
-    results: Results,
-    way: str,
-    dropout: float,
-    best: dict[bool, float],
-) -> dict[bool, float]:
-    """Rates, peak memory beside the program's estimate, and kernels; `best`, where it is better."""
+    preset: str, machine: Machine, results: Results, way: str, dropout: float, plain: Rates
+) -> None:
+    """Rates, peak memory beside the program's estimate, and kernels."""
     part, name = f"fast, {preset}", f"{way}, dropout {dropout:g}"
-    shape, compute, best = _shape(preset, machine), machine.compute("bf16"), dict(best)
+    shape, compute = _shape(preset, machine), machine.compute("bf16")
     _free_memory(machine)
 
     @cache
@@ -93,10 +91,14 @@ def _measure_ours(
         counted = training_flops(config, VOCAB_SIZE)
         flops = counted.count(batch.num_tokens, batch.num_masked, squared) / seconds
         rate = batch.num_tokens / seconds
-        best[mixed] = max(best[mixed], rate)
         figures: dict[str, float | str] = {"tokens/s": rate, "ms per step": 1e3 * seconds}
         if dropout and not mixed:
             figures["bar"] = BARS[preset]
+        if dropout:
+            for kind in ("eager", "compiled"):
+                if (kind, mixed) in plain:
+                    figures[f"times the plain step, {kind}"] = rate / plain[kind, mixed]
+            figures["bar of these"] = PLAIN_BARS[mixed]
         if peak := _peak_flops(machine):
             figures["share of the peak"] = flops / peak
         figures["windows at a time"] = windows
@@ -114,14 +116,11 @@ def _measure_ours(
     results.take(part, name, lambda: find(mixed=False))
     if dropout:
         results.take(part, f"{name}, mixed lengths", lambda: find(mixed=True))
-    if dropout and way in (WAYS_IN_ORDER[0], WAYS_IN_ORDER[-1]):
+    if dropout and way in _TABLES:
         results.take(part, f"{name}, by kernel class", kernels)
-    return best
 
 
-def _measure_plain(
-    preset: str, machine: Machine, results: Results, is_compiled: bool, best: dict[bool, float]
-) -> None:
+def _measure_plain(preset: str, machine: Machine, results: Results, way: str, rates: Rates) -> None:
     """Hugging Face's own losses on padded windows, as many at a time as fit: its logits are those
     of every token."""
     shape = _shape(preset, machine)
@@ -133,7 +132,7 @@ def _measure_plain(
         torch.manual_seed(0)
         plain = PlainStep(config)
         plain.networks.to(machine.device)
-        if is_compiled:
+        if way == "compiled":
             torch.compiler.reset()
             for network in plain.networks:  # a whole network takes more than a minute
                 for layer in network.electra.encoder.layer:
@@ -155,15 +154,11 @@ def _measure_plain(
             except torch.OutOfMemoryError:
                 windows //= 2
                 continue
-            return {
-                "tokens/s": rate,
-                "windows at a time": windows,
-                "ours, times as fast": best[mixed] / rate,
-                "bar": PLAIN_BARS[mixed],
-            }
+            rates[way, mixed] = rate
+            return {"tokens/s": rate, "windows at a time": windows}
         raise RuntimeError("not even one window fits")
 
-    name = f"plain Hugging Face step, {COMPILED[is_compiled]}"
+    name = f"plain Hugging Face step, {way}"
     results.take(f"fast, {preset}", name, lambda: find(mixed=False))
     if not machine.is_tiny:  # another compilation of minutes on a CPU
         results.take(f"fast, {preset}", f"{name}, mixed lengths", lambda: find(mixed=True))

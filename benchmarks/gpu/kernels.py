@@ -18,7 +18,7 @@ CLASSES = ("products", "attention", "elementwise", "logits", "optimizer")
 # Of kernels and operators: cuBLAS calls its kernels nvjet, gemm or xmma.
 _ATTENTION = re.compile(r"flash|fmha|attention", re.IGNORECASE)
 _PRODUCTS = re.compile(r"gemm|nvjet|xmma|cutlass|cublas|aten::(addmm|mm|bmm|baddbmm)\b")
-_STEPS = 5
+_STEPS = 2  # to read what the profiler noted takes seconds a step
 
 
 def time_by_class(step: Callable[[], object], machine: Machine) -> Figures:

@@ -7,17 +7,18 @@ number of tokens, so batches are padded to one of a few; what is padded has no g
 
 # Shapes: T tokens of a packed batch, P of a padded one, B sequences, H hidden size.
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+from torch.func import functional_call
 
 from electra_cli.batch import PackedTokens
 from electra_cli.model.torch_private import add_all, copy_all
 
-Forward = Callable[[PackedTokens], Tensor]
+Parameters = Mapping[str, nn.Parameter]  # by their names in the encoder
 
 # Numbers of tokens that graphs are recorded for, at most; half of a step between two of them is
 # padding on the average, a 64th of the largest number.
@@ -44,24 +45,24 @@ class EncoderGraphs:
 
     def __init__(
         self,
-        forward: Forward,
-        parameters: list[nn.Parameter],
+        encoder: nn.Module,
+        parameters: Parameters,
         num_windows: int,
         max_length: int,
         memory: GraphMemory,
     ) -> None:
-        """`forward`: a batch of P tokens -> hidden states [P, H]; `parameters`: all that it uses.
+        """`encoder`: a batch of P tokens -> hidden states [P, H]; `parameters`: those that it uses.
 
         Their gradients must stay the same tensors from the first call on.
         """
-        self._forward, self._parameters = forward, parameters
+        self._encoder, self._parameters = encoder, parameters
         self._max_length, self._memory = max_length, memory
         step = -(-num_windows * max_length // _SIZES)
         self._step = -(-step // _MULTIPLE) * _MULTIPLE
         self._num_bounds = num_windows + 1 + -(-self._step // max_length)
         self._passes: dict[int, _Passes] = {}
         # Only for autograd: without an input that has a gradient there is no backward pass.
-        self._anchor = torch.zeros((), device=parameters[0].device, requires_grad=True)
+        self._anchor = torch.zeros((), requires_grad=True)
 
     def __deepcopy__(self, memo: object) -> None:
         """A copy of a network has none."""
@@ -77,7 +78,7 @@ class EncoderGraphs:
         if size not in self._passes:
             padded = _padded(size, self._num_bounds, self._max_length, input_ids.device)
             _fill(padded, input_ids, batch)
-            self._passes[size] = _Passes(self._forward, self._parameters, padded, self._memory)
+            self._passes[size] = _Passes(self._encoder, self._parameters, padded, self._memory)
         passes = self._passes[size]
         _fill(passes.batch, input_ids, batch)
         hidden: Tensor = _Replay.apply(  # type: ignore[no-untyped-call]
@@ -91,16 +92,15 @@ class _Passes:
 
     def __init__(
         self,
-        forward: Forward,
-        parameters: list[nn.Parameter],
+        encoder: nn.Module,
+        parameters: Parameters,
         batch: PackedTokens,
         memory: GraphMemory,
     ) -> None:
         self.batch = batch
+        self._encoder, self._parameters = encoder, parameters
         self.forward_graph, self.backward_graph = torch.cuda.CUDAGraph(), torch.cuda.CUDAGraph()
-        for parameter in parameters:
-            if parameter.grad is None:
-                parameter.grad = torch.zeros_like(parameter)
+        gradients = [_kept_gradient(parameter) for parameter in parameters.values()]
         device = batch.input_ids.device
         # What is recorded must not depend on how often dropout was drawn before, nor on copies of
         # weights that autocast has kept.
@@ -109,17 +109,29 @@ class _Passes:
             stream.wait_stream(torch.cuda.current_stream(device))
             with torch.cuda.stream(stream):
                 for _ in range(_WARM_UPS):
-                    hidden = forward(batch)
-                    torch.autograd.grad(hidden, parameters, torch.zeros_like(hidden))
+                    hidden, used = self._run_forward()
+                    found = torch.autograd.grad(hidden, used, torch.zeros_like(hidden))
+                    add_all([torch.zeros_like(gradient) for gradient in gradients], list(found))
             torch.cuda.current_stream(device).wait_stream(stream)
-            del hidden
+            del hidden, used, found
             with _recording(self.forward_graph, memory):
-                hidden = forward(batch)
+                hidden, used = self._run_forward()
             self.grad = torch.zeros_like(hidden)
             with _recording(self.backward_graph, memory):
-                found = torch.autograd.grad(hidden, parameters, self.grad)
-                add_all([_gradient(parameter) for parameter in parameters], list(found))
+                add_all(gradients, list(torch.autograd.grad(hidden, used, self.grad)))
         self.hidden = hidden.detach()
+
+    def _run_forward(self) -> tuple[Tensor, list[nn.Parameter]]:
+        """Hidden states, and what stands for the parameters in them.
+
+        Autograd computes the gradient of a parameter on the stream on which it was first used,
+        which may be that of a loss outside of the graph: to record it would then fail. These have
+        the parameters' memory, but a history of their own.
+        """
+        used = [nn.Parameter(each.detach()) for each in self._parameters.values()]
+        by_name: dict[str, Tensor] = dict(zip(self._parameters, used, strict=True))
+        hidden: Tensor = functional_call(self._encoder, by_name, (self.batch,))
+        return hidden, used
 
 
 class _Replay(torch.autograd.Function):
@@ -147,8 +159,9 @@ def _recording(graph: torch.cuda.CUDAGraph, memory: GraphMemory) -> torch.cuda.g
     return torch.cuda.graph(graph, pool=memory.pool, capture_error_mode="thread_local")
 
 
-def _gradient(parameter: nn.Parameter) -> Tensor:
-    assert parameter.grad is not None
+def _kept_gradient(parameter: nn.Parameter) -> Tensor:
+    if parameter.grad is None:
+        parameter.grad = torch.zeros_like(parameter)
     return parameter.grad
 
 

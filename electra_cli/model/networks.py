@@ -108,14 +108,25 @@ def record_encoders(networks: Iterable[Network], num_windows: int, max_length: i
     """
     memory = GraphMemory()
     for network in networks:
-        parameters = [p for p in network.electra.parameters() if p.requires_grad]
-
-        def forward(batch: PackedTokens, network: Network = network) -> Tensor:
-            return _encode(network, batch.input_ids, batch)
-
+        parameters = {
+            f"network.electra.{name}": parameter
+            for name, parameter in network.electra.named_parameters()
+            if parameter.requires_grad
+        }
         if parameters:
-            graphs = EncoderGraphs(forward, parameters, num_windows, max_length, memory)
+            graphs = EncoderGraphs(_Encoder(network), parameters, num_windows, max_length, memory)
             network.graphs = graphs  # type: ignore[assignment]  # no module, so not part of it
+
+
+class _Encoder(nn.Module):
+    """encode without graphs, as a module."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, batch: PackedTokens) -> Tensor:
+        return _encode(self.network, batch.input_ids, batch)
 
 
 def _encode(network: Network, input_ids: Tensor, batch: PackedTokens) -> Tensor:

@@ -193,7 +193,8 @@ def run_chunks(num_chunks: int, vocab_size: int = 30_522, width: int = 64) -> di
         noise = torch.empty(slots, device=device)
         mode.kernels.clear()
         mode.moved.clear()
-        masked_lm(hidden, weight, bias, target_ids, noise)
+        with torch.autocast("cuda", torch.bfloat16):
+            masked_lm(hidden, weight, bias, target_ids, noise)
     return {
         "kernels": dict(mode.kernels),
         "moved": dict(mode.moved),
