@@ -2,13 +2,16 @@
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 import torch
 
+from benchmarks.gpu.learning import _settings
 from benchmarks.gpu.machine import Machine, Results
 from benchmarks.gpu.right import CHECKS
+from electra_cli.presets import load_preset
 
 
 @pytest.mark.cuda
@@ -41,6 +44,18 @@ def test_every_line_runs_on_a_cpu(tmp_path):
     assert list(dict.fromkeys(parts)) == ["machine", "right", "fast, small", "learning"]
     assert parts.count("right") == len(CHECKS)
     assert "| right | attention | ok |" in (tmp_path / "results.md").read_text()
+
+
+def test_the_run_that_learns_takes_the_fastest_way_that_was_measured(tmp_path):
+    results = Results(tmp_path / "results.jsonl")
+    measured = {"eager, dropout 0.1": 2e5, "graphs, dropout 0.1": 8e5, "graphs, dropout 0": 9e5}
+    for name, rate in measured.items():
+        results.take("fast, small", name, lambda rate=rate: {"tokens/s": rate})
+    results.take("fast, small", "eager, dropout 0.1, by kernel class", lambda: {"idle, ms": 3.0})
+    settings = _settings(Machine(torch.device("cuda"), False), results, time.time() + 125)
+    config = load_preset("small", assignments=[f"{k}={v}" for k, v in settings.items()])
+    assert config.run.cuda_graphs and not config.run.compile
+    assert config.run.num_steps == 2700  # 0.7 of 80 s at 49 steps per second
 
 
 def test_a_part_that_fails_is_told_and_the_next_one_runs(tmp_path, capsys):

@@ -52,7 +52,7 @@ def learn(machine: Machine, results: Results, data: Path | None, until: float) -
         except RuntimeError as error:
             if machine.device.type == "cpu":
                 raise
-            # Attention's backward pass adds in no fixed order on a GPU (docs/using.md).
+            # Gradients are added in no fixed order on a GPU (docs/using.md).
             return {"the last steps came out": f"differently: {error}"}
         return {"the last steps came out": "the same, bit for bit"}
 

@@ -23,8 +23,10 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def describe_out_of_memory(error: BaseException) -> str:
-    """The first line of what the library said."""
-    return f"out of memory: {(str(error) or type(error).__name__).splitlines()[0]}"
+    """What the library said, without what torch adds of its allocator's inner numbers."""
+    said = (str(error) or type(error).__name__).splitlines()[0]
+    said = said.partition(" Including non-PyTorch memory")[0]
+    return said if said.lower().startswith("cuda out of memory") else f"out of memory: {said}"
 
 
 @contextmanager

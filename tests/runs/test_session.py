@@ -17,8 +17,9 @@ from electra_cli.runs import environment
 from electra_cli.runs.environment import environment_changes, write_environment
 from electra_cli.runs.export import export_models, trained_model
 from electra_cli.runs.rollback import choose_checkpoint, go_back, refuse_changes
-from electra_cli.runs.session import build_model, create_run
+from electra_cli.runs.session import build_model, can_record, create_run
 from electra_cli.training.checkpoint import Checkpoint
+from electra_cli.training.device import Compute
 
 
 def test_weights_depend_on_the_seed_alone():
@@ -42,6 +43,29 @@ def test_what_is_compiled_or_recomputed_is_what_the_settings_say(tmp_path, prepa
     assert done == ["compile_encoders"]
     open_tiny(tmp_path / "recomputed", prepared, gradient_checkpointing=True).close()
     assert done[1:] == ["enable_gradient_checkpointing"]
+
+
+@pytest.mark.parametrize(
+    ("changed", "flash", "is_recorded"),
+    [
+        ({"run": {"cuda_graphs": True}}, True, True),
+        ({"run": {"cuda_graphs": True, "compile": True}}, True, True),
+        ({}, True, False),
+        ({"run": {"cuda_graphs": True}}, False, False),
+        ({"run": {"cuda_graphs": True, "gradient_checkpointing": True}}, True, False),
+        (
+            {
+                "run": {"cuda_graphs": True},
+                "objective": {"name": "electra", "discriminator_start_step": 1},
+            },
+            True,
+            False,
+        ),
+    ],
+)
+def test_encoders_are_recorded_where_they_can_be(changed, flash, is_recorded):
+    compute = Compute(torch.device("cuda"), "bf16", flash)
+    assert can_record(tiny_config(**changed), compute) == is_recorded
 
 
 def test_the_environment_is_plain_facts(tmp_path):

@@ -154,3 +154,18 @@ def test_a_sampled_pad_has_a_gradient_as_the_authors(monkeypatch, mode):
         assert (moments[f"exp_avg.{name}"] - moment).abs().max() <= 2e-6, name
     words = expected["discriminator.electra.embeddings.word_embeddings.weight"]
     assert words[0].abs().max() > 1e-5  # row 0 is [PAD]
+
+
+def test_betas_rounded_to_float32_are_what_a_gpu_is_off_by():
+    """torch's fused AdamW keeps them so on a GPU: what an H200 was off by, step by step."""
+    golden = GoldenSteps("authors_steps.npz")
+    config = golden_config()
+    rounded = {
+        name: torch.tensor(getattr(config.optim, name), dtype=torch.float32).item()
+        for name in ("adam_beta1", "adam_beta2")
+    }
+    config = config.model_copy(update={"optim": config.optim.model_copy(update=rounded)})
+    trainer = golden_trainer(config, golden.parameters("params/init"))
+    found = [compare_step(trainer, golden, step)["grad_norm"] for step in range(1, 9)]
+    on_an_h200 = [8.1e-8, 0.0, 4.6e-6, 9.2e-6, 2.0e-5, 8.5e-6, 5.9e-5, 1.4e-5]
+    assert found == pytest.approx(on_an_h200, abs=2e-6)
