@@ -133,7 +133,7 @@ def select_precision(requested: str, device: torch.device) -> Precision:
 
 
 def set_float32_products(compute: Compute) -> None:
-    """Run float32 products (those of the logits) as TF32 when the others use half precision.
+    """Run float32 products (those of copy_loss) as TF32 when the others use half precision.
 
     Their inputs come from bf16 or fp16 products; TF32 keeps 10 bits of the mantissa, bf16 only 7,
     and an H100 multiplies TF32 7 times faster. With precision fp32, all products are exact.
