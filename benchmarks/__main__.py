@@ -3,7 +3,14 @@
 import subprocess
 import sys
 
-PARTS = ("training_step", "training_memory", "input_stream", "preparation", "start_up")
+PARTS = (
+    "training_step",
+    "training_memory",
+    "input_stream",
+    "preparation",
+    "start_up",
+    "reduction",
+)
 
 
 def main() -> None:

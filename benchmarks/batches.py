@@ -12,6 +12,7 @@ from electra_cli.data.batches import TokenRoles, WindowReader
 from electra_cli.model.objectives.registry import build_objective
 from electra_cli.presets import load_preset
 from electra_cli.training.device import Compute
+from electra_cli.training.processes import ALONE, Processes
 from electra_cli.training.trainer import Trainer
 
 # BERT's vocabulary: its size, and the ids of [PAD], [CLS], [SEP] and [MASK].
@@ -75,8 +76,9 @@ def make_batch(config: PretrainConfig, lengths: list[int]) -> Batch:
     return batch
 
 
-def make_trainer(config: PretrainConfig) -> Trainer:
+def make_trainer(config: PretrainConfig, processes: Processes = ALONE) -> Trainer:
     """The program's own trainer, from its own initial weights."""
     torch.manual_seed(0)
     model = build_objective(config.model, config.objective, VOCAB_SIZE, PAD_ID)
-    return Trainer(model, config, Compute(torch.device("cpu"), "fp32", has_flash=False))
+    compute = Compute(torch.device("cpu"), "fp32", has_flash=False)
+    return Trainer(model, config, compute, processes)
