@@ -9,7 +9,8 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Thread
@@ -23,7 +24,7 @@ from electra_cli.stopping import SIGNALS
 
 # Begins a line of ours on stdout, as in RFC 7464; all other lines are what the packages print.
 MARK = "\x1e"
-_LOWEST_PRIORITY = 19
+_LOWEST, _USUAL = 19, 0  # priorities, as nice has them
 _SILENT_SECONDS = 2.0  # of the time that is waited at the end of a run
 
 
@@ -43,29 +44,41 @@ def main() -> None:
     the rows up to that step, and no others. ["row", row]: the next row. ["close", seconds]: wait so
     long for the trackers, then answer ["closed"].
     """
-    os.nice(_LOWEST_PRIORITY)
+    _set_priority(_LOWEST)
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+    lines = os.fdopen(os.dup(sys.stdin.fileno()), encoding="utf-8")
+    os.dup2(os.open(os.devnull, os.O_RDONLY), sys.stdin.fileno())  # a package may ask there
     messages: SimpleQueue[Sequence[Any]] = SimpleQueue()
-    Thread(target=_read, args=(messages,), daemon=True).start()
+    Thread(target=_read, args=(lines, messages), daemon=True).start()
     feeds: list[_Feed] = []
     hanging: set[TrackerName] = set()
     while True:
         match messages.get():
             case ["open", names, root, name, settings]:
+                _set_priority(_LOWEST)
                 run = TrackedRun(RunDirectory(Path(root)), name, settings)
                 feeds = [_Feed(each, run) for each in names if each not in hanging]
             case ["rewind" | "row", rows]:
                 for feed in feeds:
                     feed.queue.put(rows)
             case ["close", seconds]:
+                _set_priority(_USUAL)  # training waits now
                 hanging.update(_close(feeds, seconds))
                 _say("closed")
 
 
-def _read(messages: SimpleQueue[Sequence[Any]]) -> None:
-    for line in sys.stdin:
+def _set_priority(nice: int) -> None:
+    """Of all threads; only an administrator may raise it again, and without it rows come later."""
+    with suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, 0, nice)
+        for thread in Path("/proc/self/task").iterdir():  # Linux has a priority per thread
+            os.setpriority(os.PRIO_PROCESS, int(thread.name), nice)
+
+
+def _read(lines: Iterable[str], messages: SimpleQueue[Sequence[Any]]) -> None:
+    for line in lines:
         messages.put(json.loads(line))
     os._exit(0)  # at once: a resume may give the same rows to the same tracker next
 

@@ -5,6 +5,7 @@ training needs. The process (tracker_process.py) takes what time the cores have 
 """
 
 import json
+import os
 import re
 import signal
 import subprocess
@@ -86,7 +87,7 @@ class _TrackerProcess:
         """Wait until the trackers have all rows of the open run."""
         self.send("close", max_wait_seconds)
         if not self._is_closed.wait(max_wait_seconds + _GRACE_SECONDS):
-            self._warn("the process of report_to did not answer in time")
+            self._end("the process of report_to did not answer in time")
         if not self._is_gone:
             self._is_closed.clear()
 
@@ -99,6 +100,7 @@ class _TrackerProcess:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
+                env={**os.environ, "PYTHONIOENCODING": "utf-8"},
                 encoding="utf-8",
                 errors="replace",
             )
