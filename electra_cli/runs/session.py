@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from electra_cli import console
 from electra_cli.batch import Batch
 from electra_cli.config import PretrainConfig, Section
 from electra_cli.data.batches import evaluation_batches
@@ -80,12 +81,7 @@ def open_session(
     `evaluation` takes the place of the run's own held-out windows.
     """
     model = build_model(config, data.manifest.vocab_size, data.pad_id)
-    if config.run.gradient_checkpointing:
-        model.enable_gradient_checkpointing()
-    if config.run.compile:
-        model.compile_encoders()
-    if can_record(config, compute, processes):
-        model.record_encoders(config.run.windows_per_pass, config.data.max_seq_length)
+    choose_passes(model, config, compute, processes)
     trainer = Trainer(model, config, compute, processes)
     if start is not None:
         trainer.load(start.tensors, start.state.trainer)
@@ -109,6 +105,25 @@ def open_session(
         loggers=build_loggers(run, config) if processes.is_first else (),
         processes=processes,
     )
+
+
+def choose_passes(
+    model: Objective, config: PretrainConfig, compute: Compute, processes: Processes
+) -> None:
+    """How the model computes what it computes; warns of a setting that changes nothing here."""
+    if config.run.gradient_checkpointing:
+        model.enable_gradient_checkpointing()
+    if config.run.compile:
+        model.compile_encoders()
+        if compute.is_on_cpu:
+            console.warn("run.compile changes nothing on a CPU", "nothing to do: it is for GPUs")
+    if can_record(config, compute, processes):
+        model.record_encoders(config.run.windows_per_pass, config.data.max_seq_length)
+    elif config.run.cuda_graphs:
+        console.warn(
+            "run.cuda_graphs changes nothing here",
+            "nothing to do: it is for one GPU in bf16 or fp16, without run.gradient_checkpointing",
+        )
 
 
 def can_record(config: PretrainConfig, compute: Compute, processes: Processes = ALONE) -> bool:
