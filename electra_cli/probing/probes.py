@@ -57,14 +57,18 @@ class Probes:
         if self.labelled is not None:
             main = networks[model.main_network]
             texts = self.labelled.texts
-            own = features_of_layers(main, texts[_slice(len(texts), processes)], compute)
-            features = [processes.gather_rows(torch.from_numpy(f)).numpy() for f in own]
+            own = texts[_slice(len(texts), processes)]
+            # A process without a text of its own has the same layers, with no rows.
+            found = features_of_layers(main, own or texts[:1], compute)
+            rows = (torch.from_numpy(of_layer[: len(own)]) for of_layer in found)
+            features = [processes.gather_rows(of_layer).numpy() for of_layer in rows]
             # A regression per layer, in turn on each process.
             some = features[processes.rank :: processes.count]
-            found = processes.exchange(
+            by_rank = processes.exchange(
                 accuracies_of_layers(some, self.labelled.labels, self.labelled.num_training)
             )
-            accuracies = [found[n % processes.count][n // processes.count] for n in range(len(own))]
+            count = processes.count
+            accuracies = [by_rank[n % count][n // count] for n in range(len(features))]
             best = max(range(len(accuracies)), key=accuracies.__getitem__)
             metrics["probe_accuracy"] = accuracies[best]
             metrics["probe_layer"] = float(best)
@@ -82,7 +86,9 @@ class Probes:
         assert self.pairs is not None
         texts = [*self.pairs.good, *self.pairs.bad]
         own = texts[_slice(len(texts), processes)]
-        if judges:
+        if not own:  # there are more processes than texts
+            scores: list[float] = []
+        elif judges:
             scores = rtd_scores(network, own, compute)
         else:
             scores = word_scores(network, own, self.mask_id, compute)

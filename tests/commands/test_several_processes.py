@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from command_line import TINY, electra_command, electra_environment
+from command_line import TINY, electra_command, electra_environment, run_electra
 from launched import SLOW_STEPS, Launched
 from run_checks import (
     assert_refused,
@@ -140,6 +140,8 @@ def test_a_killed_process_ends_the_others_and_the_run_resumes_bit_for_bit(
     ended = Launched(tmp_path, "resume", "runs/run", "--verify", "--processes=2").end()
     assert ended.code == 0, ended.stderr
     assert "came out the same, bit for bit" in ended.stdout
+    done = run_electra(tmp_path, "resume", "runs/run", "--verify")
+    assert_refused(done, "came out differently", "and 2 processes trained them, not 1")
 
 
 def test_a_killed_launcher_leaves_no_orphan_and_a_saved_run(tmp_path, prepared):
