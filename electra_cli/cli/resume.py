@@ -58,6 +58,7 @@ def resume(
             if not is_finetune(run_dir):
                 launch(processes, stop)
         from electra_cli.commands import resume as command
+        from electra_cli.commands.verify import verify as verify_run
 
-        run = command.verify if verify else command.resume
+        run = verify_run if verify else command.resume
         run(command.ResumeOptions(run_dir, step, tuple(assignments or ()), verify_data, processes))

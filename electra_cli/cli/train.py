@@ -131,7 +131,7 @@ def train(
             from electra_cli.commands.launch import launch
 
             launch(processes, stop)
-        from electra_cli.commands.train import TrainOptions
+        from electra_cli.commands.recipe import TrainOptions
         from electra_cli.commands.train import train as run
 
         run(

@@ -1,0 +1,96 @@
+"""What `electra train` trains: the settings of preset and command line, and where weights start."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from electra_cli.config import DataConfig, PretrainConfig
+from electra_cli.data.prepared import find_data, prepared_folders
+from electra_cli.errors import ConfigError
+from electra_cli.finetuning.probe_files import with_whole_paths
+from electra_cli.presets import load_preset, with_options, written_value
+from electra_cli.runs.fitting import fit_sizes
+from electra_cli.runs.starting import StartingPoint, checkpoint_of, open_starting_point
+from electra_cli.runs.trackers import require_trackers
+
+_SOURCES = ("model.init_from", "model.generator_from")
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """What `electra train` was asked for; `options` maps section.key to a value."""
+
+    preset: str
+    options: Mapping[str, Any]
+    assignments: tuple[str, ...]
+    epochs: float | None
+    run_name: str | None
+    dry_run: bool
+    as_json: bool
+    verify_data: bool
+    init_step: int | None = None  # of the run that model.init_from names
+
+    @property
+    def chosen(self) -> set[str]:
+        """The options that the command line names."""
+        return {*self.options, *self._assigned}
+
+    @property
+    def num_heads(self) -> int | None:
+        """model.num_attention_heads, if the command line names it and it is a number."""
+        heads = self._assigned.get("model.num_attention_heads", "").strip()
+        return int(heads) if heads.isdecimal() and int(heads) else None
+
+    @property
+    def _assigned(self) -> dict[str, str]:
+        parts = (assignment.partition("=") for assignment in self.assignments)
+        return {name.strip(): value for name, _, value in parts}
+
+
+def load_recipe(options: TrainOptions) -> tuple[PretrainConfig, StartingPoint | None]:
+    """The settings, and the trained networks to start from, whose sizes they have."""
+    written = (options.preset, options.options, options.assignments)
+    sources = {name: written_value(*written, name) for name in _SOURCES}
+    if options.init_step is not None and not sources[_SOURCES[0]]:
+        raise ConfigError(
+            f"--step {options.init_step} chooses a checkpoint of what --init-from names",
+            hint="did you mean --steps?",
+        )
+    steps = (options.init_step, None)
+    sources = {
+        name: checkpoint_of(str(value), step)
+        for (name, value), step in zip(sources.items(), steps, strict=True)
+        if value is not None
+    }
+    init_from, generator_from = (sources.get(name) for name in _SOURCES)
+    start = open_starting_point(init_from, generator_from, options.num_heads)
+    usual = {}
+    if start is not None:
+        length = written_value(*written, "data.max_seq_length")
+        usual = start.usual_options(DataConfig().max_seq_length if length is None else length)
+    config = load_preset(options.preset, {**usual, **options.options}, options.assignments)
+    config = with_options(with_whole_paths(config), sources, "--init-from")
+    if start is not None:
+        config = fit_sizes(config, start, options.chosen)
+    require_trackers(config.run.report_to)
+    # A dry run needs data for epochs only; any other run does.
+    is_bare = options.dry_run and options.epochs is None and config.data.directory is None
+    if not is_bare or prepared_folders():
+        config = config.with_directory(find_data(config.data.directory).resolve())
+    return config, start
+
+
+def check_epochs(options: TrainOptions) -> None:
+    """Raise ConfigError for epochs that are no number of passes, or beside a number of steps."""
+    if options.epochs is None:
+        return
+    if "run.num_steps" in options.chosen:
+        raise ConfigError(
+            "--epochs and --steps (run.num_steps) both say how long to train",
+            hint="leave one of them out",
+        )
+    if not 0 < options.epochs < float("inf"):
+        raise ConfigError(
+            f"--epochs {options.epochs:g} is not a number of passes over the text",
+            hint="a number above 0, such as 3 or 0.5",
+        )
