@@ -22,9 +22,9 @@ from electra_cli.run_directory import NoRowsError, RunDirectory
 from electra_cli.runs.trackers import TrackedRun, Tracker, open_tracker, tracked_metrics
 from electra_cli.stopping import SIGNALS
 
-# Begins a line of ours on stdout, as in RFC 7464; all other lines are what the packages print.
+# Begins a message of ours on stdout, as in RFC 7464; all other text is what the packages print.
 MARK = "\x1e"
-_LOWEST, _USUAL = 19, 0  # priorities, as nice has them
+_LOWEST_PRIORITY = 19
 _SILENT_SECONDS = 2.0  # of the time that is waited at the end of a run
 
 
@@ -44,7 +44,8 @@ def main() -> None:
     the rows up to that step, and no others. ["row", row]: the next row. ["close", seconds]: wait so
     long for the trackers, then answer ["closed"].
     """
-    _set_priority(_LOWEST)
+    usual_priority = os.getpriority(os.PRIO_PROCESS, 0)
+    _set_priority(_LOWEST_PRIORITY)
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
@@ -57,14 +58,14 @@ def main() -> None:
     while True:
         match messages.get():
             case ["open", names, root, name, settings]:
-                _set_priority(_LOWEST)
+                _set_priority(_LOWEST_PRIORITY)
                 run = TrackedRun(RunDirectory(Path(root)), name, settings)
                 feeds = [_Feed(each, run) for each in names if each not in hanging]
             case ["rewind" | "row", rows]:
                 for feed in feeds:
                     feed.queue.put(rows)
             case ["close", seconds]:
-                _set_priority(_USUAL)  # training waits now
+                _set_priority(usual_priority)  # training waits now
                 hanging.update(_close(feeds, seconds))
                 _say("closed")
 
@@ -84,7 +85,7 @@ def _read(lines: Iterable[str], messages: SimpleQueue[Sequence[Any]]) -> None:
 
 
 def _say(*message: str) -> None:
-    print(MARK + json.dumps(message))
+    sys.stdout.write(f"{MARK}{json.dumps(message)}\n")  # in one piece: threads write at once
 
 
 class _Feed:

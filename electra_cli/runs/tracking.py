@@ -118,10 +118,10 @@ class _TrackerProcess:
 
     def _read(self, lines: Iterable[str]) -> None:
         for line in lines:
-            if not line.startswith(tracker_process.MARK):
-                console.talk(_COLOURS.sub("", line.rstrip()))  # what a package says
-                continue
-            match json.loads(line.removeprefix(tracker_process.MARK)):
+            text, _, message = line.partition(tracker_process.MARK)
+            if text.strip():
+                console.talk(_COLOURS.sub("", text.rstrip()))  # what a package says
+            match json.loads(message or "[]"):
                 case ["closed"]:
                     self._is_closed.set()
                 case ["talk", text]:

@@ -158,9 +158,9 @@ def silent_server() -> Iterator[str]:
         yield f"http://127.0.0.1:{server.getsockname()[1]}"
 
 
-# In a process of its own: the thread that waits for the server outlives the logger.
-HANG = """
-import sys, time
+# In a process of its own, whose end is that of the trackers' process.
+LOGGER = """
+import os, signal, sys, time
 from pathlib import Path
 from electra_cli.presets import load_config
 from electra_cli.run_directory import RunDirectory
@@ -173,19 +173,33 @@ logger = TrackingLogger(["mlflow"], tracked, max_wait_seconds=3)
 started = time.monotonic()
 logger.append_row({"step": 1, "loss": 1.0})
 print(time.monotonic() - started)
+while not (children := "".join(x.read_text() for x in Path("/proc/self/task").glob("*/children"))):
+    time.sleep(0.01)
+if "kill" in sys.argv:
+    os.kill(int(children), signal.SIGKILL)
 logger.close()
 """
+
+
+def run_logger(run: Path, *more: str) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [sys.executable, "-c", LOGGER, run, *more], capture_output=True, text=True, timeout=100,
+        check=False, env=electra_environment(),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout) < 1  # seconds that training waited for it
+    return done
 
 
 def test_a_tracker_that_hangs_is_waited_for_so_long_and_no_longer(
     run_copy, silent_server, monkeypatch
 ):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", silent_server)
-    done = subprocess.run(
-        [sys.executable, "-c", HANG, run_copy], capture_output=True, text=True, timeout=100,
-        check=False, env=electra_environment(),
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert float(done.stdout) < 1  # seconds that training waited for it
+    done = run_logger(run_copy)
     assert done.stderr.count("waiting for mlflow") == 1
     assert done.stderr.count("mlflow did not answer") == 1
+
+
+def test_a_process_of_the_trackers_that_is_killed_costs_a_warning(run_copy):
+    done = run_logger(run_copy, "kill")
+    assert done.stderr.count("warning:") == done.stderr.count("process of report_to has ended") == 1
