@@ -1,8 +1,9 @@
 """Every fault of a run in several processes, a few times each: python tests/process_faults.py.
 
-Prints a table in Markdown: what was done, seconds until all processes were gone, exit codes, what
-was said, and how far the weights of a resume in one process are from those of the uninterrupted run
-in two (the largest weight is about 1). Needs the right to mount a tmpfs, for the disk that is full.
+Prints a table in Markdown: what was done, seconds until all processes were gone (for data that is
+missing: since the start), exit codes, what was said, and how far the weights of a resume in one
+process are from those of the uninterrupted run in two (the largest weight is about 1). Needs the
+right to mount a tmpfs, for the disk that is full; not under nohup, which ignores SIGHUP.
 """
 
 import argparse
@@ -109,7 +110,6 @@ def one_after_the_other(*acts: Act) -> Act:
 
 
 def fill_disk(launched: Launched, workers: dict[int, int]) -> None:
-    subprocess.run(["fallocate", "-l", "1G", launched.folder / "runs" / "full"], check=False)
     with (launched.folder / "runs" / "full").open("ab", buffering=0) as file:
         try:
             while True:
