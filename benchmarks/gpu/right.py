@@ -16,6 +16,7 @@ from torch import Tensor
 from benchmarks.batches import PAD_ID, VOCAB_SIZE, Shape, make_batch
 from benchmarks.gpu.attention import attention, attention_dropout, relative_error
 from benchmarks.gpu.machine import Figures, Machine
+from benchmarks.gpu.several import same_steps
 from electra_cli.batch import Batch
 from electra_cli.config import PretrainConfig
 from electra_cli.errors import RunError
@@ -27,6 +28,7 @@ from electra_cli.run_directory import RunDirectory
 from electra_cli.runs.out_of_memory import explain_out_of_memory
 from electra_cli.runs.session import can_record
 from electra_cli.training.device import Precision
+from electra_cli.training.processes import ALONE, Processes
 from electra_cli.training.trainer import Trainer
 from tests.golden_steps import GoldenSteps, compare_step, golden_config, golden_trainer
 
@@ -220,6 +222,12 @@ def host_syncs(machine: Machine) -> Figures:
     return {"in a step": len(in_step), "in a row of the log": len(in_row)}
 
 
+def group_of_one(machine: Machine) -> Figures:
+    """Adding up over NCCL, in a group of one process, changes nothing."""
+    config, batch = _recipe(machine, dropout=0.1)
+    return same_steps(machine, lambda group: _trainer(machine, config, "bf16", group), batch)
+
+
 Check = Callable[[Machine], Figures]
 CHECKS: dict[str, Check] = {
     "the authors' steps": golden,
@@ -230,6 +238,7 @@ CHECKS: dict[str, Check] = {
     "out of memory": out_of_memory,
     "resume": resume,
     "export": export,
+    "a group of one process": group_of_one,
     "a step in micro-batches": variation(CUT),
     "a step checkpointed": variation(CHECKPOINTED),
     "a step of CUDA graphs": variation(GRAPHS),
@@ -256,7 +265,12 @@ def _recipe(
     return config, make_batch(config, shape.lengths(mixed=True))
 
 
-def _trainer(machine: Machine, config: PretrainConfig, precision: Precision) -> Trainer:
+def _trainer(
+    machine: Machine,
+    config: PretrainConfig,
+    precision: Precision,
+    processes: Processes = ALONE,
+) -> Trainer:
     """As open_session makes it."""
     torch.manual_seed(0)
     model = build_objective(config.model, config.objective, VOCAB_SIZE, PAD_ID)
@@ -265,9 +279,9 @@ def _trainer(machine: Machine, config: PretrainConfig, precision: Precision) -> 
     if config.run.compile:
         model.compile_encoders()
     compute = machine.compute(precision)
-    if can_record(config, compute):
+    if can_record(config, compute, processes):
         model.record_encoders(config.run.windows_per_pass, config.data.max_seq_length)
-    return Trainer(model, config, compute)
+    return Trainer(model, config, compute, processes)
 
 
 def _step(
