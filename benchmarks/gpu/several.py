@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
+import torch.distributed as dist
 from torch import Tensor
 
 from benchmarks.gpu.machine import Figures, Machine
@@ -29,15 +30,11 @@ class GroupOfOne(Processes):
 
     def add_up(self, flat: Tensor) -> None:
         """By NCCL on a GPU, which lets the host go on; the sum of one is the same."""
-        import torch.distributed as dist
-
         dist.all_reduce(flat)
 
 
 @contextmanager
 def _group(machine: Machine) -> Iterator[GroupOfOne]:
-    import torch.distributed as dist
-
     backend = "nccl" if machine.device.type == "cuda" else "gloo"
     dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
     try:
