@@ -21,6 +21,16 @@ def slow(self, batches):
     step(self, batches)
 Trainer.train_step = slow
 """
+NO_DATA = """
+from electra_cli.data import prepared
+from electra_cli.errors import DataError
+opened = prepared.open_data
+def other(directory, *arguments):
+    if os.environ["RANK"] == "1":
+        raise DataError("there is no such folder", "copy it there")
+    return opened(directory, *arguments)
+prepared.open_data = other
+"""
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import torch
 from command_line import TINY, run_electra, write_corpus
-from launched import SLOW_STEPS, Ended, Launched
+from launched import NO_DATA, SLOW_STEPS, Ended, Launched
 from run_checks import final_weights, wait_for_rows, wait_until
 
 OPTIONS = [*TINY, "--steps=40", "--set=run.micro_batch_size=1", "--set=run.log_every=1"]
@@ -53,16 +53,6 @@ def broken(self, batches):
         {what}
     step(self, batches)
 Trainer.train_step = broken
-"""
-NO_DATA = """
-from electra_cli.data import prepared
-from electra_cli.errors import DataError
-opened = prepared.open_data
-def other(directory, *arguments):
-    if os.environ["RANK"] == "1":
-        raise DataError("there is no such folder", "copy it there")
-    return opened(directory, *arguments)
-prepared.open_data = other
 """
 
 

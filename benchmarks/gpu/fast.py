@@ -21,7 +21,8 @@ from electra_cli.config import PretrainConfig
 from electra_cli.model.objectives.registry import build_objective, training_flops
 from electra_cli.presets import with_options
 from electra_cli.runs.micro_batch import estimate_bytes, fit_micro_batch
-from electra_cli.runs.session import can_record, count_model_parameters
+from electra_cli.runs.session import choose_passes, count_model_parameters
+from electra_cli.training.processes import ALONE
 from electra_cli.training.trainer import Trainer
 
 # Dense bf16 FLOP/s, by what the card's name contains (NVIDIA's data sheets).
@@ -75,10 +76,7 @@ def _measure_ours(
         config = fit_micro_batch(config, parameters, compute)
         torch.manual_seed(0)
         model = build_objective(config.model, config.objective, VOCAB_SIZE, PAD_ID)
-        if config.run.compile:
-            model.compile_encoders()
-        if can_record(config, compute):
-            model.record_encoders(config.run.windows_per_pass, config.data.max_seq_length)
+        choose_passes(model, config, compute, ALONE)
         return config, parameters, Trainer(model, config, compute)
 
     def find(mixed: bool) -> Figures:

@@ -26,7 +26,7 @@ from electra_cli.model.objectives.registry import build_objective
 from electra_cli.presets import with_options
 from electra_cli.run_directory import RunDirectory
 from electra_cli.runs.out_of_memory import explain_out_of_memory
-from electra_cli.runs.session import can_record
+from electra_cli.runs.session import choose_passes
 from electra_cli.training.device import Precision
 from electra_cli.training.processes import ALONE, Processes
 from electra_cli.training.trainer import Trainer
@@ -274,13 +274,8 @@ def _trainer(
     """As open_session makes it."""
     torch.manual_seed(0)
     model = build_objective(config.model, config.objective, VOCAB_SIZE, PAD_ID)
-    if config.run.gradient_checkpointing:
-        model.enable_gradient_checkpointing()
-    if config.run.compile:
-        model.compile_encoders()
     compute = machine.compute(precision)
-    if can_record(config, compute, processes):
-        model.record_encoders(config.run.windows_per_pass, config.data.max_seq_length)
+    choose_passes(model, config, compute, processes)
     return Trainer(model, config, compute, processes)
 
 

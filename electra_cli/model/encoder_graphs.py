@@ -56,10 +56,9 @@ class EncoderGraphs:
         Their gradients must stay the same tensors from the first call on.
         """
         self._encoder, self._parameters = encoder, parameters
-        self._max_length, self._memory = max_length, memory
+        self._num_windows, self._max_length, self._memory = num_windows, max_length, memory
         step = -(-num_windows * max_length // _SIZES)
         self._step = -(-step // _MULTIPLE) * _MULTIPLE
-        self._num_bounds = num_windows + 1 + -(-self._step // max_length)
         self._passes: dict[int, _Passes] = {}
         # Only for autograd: without an input that has a gradient there is no backward pass.
         self._anchor = torch.zeros((), requires_grad=True)
@@ -70,21 +69,34 @@ class EncoderGraphs:
     def can_run(self, batch: PackedTokens) -> bool:
         """Whether the graphs can take this batch now."""
         is_trained = torch.is_grad_enabled() and not self._memory.is_in_use
-        return is_trained and len(batch.cu_seqlens) <= self._num_bounds
+        return is_trained and batch.num_sequences <= self._num_windows
 
     def encode(self, input_ids: Tensor, batch: PackedTokens) -> Tensor:
         """Token ids [T] -> hidden states [T, H], valid until the next call of any graph."""
         size = -(-len(input_ids) // self._step) * self._step
-        if size not in self._passes:
-            padded = _padded(size, self._num_bounds, self._max_length, input_ids.device)
-            _fill(padded, input_ids, batch)
-            self._passes[size] = _Passes(self._encoder, self._parameters, padded, self._memory)
-        passes = self._passes[size]
-        _fill(passes.batch, input_ids, batch)
+        passes = self._passes.get(size)
+        padded = passes.batch if passes else self._padded(size, input_ids.device)
+        _fill(padded, input_ids, batch)
+        if passes is None:
+            passes = _Passes(self._encoder, self._parameters, padded, self._memory)
+            self._passes[size] = passes
         hidden: Tensor = _Replay.apply(  # type: ignore[no-untyped-call]
             self._anchor, passes, self._memory, len(input_ids)
         )
         return hidden
+
+    def _padded(self, size: int, device: torch.device) -> PackedTokens:
+        """`size` tokens, to be filled in, with bounds for windows and what is padded."""
+        num_bounds = self._num_windows + 1 + -(-self._step // self._max_length)
+        ids = torch.zeros(size, dtype=torch.int64, device=device)
+        return PackedTokens(
+            input_ids=ids,
+            token_type_ids=torch.zeros_like(ids),
+            position_ids=torch.zeros_like(ids),
+            cu_seqlens=torch.full((num_bounds,), size, dtype=torch.int32, device=device),
+            document_ids=ids[:0],
+            max_length=self._max_length,
+        )
 
 
 class _Passes:
@@ -169,19 +181,6 @@ def _autocast_without_copies(device: torch.device) -> torch.autocast:
     is_on = torch.is_autocast_enabled(device.type)
     dtype = torch.get_autocast_dtype(device.type)
     return torch.autocast(device.type, dtype, enabled=is_on, cache_enabled=False)
-
-
-def _padded(size: int, num_bounds: int, max_length: int, device: torch.device) -> PackedTokens:
-    """`size` tokens, to be filled in."""
-    ids = torch.zeros(size, dtype=torch.int64, device=device)
-    return PackedTokens(
-        input_ids=ids,
-        token_type_ids=torch.zeros_like(ids),
-        position_ids=torch.zeros_like(ids),
-        cu_seqlens=torch.full((num_bounds,), size, dtype=torch.int32, device=device),
-        document_ids=ids[:0],
-        max_length=max_length,
-    )
 
 
 def _fill(padded: PackedTokens, input_ids: Tensor, batch: PackedTokens) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import torch
 from command_line import TINY, electra_command, electra_environment, run_electra
-from launched import SLOW_STEPS, Launched
+from launched import NO_DATA, SLOW_STEPS, Launched
 from run_checks import (
     assert_refused,
     assert_same_run,
@@ -171,17 +171,7 @@ def test_a_process_that_hangs_is_ended_once_a_stop_is_asked_for(tmp_path, prepar
 
 
 def test_an_error_of_one_process_is_said_once_and_by_name(tmp_path, prepared):
-    planted = """
-from electra_cli.data import prepared
-from electra_cli.errors import DataError
-opened = prepared.open_data
-def other(directory, *arguments):
-    if os.environ["RANK"] == "1":
-        raise DataError("there is no such folder", "copy it there")
-    return opened(directory, *arguments)
-prepared.open_data = other
-"""
-    ended = train(tmp_path, prepared, 2, planted).end()
+    ended = train(tmp_path, prepared, 2, NO_DATA).end()
     (error,) = ended.errors
     assert ended.code == 1
     assert error.startswith("error: process 1 on ")

@@ -110,6 +110,7 @@ def test_what_is_not_trained_and_what_has_too_many_windows_runs_without(graphs):
     _, recorded = build("mlm")
     windows = list(tiny_reader(tiny_config()).read(0, 0, 2 * WINDOWS).split(1))
     losses_and_gradients(recorded, join_batches(windows))
+    losses_and_gradients(recorded, join_batches(windows[: WINDOWS + 1]))
     with torch.no_grad():
         run_objective(recorded, batches()[0])
     recorded.eval()

@@ -58,7 +58,7 @@ class FusedLayer(ElectraLayer):  # type: ignore[no-untyped-call]
                 rest["layout"] = layout
             plain: Tensor = super().forward(hidden_states, *args, **rest)
             return plain
-        if hidden_states._is_view():
+        if self.compiled and hidden_states._is_view():
             # The first layer's input. A compiled graph for it would be another one than the rest's.
             hidden_states = hidden_states.clone()
         weights = layout.weights[self.attention.self.layer_idx]
