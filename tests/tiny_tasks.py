@@ -12,6 +12,13 @@ from transformers import ElectraConfig, ElectraModel
 from electra_cli.batch import LabelledBatch
 from electra_cli.finetuning.inputs import Window, pack
 from electra_cli.model.encoders import EncoderWeights
+from electra_cli.model.heads import HeadSpec
+
+SPECS = {
+    "sequence": HeadSpec("sequence", ("a", "b", "c"), "single_label_classification"),
+    "token": HeadSpec("token", ("O", "B-X")),
+    "span": HeadSpec("span", ()),
+}
 
 
 def sentences(count: int, seed: int = 0) -> list[str]:

@@ -9,7 +9,7 @@ from electra_cli.finetuning.examples import count_classes
 from electra_cli.finetuning.labelled import TRAIN
 from electra_cli.finetuning.session import FinetuneSession, Inputs, distinct
 from electra_cli.model.encoders import describe
-from electra_cli.model.heads import count_flops_of
+from electra_cli.model.finetune_model import count_flops_of
 from electra_cli.runs.plan import matrix_flops_per_second
 
 # Packed steps of small inputs reach about this share of the rate of bare matrix products.

@@ -15,7 +15,9 @@ from electra_cli.finetuning.predictions import Predictions
 from electra_cli.finetuning.session import run_network
 from electra_cli.finetuning.tasks.task import Task
 from electra_cli.model.encoders import first_position
-from electra_cli.model.heads import HeadKind, is_discriminator, open_finetuned, pack
+from electra_cli.model.finetune_model import pack
+from electra_cli.model.finetuned import is_discriminator, open_finetuned
+from electra_cli.model.heads import HeadKind
 from electra_cli.training.device import Compute
 
 _USUAL_LENGTH = 512  # tokens, of a model that does not say what it was trained with

@@ -20,7 +20,8 @@ from electra_cli.finetuning.labelled import TRAIN, LabelledData
 from electra_cli.finetuning.predictions import Predictions
 from electra_cli.finetuning.recipe import Recipe
 from electra_cli.finetuning.settings import FinetuneConfig
-from electra_cli.model.heads import FinetuneModel, HeadKind, build_network, packed_logits
+from electra_cli.model.finetune_model import FinetuneModel, packed_logits
+from electra_cli.model.heads import HeadKind, build_network
 from electra_cli.run_directory import RunDirectory
 from electra_cli.training.checkpoint import Checkpoint, CheckpointManager
 from electra_cli.training.device import Compute

@@ -16,7 +16,9 @@ from transformers.utils import logging as transformers_logging
 from electra_cli.batch import Batch, LabelledBatch, PackedTokens
 from electra_cli.disk import replace_folder
 from electra_cli.model.encoders import takes_segments
-from electra_cli.model.heads import HeadKind, as_exported, open_finetuned, packed_logits
+from electra_cli.model.finetune_model import packed_logits
+from electra_cli.model.finetuned import open_finetuned
+from electra_cli.model.heads import HeadKind, as_exported
 from electra_cli.model.layers.attention import PackedLayout
 from electra_cli.model.networks import Network
 

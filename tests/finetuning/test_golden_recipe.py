@@ -19,13 +19,8 @@ from electra_cli.finetuning.settings import FinetuneConfig
 from electra_cli.finetuning.tasks.sequence import Classify
 from electra_cli.finetuning.tasks.tag import Tag
 from electra_cli.model.export import padded_inputs
-from electra_cli.model.heads import (
-    FinetuneModel,
-    HeadSpec,
-    as_exported,
-    build_network,
-    packed_logits,
-)
+from electra_cli.model.finetune_model import FinetuneModel, packed_logits
+from electra_cli.model.heads import HeadSpec, as_exported, build_network
 from electra_cli.model.layer_rates import LayerRates
 from electra_cli.training.device import Compute
 from electra_cli.training.optimizer import learning_rate_at

@@ -2,39 +2,21 @@
 
 import pytest
 import torch
-from safetensors.torch import save_file
-from tiny_tasks import labelled_batch, tiny_encoder
+from tiny_tasks import SPECS, labelled_batch, tiny_encoder
 from transformers import (
     AlbertConfig,
     AutoModel,
     BertConfig,
     DistilBertConfig,
     ElectraConfig,
-    ElectraForMaskedLM,
-    ElectraForPreTraining,
     ModernBertConfig,
     RobertaConfig,
 )
 
-from electra_cli.config import OptimConfig
-from electra_cli.errors import RunError
-from electra_cli.model.cost.flops import TrainingFlops
 from electra_cli.model.encoders import EncoderWeights
 from electra_cli.model.export import _padded_outputs
-from electra_cli.model.heads import (
-    FinetuneModel,
-    HeadSpec,
-    LinearHead,
-    as_exported,
-    build_network,
-    count_flops_of,
-    is_discriminator,
-    open_finetuned,
-    pack,
-    packed_logits,
-)
-from electra_cli.model.layer_rates import LayerRates
-from electra_cli.model.objectives.objective import StepCounts
+from electra_cli.model.finetune_model import pack, packed_logits
+from electra_cli.model.heads import HeadSpec, LinearHead, as_exported, build_network
 
 SIZES = {
     "vocab_size": 200,
@@ -56,11 +38,6 @@ CONFIGS = {
     "electra": lambda: ElectraConfig(**SIZES, embedding_size=16),
     "modernbert": lambda: ModernBertConfig(**SIZES, **NO_SPECIAL_IDS, classifier_pooling="mean"),
     "roberta": lambda: RobertaConfig(**{**SIZES, "pad_token_id": 1}),
-}
-SPECS = {
-    "sequence": HeadSpec("sequence", ("a", "b", "c"), "single_label_classification"),
-    "token": HeadSpec("token", ("O", "B-X")),
-    "span": HeadSpec("span", ()),
 }
 
 
@@ -131,18 +108,6 @@ def test_a_heads_dropout_acts_in_training_alone():
     assert len({tuple(head.eval()(features)[0].tolist()) for _ in range(8)}) == 1
 
 
-def test_flops_are_six_per_weight_and_token():
-    encoder = tiny_encoder()
-    base = AutoModel.from_config(encoder.config)
-    tables = (
-        "word_embeddings.weight",
-        "position_embeddings.weight",
-        "token_type_embeddings.weight",
-    )
-    weights = sum(p.numel() for n, p in base.named_parameters() if not n.endswith(tables))
-    assert count_flops_of(encoder) == TrainingFlops(6.0 * weights, 0.0, 12.0 * 32 * 2)
-
-
 @pytest.mark.parametrize("num_labels", [3, 17])  # with the linear head, and transformers' own
 @pytest.mark.parametrize(("scale", "shift"), [(1.0, 0.0), (2.0, 0.0), (1.0, 3.0), (-4.0, 0.5)])
 def test_exported_outputs_are_in_the_units_of_the_labels(num_labels, scale, shift):
@@ -159,52 +124,6 @@ def test_exported_outputs_are_in_the_units_of_the_labels(num_labels, scale, shif
 
 
 @pytest.mark.parametrize("kind", SPECS)
-def test_a_model_that_was_saved_opens_as_what_it_is(kind, tmp_path):
-    network = build_network(tiny_encoder(), SPECS[kind], seed=0, is_trained=True)
-    saved = as_exported(network, kind)
-    saved.save_pretrained(tmp_path)
-    opened, found = open_finetuned(tmp_path)
-    assert (type(opened), found) == (type(saved), kind)
-    assert not is_discriminator(opened.config)
-    for name, tensor in opened.state_dict().items():
-        assert torch.equal(tensor, saved.state_dict()[name])
-
-
-def test_a_discriminator_answers_for_tokens(tmp_path):
-    ElectraForPreTraining(tiny_encoder().config).save_pretrained(tmp_path)
-    opened, kind = open_finetuned(tmp_path)
-    assert isinstance(opened, ElectraForPreTraining)
-    assert kind == "token"
-    assert is_discriminator(opened.config)
-    assert not is_discriminator(ElectraConfig())
-
-
-def test_what_answers_nothing_is_refused(tmp_path):
-    encoder = tiny_encoder()
-    ElectraForMaskedLM(encoder.config).save_pretrained(tmp_path / "generator")
-    with pytest.raises(RunError, match="is a ElectraForMaskedLM, which answers nothing yet"):
-        open_finetuned(tmp_path / "generator")
-    encoder.config.architectures = None
-    encoder.config.save_pretrained(tmp_path / "bare")
-    with pytest.raises(RunError, match="model of an unknown kind"):
-        open_finetuned(tmp_path / "bare")
-    with pytest.raises(RunError, match="no model that transformers opens"):
-        open_finetuned(tmp_path / "none")
-
-
-def test_a_model_that_lacks_a_weight_is_refused(tmp_path):
-    """transformers would draw it at random, and say so in a log that nobody reads."""
-    network = build_network(tiny_encoder(), SPECS["token"], seed=0, is_trained=True)
-    weights = as_exported(network, "token").state_dict()
-    as_exported(network, "token").save_pretrained(tmp_path)
-    for lost in ("classifier.bias", "classifier.weight"):
-        del weights[lost]
-    save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(RunError, match=r"lacks classifier\.bias and 1 more"):
-        open_finetuned(tmp_path)
-
-
-@pytest.mark.parametrize("kind", SPECS)
 def test_a_new_head_is_drawn_as_the_authors_draw_it(kind):
     """Glorot uniform and biases 0; the encoder below keeps its weights."""
     encoder = tiny_encoder()
@@ -216,20 +135,3 @@ def test_a_new_head_is_drawn_as_the_authors_draw_it(kind):
     assert not linear.bias.any()
     for name, tensor in network.electra.state_dict().items():
         assert torch.equal(tensor, encoder.weights[name])
-
-
-def test_the_loss_of_a_step_is_the_mean_over_all_its_slots():
-    network = build_network(tiny_encoder(), SPECS["token"], seed=0, is_trained=True)
-    losses = lambda logits, batch: 0 * logits.sum(1) + 2.0  # noqa: E731
-    model = FinetuneModel(network, "token", losses, LayerRates(0.5))
-    batch = labelled_batch("token")
-    slots = len(batch.positions)
-    (found,) = model.losses(batch, StepCounts(num_masked=4 * slots, num_tokens=0))
-    assert found.loss.item() == pytest.approx(0.5)  # of four micro-batches like this one
-    assert found.sums["loss"].item() == pytest.approx(2.0 * slots)
-    assert model.metrics({"loss": 6.0, "masked": 3.0}) == {"loss": 2.0}
-    assert model.metrics({}) == {"loss": None}
-    assert model.metrics({"masked": 2.0}) == {"loss": 0.0}
-    assert model.rate_factors(OptimConfig())[network.classifier.weight] == 1
-    assert min(model.rate_factors(OptimConfig()).values()) == 0.5**4
-    assert model.flops == count_flops_of(tiny_encoder())
