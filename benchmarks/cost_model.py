@@ -1,24 +1,19 @@
-"""What a training step costs on one H100, computed: python -m benchmarks.cost_model [--write].
+"""What a training step costs on one H100, computed.
 
 Nothing here was measured on a GPU. FLOPs, bytes and kernels follow from the sizes and from what
 the program runs (tests/test_scaling_doc.py counts it). Which share of a peak is reached is assumed.
---write puts the tables into docs/scaling.md.
 """
 
 # Shapes: T tokens of a micro-batch, N masked slots, L window length, H hidden size, I feed-forward
 # size, E embedding size, V vocabulary.
 
-import sys
-from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 
 from electra_cli.config import PretrainConfig
 from electra_cli.model.masked_lm import GPU_CHUNK_ELEMENTS
 from electra_cli.model.objectives.registry import training_flops
-from electra_cli.presets import load_preset
 from electra_cli.runs.micro_batch import (
     USABLE_MEMORY_FRACTION,
     estimate_bytes,
@@ -27,8 +22,6 @@ from electra_cli.runs.micro_batch import (
 from electra_cli.runs.session import count_model_parameters
 from electra_cli.training.device import Compute
 
-DOCUMENT = Path(__file__).parents[1] / "docs" / "scaling.md"
-PRESETS = ("small", "small++", "base", "large")
 VOCABULARY = 30_522
 
 _GPU = Compute(torch.device("cuda"), "bf16", has_flash=True)
@@ -40,9 +33,6 @@ PRODUCT_FRACTION = 0.65
 ATTENTION_FRACTIONS = {128: 0.15, 512: 0.22}  # by window length
 HBM_FRACTION = 0.6
 LAUNCH_SECONDS = 8e-6
-# The shares of an H100's peak that others publish for encoders of about this size; a run is
-# planned with the lower of the two rates (docs/scaling.md names them).
-PUBLISHED_FRACTIONS = {"small": 0.058, "small++": 0.058, "base": 0.25, "large": 0.34}
 
 # Bytes per token and layer of all but matrix products, in multiples of (H, I), under bf16 autocast:
 # residuals and LayerNorm are float32, the rest bf16.
@@ -230,95 +220,3 @@ def cost(config: PretrainConfig, compiled: bool) -> Step:
         kept_bytes=kept_bytes(config, tokens),
         estimated_bytes=estimate_bytes(config, parameters, windows, _GPU),
     )
-
-
-def table(head: str, rows: Iterable[Iterable[str]]) -> str:
-    """Markdown; the first column is text, the others are numbers."""
-    columns = head.split("|")
-    lines = [f"| {' | '.join(c.strip() for c in columns)} |"]
-    lines.append("|---|" + "---:|" * (len(columns) - 1))
-    return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)])
-
-
-GB = 1e9
-
-
-def size_row(preset: str) -> list[str]:
-    eager, step = (cost(load_preset(preset), compiled) for compiled in (False, True))
-    return [
-        preset,
-        f"{step.parameters / 1e6:.1f}M",
-        f"{step.tokens:,}",
-        f"{step.micro_batches} of {step.windows}",
-        f"{step.model_flops / 1e12:,.1f}",
-        f"{eager.hbm_bytes / GB:,.0f}",
-        f"{step.hbm_bytes / GB:,.0f}",
-        f"{eager.launches:,}",
-        f"{step.launches:,}",
-        f"{(16 * step.parameters + step.kept_bytes) / GB:.1f}",
-        f"{step.estimated_bytes / GB:.1f}",
-    ]
-
-
-def time_row(name: str, step: Step) -> list[str]:
-    parts = [*step.seconds.values(), step.device_seconds, step.launch_seconds]
-    return [name, *(f"{1e3 * seconds:,.1f}" for seconds in parts), step.bound_by]
-
-
-def run_row(name: str, step: Step, num_steps: int, published: float) -> list[str]:
-    published_rate = published * BF16_FLOPS * step.tokens / step.model_flops
-    estimated_rate = step.tokens / step.total_seconds
-    days = num_steps * step.tokens / min(estimated_rate, published_rate) / 86_400
-    return [
-        name,
-        f"{estimated_rate:,.0f}",
-        f"{step.model_flops / step.total_seconds / BF16_FLOPS:.0%}",
-        f"{published_rate:,.0f}",
-        f"{published:.1%}",
-        f"{days:.2f}",
-    ]
-
-
-def tables() -> str:
-    """All of docs/scaling.md that is computed."""
-    times, runs = [], []
-    for preset in PRESETS:
-        config = load_preset(preset)
-        for name, compiled in ((preset, False), (f"{preset}, compiled", True)):
-            step = cost(config, compiled)
-            times.append(time_row(name, step))
-            runs.append(run_row(name, step, config.run.num_steps, PUBLISHED_FRACTIONS[preset]))
-    parts = " | ".join(step.seconds)
-    made = {
-        "Per step.": table(
-            "preset | weights | tokens | micro-batches, windows | TFLOP | GB moved | compiled "
-            "| kernels | compiled | GB kept | by the program's estimate",
-            map(size_row, PRESETS),
-        ),
-        "Milliseconds per step.": table(
-            f"preset | {parts} | device in total | launches | bound by", times
-        ),
-        "Per run, at the lower of the two rates.": table(
-            "preset | estimated tokens/s | of the peak | at the published share | which is | days",
-            runs,
-        ),
-    }
-    return "\n\n".join(f"**{title}**\n\n{text}" for title, text in made.items())
-
-
-BEGIN = "<!-- tables: made by python -m benchmarks.cost_model --write -->"
-END = "<!-- end of tables -->"
-
-
-def main() -> None:
-    made = tables()
-    if "--write" not in sys.argv:
-        print(made)
-        return
-    before, _, rest = DOCUMENT.read_text().partition(BEGIN)
-    after = rest.partition(END)[2]
-    DOCUMENT.write_text(f"{before}{BEGIN}\n\n{made}\n\n{END}{after}")
-
-
-if __name__ == "__main__":
-    main()

@@ -30,7 +30,8 @@ from electra_cli.data.tokenizer import load_tokenizer
 from electra_cli.preparing.chunks import group_texts
 from electra_cli.preparing.encoder import TextEncoder
 from electra_cli.preparing.rounds import MIN_DOCUMENT_TOKENS
-from electra_cli.preparing.sources import SourceOptions, open_source
+from electra_cli.preparing.source import SourceOptions
+from electra_cli.preparing.sources import open_source
 
 VOCAB_SIZE = 30_522
 LONG_BYTES = 1_000_000_000

@@ -4,27 +4,22 @@ import pytest
 
 from benchmarks.cost_model import (
     ATTENTION_FRACTIONS,
-    BEGIN,
     BF16_FLOPS,
     CHUNK_LAUNCHES,
     COMPILED_BYTES,
-    DOCUMENT,
     EAGER_BYTES,
     EAGER_LAUNCHES,
-    END,
     HBM_BYTES_PER_SECOND,
     HBM_FRACTION,
     KEPT_BYTES,
     LAUNCH_SECONDS,
     LOGIT_BYTES,
     MEMORY_BYTES,
-    PRESETS,
     PRODUCT_FRACTION,
-    PUBLISHED_FRACTIONS,
     VOCABULARY,
     product_flops,
-    tables,
 )
+from benchmarks.cost_tables import BEGIN, DOCUMENT, END, PRESETS, PUBLISHED_FRACTIONS, tables
 from electra_cli.model.objectives.registry import training_flops
 from electra_cli.presets import load_preset
 

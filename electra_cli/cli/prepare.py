@@ -84,7 +84,8 @@ def prepare(
 
       electra prepare articles.jsonl --column body --cased
     """
-    from electra_cli.commands.prepare import PrepareOptions, run
+    from electra_cli.commands.prepare import run
+    from electra_cli.preparing.options import PrepareOptions
 
     run(
         PrepareOptions(

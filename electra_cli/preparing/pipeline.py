@@ -28,7 +28,7 @@ from electra_cli.preparing.encoder import TextEncoder
 from electra_cli.preparing.folder import begin_folder, load_folder_state
 from electra_cli.preparing.new_words import COUNTED_CHARS, extend_tokenizer
 from electra_cli.preparing.rounds import BATCH_BYTES, ShardPreparation
-from electra_cli.preparing.sources import Source
+from electra_cli.preparing.source import Source
 from electra_cli.preparing.state import PreparationState
 from electra_cli.preparing.statistics import build_report, unigram_entropy
 from electra_cli.preparing.summary import show_report

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from electra_cli.data.report import PreparationReport, TextCounts
-from electra_cli.preparing.sources import SourceCounts
+from electra_cli.preparing.source import SourceCounts
 
 
 class Tally(BaseModel):

@@ -12,10 +12,11 @@ from tokenizers import AddedToken, models, pre_tokenizers
 from tokenizers import Tokenizer as Engine
 from transformers import AutoTokenizer, BertTokenizer, PreTrainedTokenizerFast
 
-from electra_cli.commands.prepare import PrepareOptions, run
+from electra_cli.commands.prepare import run
 from electra_cli.data.bert_tokenizer import SPECIAL_TOKENS
 from electra_cli.data.manifest import load_manifest
 from electra_cli.data.shards import open_shards
+from electra_cli.preparing.options import PrepareOptions
 from electra_cli.preparing.pipeline import CHECKED_BYTES
 from electra_cli.preparing.rounds import MIN_DOCUMENT_TOKENS
 

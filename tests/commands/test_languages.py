@@ -11,10 +11,11 @@ import pytest
 from command_line import run_electra
 from transformers import AutoTokenizer
 
-from electra_cli.commands.prepare import PrepareOptions, run
+from electra_cli.commands.prepare import run
 from electra_cli.data.manifest import load_manifest
 from electra_cli.data.report import PreparationReport, TextCounts
 from electra_cli.data.shards import open_shards
+from electra_cli.preparing.options import PrepareOptions
 
 LANGUAGES = Path(__file__).parents[1] / "languages"
 FILES = sorted(LANGUAGES.glob("*.txt"))

@@ -15,7 +15,8 @@ import pytest
 from command_line import TINY, electra_command, electra_environment, run_electra, write_corpus
 
 from electra_cli.errors import DataError, RunError
-from electra_cli.preparing.sources import HubSource, SourceOptions
+from electra_cli.preparing.source import SourceOptions
+from electra_cli.preparing.sources import HubSource
 from electra_cli.run_directory import RunDirectory
 from electra_cli.training.checkpoint import Checkpoint, CheckpointManager
 

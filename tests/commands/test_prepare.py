@@ -20,14 +20,15 @@ from command_line import electra_command, electra_environment, run_electra
 from tokenizers import Tokenizer, models
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from electra_cli.commands import prepare as command
-from electra_cli.commands.prepare import PrepareOptions, run
+from electra_cli.commands.prepare import run
 from electra_cli.data.manifest import PROGRESS_NAME, load_manifest
 from electra_cli.data.shards import TokenShards, open_shards, verify_shards
 from electra_cli.data.tokenizer import fingerprint, load_tokenizer
 from electra_cli.errors import ConfigError, DataError
 from electra_cli.preparing import encoder, pipeline
+from electra_cli.preparing import options as defaults
 from electra_cli.preparing.duplicates import hash_texts
+from electra_cli.preparing.options import PrepareOptions
 
 
 def make_text(documents: int, seed: int = 0, words_each: int = 60) -> list[str]:
@@ -319,8 +320,9 @@ import sys
 from pathlib import Path
 from electra_cli import cli
 from electra_cli.commands import prepare
+from electra_cli.preparing.options import PrepareOptions
 out, source, shard_tokens = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
-options = prepare.PrepareOptions((source,), out, vocab_size=300, validation_fraction=0.1)
+options = PrepareOptions((source,), out, vocab_size=300, validation_fraction=0.1)
 cli.app = lambda args: prepare.run(options, shard_tokens=shard_tokens)
 cli.main([])
 """
@@ -454,19 +456,21 @@ def test_a_kill_between_manifest_and_clean_up_is_cleaned_up(corpus: Path, tmp_pa
 def test_the_built_in_corpus_gets_the_small_vocabulary_that_the_help_names(tmp_path: Path):
     run(PrepareOptions(out=tmp_path / "out", max_bytes=300_000))
     manifest = load_manifest(tmp_path / "out")
-    assert manifest.vocab_size == command.BUILTIN_VOCAB_SIZE < command.VOCAB_SIZE
+    assert manifest.vocab_size == defaults.BUILTIN_VOCAB_SIZE < defaults.VOCAB_SIZE
     assert manifest.report.kept_bytes <= 300_000
     shown = " ".join(run_electra(tmp_path, "prepare", "--help").stdout.split())
     assert (
-        f"default: those that occur {command.MIN_OCCURRENCES} times, at most {command.VOCAB_SIZE}; "
-        f"built-in corpus: {command.BUILTIN_VOCAB_SIZE}"
+        f"default: those that occur {defaults.MIN_OCCURRENCES} times, "
+        f"at most {defaults.VOCAB_SIZE}; "
+        f"built-in corpus: {defaults.BUILTIN_VOCAB_SIZE}"
     ) in shown
 
 
 MEASURE = """
 import sys
 from pathlib import Path
-from electra_cli.commands.prepare import PrepareOptions, run
+from electra_cli.commands.prepare import run
+from electra_cli.preparing.options import PrepareOptions
 run(PrepareOptions((sys.argv[1],), Path(sys.argv[2])))
 # Not getrusage: its peak begins with the process that this one was forked from.
 print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))

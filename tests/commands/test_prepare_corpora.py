@@ -18,10 +18,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
-from electra_cli.commands.prepare import PrepareOptions, run
+from electra_cli.commands.prepare import run
 from electra_cli.data.manifest import ShardManifest, load_manifest
 from electra_cli.data.shards import open_shards, verify_shards
 from electra_cli.errors import DataError
+from electra_cli.preparing.options import PrepareOptions
 from electra_cli.preparing.rounds import MIN_DOCUMENT_TOKENS
 
 WORDS = ["the", "house", "of", "a", "tree", "and", "runs"]

@@ -7,7 +7,8 @@ import pytest
 
 from electra_cli.errors import DataError
 from electra_cli.preparing import builtin
-from electra_cli.preparing.sources import SourceOptions, open_source
+from electra_cli.preparing.source import SourceOptions
+from electra_cli.preparing.sources import open_source
 
 MODULE = '''\
 """The module's first paragraph says what this is

@@ -14,7 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from electra_cli.errors import DataError
-from electra_cli.preparing.sources import Source, SourceOptions, open_source
+from electra_cli.preparing.source import Source, SourceOptions
+from electra_cli.preparing.sources import open_source
 
 DOCUMENTS = [f"Document {number} has words, é, 水 and 🙂." for number in range(60)]
 TEXT = ("\n\n".join(DOCUMENTS) + "\n\n").encode()

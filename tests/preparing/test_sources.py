@@ -25,7 +25,8 @@ from electra_cli.preparing.raw_text import (
     cut_position,
     strip_text,
 )
-from electra_cli.preparing.sources import Source, SourceOptions, open_source
+from electra_cli.preparing.source import Source, SourceOptions
+from electra_cli.preparing.sources import open_source
 
 DOCUMENTS = ["One line.", "Two lines,\nthe second with é and 水.", 'With "quotes", commas\tand 🙂.']
 
