@@ -1,17 +1,13 @@
 """`electra finetune`: labelled data in, judged models out; and how to go on with one."""
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from electra_cli import console
-from electra_cli.commands.children import end_children, start_child
-from electra_cli.commands.launch import count_processes
+from electra_cli.commands.finetune_parts import part_of_this_process, train_beside
 from electra_cli.errors import RunError
 from electra_cli.finetuning.loop import finetune_to_end
 from electra_cli.finetuning.opening import (
@@ -22,17 +18,12 @@ from electra_cli.finetuning.opening import (
 )
 from electra_cli.finetuning.plan import make_plan, show_plan, warnings_of
 from electra_cli.finetuning.report import REPORT_NAME
-from electra_cli.finetuning.session import FinetuneSession
 from electra_cli.finetuning.settings import FinetuneConfig, FinetuneRecipe
 from electra_cli.locks import hold_run
 from electra_cli.presets import load_recipe
 from electra_cli.run_directory import FINETUNE_FOLDER, RunDirectory
 from electra_cli.runs.session import create_run, refuse_existing
 from electra_cli.runs.trackers import require_trackers
-from electra_cli.stopping import pause, stop_request
-
-_PART = "ELECTRA_PART"  # in the environment of a child: which of how many
-_POLL_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
@@ -74,7 +65,7 @@ def finetune(options: FinetuneOptions) -> None:
         session = open_session(run, config)
     with hold_run(run):
         write_fingerprints(session)
-        _train_beside(session, options.processes)
+        train_beside(session, options.processes)
         finetune_to_end(session)
     if options.as_json:
         console.result((run.root / REPORT_NAME).read_text().removesuffix("\n"))
@@ -95,44 +86,20 @@ def resume(root: Path, assignments: Sequence[str], processes: str | None = None)
             f"{root} is a fine-tune, which goes on as it began",
             hint="only finetune.micro_batch_size may change, for less memory",
         )
-    if _PART in os.environ:  # the process that started this one holds the folder
-        number, count = map(int, os.environ[_PART].split("/"))
+    part = part_of_this_process()
+    if part is not None:  # the process that started this one holds the folder
         session = open_session(run, config)
         compare_fingerprints(session)
-        finetune_to_end(session, (number, count))
+        finetune_to_end(session, part)
         return
     with hold_run(run):
         session = open_session(run, config)
         compare_fingerprints(session)
         done = sum(job.is_done for job in session.jobs)
         console.talk(f"resuming {root}: {done} of {len(session.jobs)} fine-tunes are done")
-        _train_beside(session, processes)
+        train_beside(session, processes)
         finetune_to_end(session)
     console.result(root)
-
-
-def _train_beside(session: FinetuneSession, processes: str | None) -> None:
-    """Share the trainings that are left with `processes` - 1 children, a device each.
-
-    What a child leaves undone, this process does afterwards.
-    """
-    count = 1 if processes is None else count_processes(processes)
-    if count == 1:
-        return
-    if session.compute.is_on_cpu:
-        torch.set_num_threads(max(1, torch.get_num_threads() // count))
-    command = ["resume", str(session.root.root)]
-    children = [
-        start_child(number, count, command, **{_PART: f"{number}/{count}"})
-        for number in range(1, count)
-    ]
-    try:
-        finetune_to_end(session, (0, count))
-        with stop_request() as stop:
-            while any(child.poll() is None for child in children):
-                pause(_POLL_SECONDS, stop)
-    finally:
-        end_children(children)
 
 
 def _short_name(config: FinetuneConfig) -> str:

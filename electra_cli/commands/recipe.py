@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from electra_cli.config import DataConfig, PretrainConfig
-from electra_cli.data.prepared import find_data, prepared_folders
+from electra_cli.data.prepared import PreparedData, find_data, prepared_folders
 from electra_cli.errors import ConfigError
 from electra_cli.finetuning.probe_files import with_whole_paths
 from electra_cli.presets import load_preset, with_options, written_value
@@ -13,6 +13,7 @@ from electra_cli.runs.fitting import fit_sizes
 from electra_cli.runs.starting import StartingPoint, checkpoint_of, open_starting_point
 from electra_cli.runs.trackers import require_trackers
 
+_USUAL_VOCABULARY = 30_522
 _SOURCES = ("model.init_from", "model.generator_from")
 
 
@@ -78,6 +79,15 @@ def load_recipe(options: TrainOptions) -> tuple[PretrainConfig, StartingPoint | 
     if not is_bare or prepared_folders():
         config = config.with_directory(find_data(config.data.directory).resolve())
     return config, start
+
+
+def vocab_size_of(data: PreparedData | None, start: StartingPoint | None) -> int:
+    """Of the data; without data, of the plan: the trained weights', or the authors' vocabulary."""
+    if data is not None:
+        return data.manifest.vocab_size
+    if start is not None and start.main is not None:
+        return start.main.vocab_size
+    return _USUAL_VOCABULARY
 
 
 def check_epochs(options: TrainOptions) -> None:

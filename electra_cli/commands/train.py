@@ -7,9 +7,9 @@ from pathlib import Path
 
 from electra_cli import console
 from electra_cli.commands.processes import meet_processes
-from electra_cli.commands.recipe import TrainOptions, check_epochs, load_recipe
+from electra_cli.commands.recipe import TrainOptions, check_epochs, load_recipe, vocab_size_of
 from electra_cli.config import PretrainConfig
-from electra_cli.data.prepared import PreparedData, open_training_data
+from electra_cli.data.prepared import open_training_data
 from electra_cli.disk import as_argument
 from electra_cli.errors import ConfigError
 from electra_cli.finetuning.probe_files import describe_probes, open_probes
@@ -27,9 +27,6 @@ from electra_cli.runs.starting import StartingPoint, begin_run
 from electra_cli.runs.step_timing import measure_flops_per_second
 from electra_cli.training.device import Compute, select_compute
 from electra_cli.training.processes import Processes
-
-# Without data the plan assumes the authors' vocabulary.
-_USUAL_VOCABULARY = 30_522
 
 
 def train(options: TrainOptions) -> None:
@@ -70,7 +67,7 @@ def _start(options: TrainOptions, processes: Processes, stack: ExitStack) -> Ses
         assert data is not None
         steps = steps_of_epochs(config, data, options.epochs)
         config = with_options(config, {"run.num_steps": steps}, f"--epochs {options.epochs:g}")
-    vocab_size = processes.from_first(lambda: _vocab_size(data, start))
+    vocab_size = processes.from_first(lambda: vocab_size_of(data, start))
     _, num_parameters = count_model_parameters(config, vocab_size)
     config = fit_micro_batch(config, num_parameters, compute, processes)
     probes = None if data is None else open_probes(config, data)
@@ -100,14 +97,6 @@ def _start(options: TrainOptions, processes: Processes, stack: ExitStack) -> Ses
     if processes.is_first:
         warn_about(run, 0, warnings)
     return session
-
-
-def _vocab_size(data: PreparedData | None, start: StartingPoint | None) -> int:
-    if data is not None:
-        return data.manifest.vocab_size
-    if start is not None and start.main is not None:
-        return start.main.vocab_size
-    return _USUAL_VOCABULARY
 
 
 def _create_run(

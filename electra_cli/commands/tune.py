@@ -1,6 +1,5 @@
 """`electra tune`: search hyperparameters; every trial is a run, and the study goes on."""
 
-import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,19 +9,17 @@ from electra_cli.data.prepared import PreparedData, find_data, open_training_dat
 from electra_cli.errors import ConfigError, DataError
 from electra_cli.finetuning.probe_files import open_probes
 from electra_cli.presets import load_preset, load_tune_section
-from electra_cli.probing.probes import Probes
 from electra_cli.runs.trackers import require_trackers
 from electra_cli.tuning.messages import introduce, say_what_was_best
-from electra_cli.tuning.metric import Metric, select_metric
+from electra_cli.tuning.metric import select_metric
 from electra_cli.tuning.report import BEST_NAME, as_json, write_reports
 from electra_cli.tuning.search import open_search
 from electra_cli.tuning.space import WARMUP_FRACTION, apply_values, parse_space
 from electra_cli.tuning.storage import storage_errors
-from electra_cli.tuning.study import PRUNERS
+from electra_cli.tuning.study import PRUNERS, study_name
 from electra_cli.tuning.worker import run_trials
 
 TUNE_FOLDER = Path("tune")
-_PLAIN_NAME = re.compile(r"\w[\w.+-]*")
 
 
 @dataclass(frozen=True)
@@ -57,8 +54,9 @@ def tune(options: TuneOptions) -> None:
     _check(options, preset)
     require_trackers(preset.run.report_to)
     data = _open_data(options, preset)
-    probes = _open_probes(preset, data, metric)
-    name = _study_name(options)
+    probes = open_probes(preset, data)
+    metric.check_probes(probes)
+    name = study_name(options.study, options.preset)
     storage = options.storage or f"sqlite:///{TUNE_FOLDER / name}.db"
     with storage_errors(storage):
         search = open_search(
@@ -71,7 +69,7 @@ def tune(options: TuneOptions) -> None:
             metric=metric,
             pruner=options.pruner,
             data=data,
-            probes=probes,
+            probes=probes and replace(probes, every=1),  # at each evaluation
         )
         introduce(search, storage)
         try:
@@ -100,18 +98,6 @@ def _check(options: TuneOptions, preset: PretrainConfig) -> None:
         )
 
 
-def _open_probes(preset: PretrainConfig, data: PreparedData, metric: Metric) -> Probes | None:
-    """The preset's probes, asked at each evaluation. Raises ConfigError if `metric` lacks its."""
-    probes = open_probes(preset, data)
-    if metric.probe is not None and (probes is None or getattr(probes, metric.probe) is None):
-        columns = "text and label" if metric.probe == "labelled" else "good and bad"
-        raise ConfigError(
-            f"--metric {metric.name} needs a file with columns {columns}",
-            hint="name it in the preset: run.probes: [FILE]",
-        )
-    return None if probes is None else replace(probes, every=1)
-
-
 def _open_data(options: TuneOptions, preset: PretrainConfig) -> PreparedData:
     directory = find_data(options.data or preset.data.directory).resolve()
     data = open_training_data(preset.with_directory(directory), options.verify_data)
@@ -121,13 +107,3 @@ def _open_data(options: TuneOptions, preset: PretrainConfig) -> PreparedData:
             hint="prepare more text, or a larger --validation-fraction",
         )
     return data
-
-
-def _study_name(options: TuneOptions) -> str:
-    name = options.study or Path(options.preset).stem
-    if not _PLAIN_NAME.fullmatch(name):
-        raise ConfigError(
-            f"{name!r} is not a plain name for a study",
-            hint="--study: letters, digits, - + _ and .",
-        )
-    return name

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from electra_cli.errors import ConfigError
+from electra_cli.probing.probes import Probes
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,15 @@ class Metric:
     def name(self) -> str:
         """What `--metric` and the tables call it."""
         return f"yardstick_{self.field}" if self.source == "yardstick" else self.field
+
+    def check_probes(self, probes: Probes | None) -> None:
+        """Raises ConfigError if the preset's probes do not measure it."""
+        if self.probe is not None and (probes is None or getattr(probes, self.probe) is None):
+            columns = "text and label" if self.probe == "labelled" else "good and bad"
+            raise ConfigError(
+                f"--metric {self.name} needs a file with columns {columns}",
+                hint="name it in the preset: run.probes: [FILE]",
+            )
 
 
 EVERY_PARAMETER = ("*",)

@@ -4,6 +4,7 @@ Several processes may work on one study, on one machine or on many; any may be k
 """
 
 import hashlib
+import re
 import socket
 import time
 from collections.abc import Iterator, Mapping
@@ -21,12 +22,13 @@ from optuna.trial import FrozenTrial, TrialState
 
 from electra_cli.config import PretrainConfig
 from electra_cli.data.prepared import PreparedData
-from electra_cli.errors import RunError
+from electra_cli.errors import ConfigError, RunError
 from electra_cli.locks import try_to_hold, wait_for
 from electra_cli.run_directory import RunDirectory
 from electra_cli.tuning.space import SearchSpace
 from electra_cli.tuning.storage import GRACE_SECONDS, IS_PRESET, retry_trial
 
+_PLAIN_NAME = re.compile(r"\w[\w.+-]*")
 # Trials report at 1/9, 2/9 ... of their FLOPs. Hyperband, which keeps a third at each rung, may
 # stop them at 1/9 and 1/3: before that a run has learned little beyond how frequent each token is.
 NUM_SHARES = 9
@@ -80,6 +82,17 @@ class StudySampler(BaseSampler):
 
 
 PRUNERS = ("hyperband", "median", "none")
+
+
+def study_name(chosen: str | None, preset: str) -> str:
+    """The name that was chosen, or the preset's. Raises ConfigError for one that is not plain."""
+    name = chosen or Path(preset).stem
+    if not _PLAIN_NAME.fullmatch(name):
+        raise ConfigError(
+            f"{name!r} is not a plain name for a study",
+            hint="--study: letters, digits, - + _ and .",
+        )
+    return name
 
 
 def build_pruner(name: str) -> BasePruner:

@@ -1,0 +1,46 @@
+"""`--processes N` of a fine-tune: children that train some of its jobs, a device each."""
+
+import os
+
+import torch
+
+from electra_cli.commands.children import end_children, start_child
+from electra_cli.commands.launch import count_processes
+from electra_cli.finetuning.loop import finetune_to_end
+from electra_cli.finetuning.session import FinetuneSession
+from electra_cli.stopping import pause, stop_request
+
+_PART = "ELECTRA_PART"  # in the environment of a child: which of how many
+_POLL_SECONDS = 0.2
+
+
+def part_of_this_process() -> tuple[int, int] | None:
+    """(which, of how many) for a child of a fine-tune; None for any other process."""
+    if _PART not in os.environ:
+        return None
+    number, count = map(int, os.environ[_PART].split("/"))
+    return number, count
+
+
+def train_beside(session: FinetuneSession, processes: str | None) -> None:
+    """Share the trainings that are left with `processes` - 1 children, a device each.
+
+    What a child leaves undone, this process does afterwards.
+    """
+    count = 1 if processes is None else count_processes(processes)
+    if count == 1:
+        return
+    if session.compute.is_on_cpu:
+        torch.set_num_threads(max(1, torch.get_num_threads() // count))
+    command = ["resume", str(session.root.root)]
+    children = [
+        start_child(number, count, command, **{_PART: f"{number}/{count}"})
+        for number in range(1, count)
+    ]
+    try:
+        finetune_to_end(session, (0, count))
+        with stop_request() as stop:
+            while any(child.poll() is None for child in children):
+                pause(_POLL_SECONDS, stop)
+    finally:
+        end_children(children)
