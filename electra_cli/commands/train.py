@@ -78,7 +78,7 @@ def _start(options: TrainOptions, processes: Processes, stack: ExitStack) -> Ses
     network = processes.measure_reduction(num_parameters, compute.device)
     plan = make_plan(config, size, compute, rate, probing, processes, network)
     unknown = None if data is None else data.manifest.report.worst_unknown_fraction
-    warnings = list(warnings_before_training(config, size.num_epochs, unknown))
+    warnings = [*warnings_before_training(config, plan.total_tokens, size.num_epochs, unknown)]
     if options.as_json:
         console.result_json({**asdict(plan), "warnings": [each.problem for each in warnings]})
         return None

@@ -25,6 +25,8 @@ _CHANCE_AUC = 0.505
 # An encoder that was a discriminator alone, and ends below this, is worse to fine-tune than random
 # weights: its last layers keep little but one answer (docs/study.md).
 _WEAK_AUC, _WEAK_FRACTION = 0.6, 2 / 3
+# So is one that has read this many tokens or fewer (docs/study.md: 4 layers of 128, 3M and 12M).
+_FEW_TOKENS = 12e6
 _FEWEST_REPLACED = 0.03  # the authors' healthy run replaces 6% (google-research/electra issue 49)
 _MOST_EPOCHS = 40  # BERT read its corpus 40 times (Devlin et al. 2019, appendix A.2)
 _RISES = 2  # consecutive held-out evaluations above the best one: a single one may be chance
@@ -49,9 +51,15 @@ class Evaluation:
 
 
 def warnings_before_training(
-    config: PretrainConfig, num_epochs: float | None, unknown_fraction: float | None
+    config: PretrainConfig,
+    num_tokens: float,
+    num_epochs: float | None,
+    unknown_fraction: float | None,
 ) -> Iterator[HealthWarning]:
-    """Warnings that need no training; arguments are None where there is no data yet."""
+    """Warnings that need no training, of a run that reads `num_tokens`.
+
+    The last two are None where there is no data yet.
+    """
     num_steps, num_warmup = config.run.num_steps, config.optim.num_warmup_steps
     if num_warmup >= num_steps:
         yield HealthWarning(
@@ -67,6 +75,14 @@ def warnings_before_training(
             f"fewer steps (--steps {int(num_steps * _MOST_EPOCHS / num_epochs)}), more text, or "
             "a smaller --preset",
         )
+    if _learns_rtd_alone(config) and not config.model.starts_trained and num_tokens <= _FEW_TOKENS:
+        yield HealthWarning(
+            "few_tokens",
+            f"the run reads {num_tokens / 1e6:.1f}M tokens; after {_FEW_TOKENS / 1e6:.0f}M or "
+            "fewer, a discriminator fine-tuned worse than random weights",
+            "to get an encoder, not only to try the program: more --steps, --set "
+            "objective.name=mlm, or tied encoders (as --preset mini)",
+        )
     if unknown_fraction is not None and unknown_fraction > MAX_LOST_FRACTION:
         yield HealthWarning(
             "unknown",
@@ -74,6 +90,11 @@ def warnings_before_training(
             "prepare the text without --tokenizer, so that word pieces are learned from it, or "
             "with a larger --vocab-size",
         )
+
+
+def _learns_rtd_alone(config: PretrainConfig) -> bool:
+    """Whether nothing but replaced tokens teaches the encoder."""
+    return config.objective.name == "electra" and not config.model.tie_encoders
 
 
 def _is_early(config: PretrainConfig, step: int) -> bool:
@@ -120,7 +141,7 @@ def _chance(config: PretrainConfig, step: int, held_out: Metrics) -> HealthWarni
 
 def _weak(config: PretrainConfig, step: int, held_out: Metrics) -> HealthWarning | None:
     auc = held_out.get("rtd_content_auc")
-    if config.objective.name != "electra" or config.model.tie_encoders or auc is None:
+    if auc is None or not _learns_rtd_alone(config):
         return None
     if step < _WEAK_FRACTION * config.run.num_steps or not _CHANCE_AUC < auc < _WEAK_AUC:
         return None

@@ -157,12 +157,29 @@ def test_overfitting_is_seen_across_a_resume(tmp_path):
     [(40.0, 0.01, []), (41.0, 0.0, ["epochs"]), (1.0, 0.011, ["unknown"]), (None, None, [])],
 )
 def test_what_can_be_said_before_the_first_step(epochs, unknown, expected):
-    assert [w.key for w in warnings_before_training(CONFIG, epochs, unknown)] == expected
+    assert [w.key for w in warnings_before_training(CONFIG, 1e9, epochs, unknown)] == expected
+
+
+@pytest.mark.parametrize(
+    ("tokens", "sections", "is_warned"),
+    [
+        (12e6, {}, True),
+        (13e6, {}, False),
+        (12e6, {"model": {"tie_encoders": True, "generator_width": 1}}, False),
+        (12e6, {"objective": {"name": "mlm"}}, False),
+        (12e6, {"model": {"init_from": "runs/mlm"}}, False),
+    ],
+)
+def test_a_discriminator_that_reads_little_is_said_to_be_worse_than_none(
+    tokens, sections, is_warned
+):
+    found = [w.key for w in warnings_before_training(tiny_config(**sections), tokens, None, None)]
+    assert found == ["few_tokens"] * is_warned
 
 
 def test_a_warm_up_longer_than_the_run_is_said():
     config = tiny_config(run={"num_steps": 6}, optim={"num_warmup_steps": 6})
-    assert [w.key for w in warnings_before_training(config, None, None)] == ["warmup"]
+    assert [w.key for w in warnings_before_training(config, 1e9, None, None)] == ["warmup"]
 
 
 def test_the_command_warns_once_and_notes_it_in_the_run(finished):
