@@ -10,6 +10,8 @@ import pytest
 from small_tokenizer import TEXTS
 from transformers import AutoTokenizer, BertTokenizer
 
+from electra_cli.data.bert_tokenizer import BertTokenizer as OurTokenizer
+from electra_cli.data.bert_tokenizer import open_vocabulary
 from electra_cli.data.tokenizer import fingerprint, load_tokenizer, save_tokenizer
 from electra_cli.preparing.vocabulary import train_tokenizer
 
@@ -79,6 +81,28 @@ def test_a_folder_that_says_more_or_two_things_is_opened_as_transformers_does(
     assert type(opened) is type(theirs) is BertTokenizer
     assert fingerprint(opened) == fingerprint(theirs)
     assert opened.special_tokens_map == theirs.special_tokens_map
+
+
+def test_a_vocabulary_alone_is_opened_if_it_is_berts(tmp_path: Path):
+    """The authors' checkpoints come with a vocab.txt and nothing else."""
+    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "river"]
+    file = tmp_path / "vocab.txt"
+
+    def opened(tokens: list[str]) -> OurTokenizer | None:
+        file.write_text("\n".join(tokens) + "\n")
+        return open_vocabulary(tmp_path)
+
+    found, cased = opened(pieces), opened([*pieces, "River"])
+    assert found is not None and cased is not None
+    assert found.get_vocab() == {piece: index for index, piece in enumerate(pieces)}
+    assert found.backend_tokenizer.encode("River").ids == [2, 6, 3]
+    assert cased.backend_tokenizer.encode("River").ids == [2, 7, 3]
+    assert opened([*pieces, "river"]) is None  # which id is meant?
+    assert opened([piece for piece in pieces if piece != "[MASK]"]) is None
+    file.write_bytes(b"\xff")
+    assert open_vocabulary(tmp_path) is None
+    (tmp_path / "config.json").write_text("{}")
+    assert opened(pieces) is None  # the file says which tokenizer it is
 
 
 def test_a_folder_of_ours_opens_without_transformers(tokenizer_folder):

@@ -181,6 +181,8 @@ def test_the_class_is_one_that_transformers_4_knows(tmp_path, theirs):
         assert settings["tokenizer_class"] == name
         assert settings["model_max_length"] == MAX_LENGTH
         assert not {"extra_special_tokens", "backend", "added_tokens_decoder"} & settings.keys()
+        # transformers 4 would set it otherwise, whatever the engine's file says.
+        assert settings.get("add_prefix_space") == {"PreTrainedTokenizerFast": False}.get(name)
 
 
 def test_one_that_cannot_be_mended_is_refused():
