@@ -51,7 +51,7 @@ def write_picture(path: Path, runs: Sequence[RunLog]) -> None:
     looks = [_Look(index, is_single=len(runs) == 1) for index in range(len(runs))]
     layout = ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.1)
     figure = Figure(figsize=(13, 0.8 + 2.5 * rows), dpi=120, layout=layout)
-    FigureCanvasAgg(figure)
+    canvas = FigureCanvasAgg(figure)
     end = max([1.0, *(newest_value(run.column("step")) or 0 for run in runs)])
     end = max([end, *(mark.step for run in runs for mark in run.marks)])
     for place, panel in enumerate(panels, start=1):
@@ -67,7 +67,7 @@ def write_picture(path: Path, runs: Sequence[RunLog]) -> None:
     with warnings.catch_warnings():
         # A character that the font lacks is drawn as a box; the user can do nothing about it.
         warnings.filterwarnings("ignore", "Glyph .* missing")
-        figure.savefig(content, format="png", metadata={"Software": SIGNATURE})
+        canvas.print_png(content, metadata={"Software": SIGNATURE})  # draws once; savefig twice
     write_bytes_atomically(path, content.getvalue())
 
 
