@@ -7,6 +7,9 @@ BIN := .venv/bin
 INSTALLED := .venv/installed
 DEMO := demo
 
+# Compiled files are kept, whatever the environment says: thousands of processes start.
+export PYTHONDONTWRITEBYTECODE :=
+
 # One test process per core. Single tests are handed out, so that no process queues slow ones.
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxschedchunk 1
 
