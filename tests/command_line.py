@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from forked import HEAVY, can_fork, run_forked
+from forked import HEAVY, Forked, can_fork, run_forked
 
 TIMEOUT_SECONDS = 240
 
@@ -99,12 +99,15 @@ def run_electra(
     )
 
 
-def start_electra(folder: Path, *arguments: object) -> subprocess.Popen[str]:
-    """Start a command in `folder`."""
+def start_electra(folder: Path, *arguments: object) -> subprocess.Popen[str] | Forked:
+    """Start a command in `folder`, as run_electra does."""
+    environment = electra_environment()
+    if arguments[0] in HEAVY and can_fork(environment):
+        return Forked(folder, list(map(str, arguments)), environment)
     return subprocess.Popen(
         electra_command(*arguments),
         cwd=folder,
-        env=electra_environment(),
+        env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

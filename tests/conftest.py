@@ -9,11 +9,14 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
+from unittest.mock import patch
 
 import numpy as np
 import pytest
 import torch
+from command_line import electra_environment
 from flash_kernels import flash_kernels_on_cpu
+from forked import ENVIRONMENT
 from in_process import electra  # noqa: F401
 from skips import pytest_runtest_makereport  # noqa: F401
 from small_tokenizer import theirs, tokenizer_folder, trained  # noqa: F401
@@ -30,6 +33,8 @@ from electra_cli.training.trainer import Trainer
 for name, folder in (("HF_HOME", "huggingface"), ("MPLCONFIGDIR", "matplotlib")):
     os.environ.setdefault(name, str(Path.home() / ".cache" / folder))
 os.environ["XDG_CACHE_HOME"] = str(Path(tempfile.gettempdir()) / "electra-tests-cache")
+
+ENVIRONMENT.update(electra_environment())
 
 # Tiny shapes run fastest on one thread, and two test processes do not fight for two cores.
 torch.set_num_threads(1)
@@ -116,6 +121,13 @@ def run_objective(model: Objective, part: Batch, whole: Batch | None = None) -> 
     parts = list(model.losses(part, StepCounts(whole.num_masked, whole.num_tokens)))
     sums = Counted({name: value for each in parts for name, value in each.sums.items()})
     return Output(sum(each.loss for each in parts), sums, parts[-1].judgements)
+
+
+@pytest.fixture(autouse=True)
+def same_environment() -> Iterator[None]:
+    """What a command in this process sets for itself ends with the test (forked.py compares)."""
+    with patch.dict(os.environ):
+        yield
 
 
 @pytest.fixture
