@@ -141,10 +141,10 @@ def test_a_clock_that_runs_backwards_harms_nothing(
     assert elapsed == sorted(elapsed)
     assert elapsed[0] > 0
     started = time.monotonic()
-    done = run_electra(tmp_path, *base, "limited", *ENDLESS, "--max-minutes", 0.2)
+    done = run_electra(tmp_path, *base, "limited", *ENDLESS, "--max-minutes", 0.05)
     assert done.returncode == 130, done.stderr
-    assert time.monotonic() - started > 12
-    assert "--max-minutes 0.2: stopped and saved at step" in done.stderr
+    assert time.monotonic() - started > 3
+    assert "--max-minutes 0.05: stopped and saved at step" in done.stderr
 
 
 def test_a_read_only_run_is_refused_and_still_verified(tmp_path, run_copy):
@@ -303,7 +303,8 @@ def test_so_many_batches_are_skipped_and_no_more(tmp_path, prepared):
     done = run_electra(tmp_path, *base, *skipping)
     assert_refused(done, "is not finite", "2 batches were skipped before")
     assert done.stderr.count("its batch is skipped") == 2
-    assert len(event_texts(tmp_path / "runs" / "wild", "warning")) == 2
+    warnings = event_texts(tmp_path / "runs" / "wild", "warning")
+    assert sum("was skipped" in warning for warning in warnings) == 2
 
 
 def test_a_batch_whose_loss_is_not_finite_is_skipped_for_good(tmp_path):
@@ -328,7 +329,7 @@ def test_a_batch_whose_loss_is_not_finite_is_skipped_for_good(tmp_path):
     done = run_electra(tmp_path, "resume", root, *skip, "--set", "run.keep_checkpoints=50")
     assert done.returncode == 0, done.stderr
     assert "its batch is skipped, 1 of at most 3" in done.stderr
-    assert "batch" in event_texts(root, "warning")[0]
+    assert any("was skipped" in warning for warning in event_texts(root, "warning"))
     assert all(row["loss"] not in ("nan", "inf") for row in read_rows(root))
     weights = final_weights(root)
     assert weights.pop(name)[:24].isfinite().all()
