@@ -67,7 +67,8 @@ def write_picture(path: Path, runs: Sequence[RunLog]) -> None:
     with warnings.catch_warnings():
         # A character that the font lacks is drawn as a box; the user can do nothing about it.
         warnings.filterwarnings("ignore", "Glyph .* missing")
-        canvas.print_png(content, metadata={"Software": SIGNATURE})  # draws once; savefig twice
+        # It draws once, savefig twice.
+        canvas.print_png(content, metadata={"Software": SIGNATURE})  # type: ignore[no-untyped-call]
     write_bytes_atomically(path, content.getvalue())
 
 
