@@ -11,11 +11,12 @@ import signal
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 EXIT_STOPPED = 130
 LAUNCHER_PID = "ELECTRA_LAUNCHER_PID"  # in the environment of the processes that it starts
@@ -130,19 +131,43 @@ def wait_for(
             if future.done():  # it ended just now, or the error is the work's own
                 return future.result()
             if stop.is_requested:
-                atexit.register(_exit_at_once, thread, EXIT_STOPPED)
+                atexit.register(_exit_before_shutdown, thread, EXIT_STOPPED)
             stop.raise_if_requested()
             if time.monotonic() > until:
-                atexit.register(_exit_at_once, thread, 1)
+                atexit.register(_exit_before_shutdown, thread, 1)
                 raise
 
 
-def _exit_at_once(thread: threading.Thread, code: int) -> None:
+def _exit_before_shutdown(thread: threading.Thread, code: int) -> None:
     """Exit before interpreter shutdown: it segfaults while a native thread still runs.
 
     With tokenizers one exit in ten did.
     """
     if thread.is_alive():
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
+        exit_at_once(code)
+
+
+def exit_at_once(code: int) -> NoReturn:
+    """Exit without interpreter shutdown.
+
+    With torch that takes 1 to 2 seconds, on a busy machine 5 and more, and the agent, the other
+    processes of the run and the GPU's memory wait for it.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError):  # nobody reads it any more
+            stream.flush()
+    os._exit(code)
+
+
+@contextmanager
+def exiting_at_once() -> Iterator[None]:
+    """The process ends with the block, as Python would end it, but at once."""
+    code: object = 0
+    try:
+        yield
+    except SystemExit as end:
+        code = end.code
+    except BaseException:
+        traceback.print_exc()
+        code = 1
+    exit_at_once(code if isinstance(code, int) else int(code is not None))

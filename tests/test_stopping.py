@@ -44,6 +44,42 @@ def test_work_that_ended_meanwhile_is_no_reason_to_hurry():
     assert ended(0) == (0, "waiting\ntaken apart\n")
 
 
+ONE_OF_SEVERAL = """
+import atexit, sys
+from electra_cli import cli
+from electra_cli.errors import UserError
+
+def command(args):
+    print("works")
+    raise ERROR
+
+atexit.register(print, "taken apart")
+cli.app = command
+cli.main([])
+"""
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        ("SystemExit", 0, ""),
+        ("SystemExit(130)", 130, ""),
+        ("KeyboardInterrupt", 130, ""),
+        ("UserError('bad', 'mend it')", 1, "error: bad"),
+        ("ValueError('a bug')", 1, "ValueError: a bug"),
+    ],
+)
+def test_one_of_several_processes_exits_at_once_and_says_the_same(error, code, said):
+    """With torch, interpreter shutdown takes seconds, and the other processes wait for it."""
+    child = subprocess.run(
+        [sys.executable, "-c", ONE_OF_SEVERAL.replace("ERROR", error)],
+        env={**os.environ, "RANK": "1"}, check=False, capture_output=True, text=True, timeout=30,
+    )  # fmt: skip
+    assert (child.returncode, child.stdout) == (code, "works\n")
+    assert said in child.stderr
+    assert child.stderr.count("Traceback") == ("bug" in error)
+
+
 STOPPING = [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP]
 
 

@@ -7,14 +7,14 @@ import errno
 import os
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 
 from electra_cli import console
 from electra_cli.cli import export, finetune, plot, predict, prepare, resume, status, train, tune
 from electra_cli.cli.app import Command, app
 from electra_cli.disk import check_utf8
 from electra_cli.errors import UserError
-from electra_cli.stopping import EXIT_STOPPED, follow_launcher
+from electra_cli.stopping import EXIT_STOPPED, exiting_at_once, follow_launcher
 
 MAX_SHOWN_CHARS = 200  # of a file's name in a message
 USER_FIXABLE_ERRNOS = frozenset(
@@ -67,15 +67,21 @@ def _check_paths(arguments: Sequence[str]) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
+    """Run a command; the arguments are those of the program where none are given."""
+    follow_launcher()
+    limit_spinning()
+    quiet_torch()
+    is_one_of_several = "RANK" in os.environ
+    with exiting_at_once() if is_one_of_several else nullcontext():
+        _run(list(sys.argv[1:] if argv is None else argv))
+
+
+def _run(arguments: list[str]) -> None:
     """Run the app; show a UserError as a problem and a hint, keep the traceback of a bug.
 
     The system's errors about a file's name, its permissions or its disk are a user's to fix too,
     wherever they come up. A missing file is not among them: the commands look before they open.
     """
-    follow_launcher()
-    limit_spinning()
-    quiet_torch()
-    arguments = list(sys.argv[1:] if argv is None else argv)
     try:
         _check_paths(arguments)
         app(args=arguments)

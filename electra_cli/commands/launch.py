@@ -20,7 +20,7 @@ from typing import Any, NoReturn
 from electra_cli import console
 from electra_cli.errors import ConfigError, RunError
 from electra_cli.machine import usable_cores
-from electra_cli.stopping import EXIT_STOPPED, LAUNCHER_PID, StopRequest
+from electra_cli.stopping import EXIT_STOPPED, LAUNCHER_PID, StopRequest, exit_at_once
 
 _SAVE_SECONDS = 600  # that processes may take to save before they are killed
 _HINT = "what is saved goes on with: electra resume RUN_DIR"
@@ -95,7 +95,7 @@ def launch(wanted: str, stop: StopRequest) -> NoReturn:
         code = _explain(error.failures, _read_problems(said))
     finally:
         shutil.rmtree(said, ignore_errors=True)
-    raise SystemExit(code)
+    exit_at_once(code)
 
 
 def own_arguments() -> list[str]:

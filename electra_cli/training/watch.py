@@ -9,14 +9,13 @@ import math
 import os
 import platform
 import signal
-import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
-from electra_cli.stopping import StopRequest
+from electra_cli.stopping import StopRequest, exit_at_once
 from electra_cli.training.place import Place
 from electra_cli.training.signs_of_life import SignsOfLife
 
@@ -106,8 +105,7 @@ class Watch:
                 time.sleep(_AGENT_SECONDS)
         elif problem is not None and self._tell is not None:
             self._tell(problem, self.go_on)
-        sys.stderr.flush()
-        os._exit(1)
+        exit_at_once(1)
 
     def _find_lost(self) -> str | None:
         """Which process is gone; None if that one has said it, or another one does."""
