@@ -8,17 +8,17 @@ from pathlib import Path
 import pytest
 import torch
 
+from benchmarks.gpu import right, several
 from benchmarks.gpu.learning import _settings
 from benchmarks.gpu.machine import Machine, Results
-from benchmarks.gpu.right import CHECKS
 from electra_cli.presets import load_preset
 
 
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-@pytest.mark.parametrize("name", CHECKS)
-def test_what_a_gpu_computes_is_right(name):
-    CHECKS[name](Machine(torch.device("cuda"), is_tiny=False))
+@pytest.mark.parametrize("check", [*right.CHECKS.values(), *several.CHECKS.values()])
+def test_what_a_gpu_computes_is_right(check):
+    check(Machine(torch.device("cuda"), is_tiny=False))
 
 
 @pytest.mark.slow
@@ -41,8 +41,9 @@ def test_every_line_runs_on_a_cpu(tmp_path):
     failed = [each for each in results if each["state"] != "ok"]
     assert done.returncode == 0, failed or done.stderr
     parts = [each["part"] for each in results]
-    assert list(dict.fromkeys(parts)) == ["machine", "right", "fast, small", "learning"]
-    assert parts.count("right") == len(CHECKS)
+    assert list(dict.fromkeys(parts)) == ["machine", "right", "several", "fast, small", "learning"]
+    assert parts.count("right") == len(right.CHECKS)
+    assert parts.count("several") == len(several.CHECKS)
     assert "| right | attention | ok |" in (tmp_path / "results.md").read_text()
 
 

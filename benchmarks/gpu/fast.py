@@ -15,7 +15,7 @@ from benchmarks.baselines import PaddedBatch, PlainStep
 from benchmarks.batches import PAD_ID, VOCAB_SIZE, Shape, make_batch
 from benchmarks.gpu.kernels import time_by_class
 from benchmarks.gpu.machine import Figures, Machine, Results
-from benchmarks.gpu.right import TINY_SIZES
+from benchmarks.gpu.steps import TINY_SIZES
 from electra_cli.batch import Batch
 from electra_cli.config import PretrainConfig
 from electra_cli.model.objectives.registry import build_objective, training_flops

@@ -4,7 +4,6 @@
 """
 
 import tempfile
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,22 +12,17 @@ from unittest import mock
 import torch
 from torch import Tensor
 
-from benchmarks.batches import PAD_ID, VOCAB_SIZE, Shape, make_batch
+from benchmarks.batches import make_batch
 from benchmarks.gpu.attention import attention, attention_dropout, relative_error
 from benchmarks.gpu.machine import Figures, Machine
-from benchmarks.gpu.several import same_steps
+from benchmarks.gpu.steps import host_waits, make_recipe, make_trainer, weights_of
 from electra_cli.batch import Batch
-from electra_cli.config import PretrainConfig
 from electra_cli.errors import RunError
 from electra_cli.model import masked_lm
 from electra_cli.model.export import export_network
-from electra_cli.model.objectives.registry import build_objective
-from electra_cli.presets import with_options
 from electra_cli.run_directory import RunDirectory
 from electra_cli.runs.out_of_memory import explain_out_of_memory
-from electra_cli.runs.session import choose_passes
 from electra_cli.training.device import Precision
-from electra_cli.training.processes import ALONE, Processes
 from electra_cli.training.trainer import Trainer
 from tests.golden_steps import GoldenSteps, compare_step, golden_config, golden_trainer
 
@@ -43,12 +37,6 @@ CUT: dict[str, object] = {"run.micro_batch_size": 2}
 CHECKPOINTED: dict[str, object] = {"run.gradient_checkpointing": True}
 COMPILED: dict[str, object] = {"run.compile": True}
 GRAPHS: dict[str, object] = {"run.cuda_graphs": True}
-TINY_SIZES = {
-    "model.hidden_size": 32,
-    "model.num_attention_heads": 2,
-    "model.intermediate_size": 64,
-    "model.embedding_size": 16,
-}
 
 
 def golden(machine: Machine) -> Figures:
@@ -91,8 +79,8 @@ def many_steps(options: dict[str, object]) -> "Check":
 
     def check(machine: Machine) -> Figures:
         figures: dict[str, float | str] = {}
-        config, _ = _recipe(machine, options, dropout=0.1)
-        plain, _ = _recipe(machine, {}, dropout=0.1)
+        config, _ = make_recipe(machine, options, dropout=0.1)
+        plain, _ = make_recipe(machine, {}, dropout=0.1)
         draw = torch.Generator().manual_seed(0)
         longest, windows = config.data.max_seq_length, config.run.batch_size
         lengths = torch.randint(longest // 2, longest + 1, (12, windows), generator=draw)
@@ -105,7 +93,9 @@ def many_steps(options: dict[str, object]) -> "Check":
                 losses.append(trainer.flush(0.0).loss)
             return sum(losses) / len(losses)
 
-        first, again, eager = (_trainer(machine, each, "bf16") for each in (config, config, plain))
+        first, again, eager = (
+            make_trainer(machine, each, "bf16") for each in (config, config, plain)
+        )
         loss, expected = run(first, batches), run(eager, batches)
         figures["mean loss"], figures["without them"] = loss, expected
         assert abs(loss / expected - 1) <= 0.02, f"loss {loss:.4f} instead of {expected:.4f}"
@@ -114,14 +104,14 @@ def many_steps(options: dict[str, object]) -> "Check":
             group: {name: tensor.clone() for name, tensor in named.items()}
             for group, named in again.tensors().items()
         }
-        rest = _trainer(machine, config, "bf16")
+        rest = make_trainer(machine, config, "bf16")
         rest.load(tensors, again.state())
         run(rest, batches[7:])
         run(again, batches[7:])
         for name, trainer in (("repeated", again), ("continued", rest)):
-            error = relative_error(_weights(trainer), _weights(first))
+            error = relative_error(weights_of(trainer), weights_of(first))
             assert error <= 1e-3, f"{name}: weights are off by {error:.1e}"
-            is_same = torch.equal(_weights(trainer), _weights(first))
+            is_same = torch.equal(weights_of(trainer), weights_of(first))
             figures[name] = "bit for bit" if is_same else f"off by {error:.1e}"
         return figures
 
@@ -130,20 +120,20 @@ def many_steps(options: dict[str, object]) -> "Check":
 
 def overflow(machine: Machine) -> Figures:
     """Under fp16 an update whose gradients overflow is left out, and the scale recovers."""
-    config, batch = _recipe(machine)
-    trainer = _trainer(machine, config, "fp16")
+    config, batch = make_recipe(machine)
+    trainer = make_trainer(machine, config, "fp16")
     trainer.train_step(iter([batch]))
     trainer._scaler.update(2.0**24)  # far beyond what fp16 holds
-    before = _weights(trainer)
+    before = weights_of(trainer)
     trainer.train_step(iter([batch]))
     trainer.train_step(iter([batch]))
-    assert torch.equal(_weights(trainer), before), "an update with infinite gradients was made"
+    assert torch.equal(weights_of(trainer), before), "an update with infinite gradients was made"
     skipped = 2
-    while torch.equal(_weights(trainer), before):
+    while torch.equal(weights_of(trainer), before):
         trainer.train_step(iter([batch]))
         skipped += 1
         assert skipped < 60, "no update was made in 60 steps"
-    assert _weights(trainer).isfinite().all()
+    assert weights_of(trainer).isfinite().all()
     trainer.flush(0.0)
     return {"steps skipped": skipped - 1, "scale then": trainer._scaler.get_scale()}
 
@@ -152,8 +142,8 @@ def export(machine: Machine) -> Figures:
     """What was trained in bf16, fp16 and compiled is exported, loaded again and compared."""
     precision: Precision
     for precision, options in (("bf16", {}), ("fp16", {}), ("bf16", {"run.compile": True})):
-        config, batch = _recipe(machine, options)
-        trainer = _trainer(machine, config, precision)
+        config, batch = make_recipe(machine, options)
+        trainer = make_trainer(machine, config, precision)
         for _ in range(3):
             trainer.train_step(iter([batch]))
         for network in trainer.model.networks().values():
@@ -167,9 +157,9 @@ def resume(machine: Machine) -> Figures:
     figures: dict[str, float | str] = {}
     precision: Precision
     for precision in ("fp32", "bf16"):
-        config, batch = _recipe(machine, {}, dropout=0.1)
-        whole = _trainer(machine, config, precision)
-        rest = _trainer(machine, config, precision)
+        config, batch = make_recipe(machine, {}, dropout=0.1)
+        whole = make_trainer(machine, config, precision)
+        rest = make_trainer(machine, config, precision)
         for _ in range(2):
             whole.train_step(iter([batch]))
         tensors = {
@@ -182,17 +172,17 @@ def resume(machine: Machine) -> Figures:
         rest.load(tensors, state)
         for _ in range(2):
             rest.train_step(iter([batch]))
-        error = relative_error(_weights(rest), _weights(whole))
+        error = relative_error(weights_of(rest), weights_of(whole))
         assert error <= 1e-3, f"{precision}: weights are off by {error:.1e}"
-        is_same = torch.equal(_weights(rest), _weights(whole))
+        is_same = torch.equal(weights_of(rest), weights_of(whole))
         figures[precision] = "bit for bit" if is_same else f"off by {error:.1e}"
     return figures
 
 
 def out_of_memory(machine: Machine) -> Figures:
     """Where the device has no memory left, a user is told in one line what to do."""
-    config, batch = _recipe(machine)
-    trainer = _trainer(machine, config, "bf16")
+    config, batch = make_recipe(machine)
+    trainer = make_trainer(machine, config, "bf16")
     trainer.train_step(iter([batch]))
     try:
         with _no_memory(machine), explain_out_of_memory(RunDirectory(Path("RUN")), config):
@@ -208,24 +198,18 @@ def out_of_memory(machine: Machine) -> Figures:
 def host_syncs(machine: Machine) -> Figures:
     """In a step nothing waits for the device; a row of the log waits once."""
     options = {"run.micro_batch_size": 2}
-    config, batch = _recipe(machine, options, dropout=0.1)
-    trainer = _trainer(machine, config, "bf16")
+    config, batch = make_recipe(machine, options, dropout=0.1)
+    trainer = make_trainer(machine, config, "bf16")
     if machine.device.type == "cuda":
         batch = batch.pin_memory()
     for _ in range(3):
         trainer.train_step(iter([batch]))
-    with _waits(machine) as in_step:
+    with host_waits(machine) as in_step:
         trainer.train_step(iter([batch]))
     assert not in_step, f"a step waits for the device: {in_step[0]}"
-    with _waits(machine) as in_row:
+    with host_waits(machine) as in_row:
         trainer.flush(0.0)
     return {"in a step": len(in_step), "in a row of the log": len(in_row)}
-
-
-def group_of_one(machine: Machine) -> Figures:
-    """Adding up over NCCL, in a group of one process, changes nothing."""
-    config, batch = _recipe(machine, dropout=0.1)
-    return same_steps(machine, lambda group: _trainer(machine, config, "bf16", group), batch)
 
 
 Check = Callable[[Machine], Figures]
@@ -238,7 +222,6 @@ CHECKS: dict[str, Check] = {
     "out of memory": out_of_memory,
     "resume": resume,
     "export": export,
-    "a group of one process": group_of_one,
     "a step in micro-batches": variation(CUT),
     "a step checkpointed": variation(CHECKPOINTED),
     "a step of CUDA graphs": variation(GRAPHS),
@@ -250,35 +233,6 @@ CHECKS: dict[str, Check] = {
 }
 
 
-def _recipe(
-    machine: Machine, options: dict[str, object] | None = None, dropout: float = 0.0
-) -> tuple[PretrainConfig, Batch]:
-    """Two layers as wide as small's, on windows of mixed lengths."""
-    shape = Shape("small", 4, 16) if machine.is_tiny else Shape("small", 16, 128)
-    sizes: dict[str, object] = {
-        "model.num_hidden_layers": 1 + (not machine.is_tiny),
-        "optim.num_warmup_steps": 0,
-    }
-    if machine.is_tiny:
-        sizes |= TINY_SIZES
-    config = with_options(shape.config(dropout), {**sizes, **(options or {})}, "")
-    return config, make_batch(config, shape.lengths(mixed=True))
-
-
-def _trainer(
-    machine: Machine,
-    config: PretrainConfig,
-    precision: Precision,
-    processes: Processes = ALONE,
-) -> Trainer:
-    """As open_session makes it."""
-    torch.manual_seed(0)
-    model = build_objective(config.model, config.objective, VOCAB_SIZE, PAD_ID)
-    compute = machine.compute(precision)
-    choose_passes(model, config, compute, processes)
-    return Trainer(model, config, compute, processes)
-
-
 def _step(
     machine: Machine, precision: Precision, options: dict[str, object]
 ) -> tuple[dict[str, float], Tensor]:
@@ -287,17 +241,13 @@ def _step(
     def sample(probabilities: Tensor, noise: Tensor) -> Tensor:
         return (noise * probabilities.shape[1]).long()
 
-    config, batch = _recipe(machine, options)
-    trainer = _trainer(machine, config, precision)
+    config, batch = make_recipe(machine, options)
+    trainer = make_trainer(machine, config, precision)
     with mock.patch.object(masked_lm, "_sample", sample):
         trainer.train_step(iter([batch]))
     losses = trainer.flush(0.0).objective
     gradients = [p.grad.flatten() for p in trainer.model.parameters() if p.grad is not None]
     return {name: losses[name] or 0.0 for name in ("mlm_loss", "rtd_loss")}, torch.cat(gradients)
-
-
-def _weights(trainer: Trainer) -> Tensor:
-    return torch.cat([p.detach().flatten() for p in trainer.model.parameters()])
 
 
 @contextmanager
@@ -312,22 +262,3 @@ def _no_memory(machine: Machine) -> Iterator[None]:
         yield
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
-
-
-@contextmanager
-def _waits(machine: Machine) -> Iterator[list[str]]:
-    """What made the host wait for the device, as torch tells it."""
-    found: list[str] = []
-    if machine.device.type != "cuda":
-        yield found
-        return
-    torch.cuda.set_sync_debug_mode("warn")
-    try:
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            yield found
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
-    found += [
-        f"{each.filename}:{each.lineno}" for each in caught if "synchron" in str(each.message)
-    ]

@@ -1,19 +1,21 @@
-"""A group of one process: what adding up over NCCL changes and costs, on a machine with one GPU."""
+"""What several processes compute, on a machine with one GPU: over NCCL and over gloo."""
 
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
+from itertools import repeat
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
 from benchmarks.gpu.machine import Figures, Machine
-from electra_cli.batch import Batch
-from electra_cli.model.objectives.objective import Objective
+from benchmarks.gpu.pair import two_processes
+from benchmarks.gpu.steps import host_waits, make_recipe, make_trainer, weights_of
 from electra_cli.stopping import StopRequest
+from electra_cli.training.device import seed_dropout
 from electra_cli.training.processes import ALONE, Processes
-from electra_cli.training.trainer import Trainer
 
 _STEPS = 6
 
@@ -43,28 +45,52 @@ def _group(machine: Machine) -> Iterator[GroupOfOne]:
         dist.destroy_process_group()
 
 
-def same_steps(
-    machine: Machine, trainer: Callable[[Processes], Trainer[Objective]], batch: Batch
-) -> Figures:
-    """Weights after some steps, bit for bit those of a process alone; milliseconds per step."""
-    weights, seconds = [], []
+def group_of_one(machine: Machine) -> Figures:
+    """Adding up in a group of one process changes no weight, and no step waits for the device."""
+    config, batch = make_recipe(machine, dropout=0.1)
+    is_gpu = machine.device.type == "cuda"
+    weights, milliseconds, peaks = [], [], []
     with _group(machine) as group:
         for processes in (ALONE, group):
-            each = trainer(processes)
+            trainer = make_trainer(machine, config, "bf16", processes)
+            if is_gpu:
+                torch.cuda.reset_peak_memory_stats()
+                peaks.append(-torch.cuda.memory_allocated())
             for _ in range(_STEPS):
-                each.train_step(iter([batch]))
-            each.flush(0.0)
-            weights.append(torch.cat([p.detach().flatten() for p in each.model.parameters()]))
-            machine.synchronize()
-            started = time.perf_counter()
-            for _ in range(_STEPS):
-                each.train_step(iter([batch]))
-            machine.synchronize()
-            seconds.append((time.perf_counter() - started) / _STEPS)
+                trainer.train_step(iter([batch]))
+            trainer.flush(0.0)
+            weights.append(weights_of(trainer))
+            if is_gpu:
+                peaks[-1] += torch.cuda.max_memory_allocated()
+            step = partial(trainer.train_step, repeat(batch))
+            milliseconds.append(_milliseconds(machine, step))
+            pinned = batch.pin_memory() if is_gpu else batch
+            with host_waits(machine) as waits:
+                trainer.train_step(iter([pinned]))
+            assert not waits, f"a step waits for the device: {waits[0]}"
     assert torch.equal(*weights), "a group of one process computes other weights"
-    return {
+    figures: dict[str, float | str] = {
         "weights": "bit for bit",
-        "ms per step, alone": 1e3 * seconds[0],
-        "ms per step, in a group": 1e3 * seconds[1],
-        "backend": "nccl" if machine.device.type == "cuda" else "gloo",
+        "ms per step, alone": milliseconds[0],
+        "ms per step, in a group": milliseconds[1],
+        "us to seed dropout": 1e3 * _milliseconds(machine, lambda: seed_dropout(machine.device, 1)),
     }
+    if is_gpu:
+        figures["nccl"] = ".".join(map(str, torch.cuda.nccl.version()))
+        figures["bytes more per parameter"] = (peaks[1] - peaks[0]) / len(weights[0])
+    return figures
+
+
+def _milliseconds(machine: Machine, do: Callable[[], None]) -> float:
+    machine.synchronize()
+    started = time.perf_counter()
+    for _ in range(_STEPS):
+        do()
+    machine.synchronize()
+    return 1e3 * (time.perf_counter() - started) / _STEPS
+
+
+CHECKS: dict[str, Callable[[Machine], Figures]] = {
+    "a group of one process": group_of_one,
+    "two processes on one device": two_processes,
+}
