@@ -23,7 +23,7 @@ HEAVY = ("train", "resume", "tune", "finetune", "predict", "export")
 _HARMLESS = ("PYTEST_", "TRACKIO_", "MLFLOW_", "WANDB_")
 
 _context = get_context("forkserver")
-_context.set_forkserver_preload([__name__, *(f"electra_cli.commands.{name}" for name in HEAVY)])
+_context.set_forkserver_preload(["loaded"])
 
 # The environment of commands where a test does not change it (set by conftest.py).
 ENVIRONMENT: dict[str, str] = {}

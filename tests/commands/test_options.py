@@ -113,7 +113,8 @@ def test_an_unknown_key_suggests_the_nearest_in_set_and_in_a_preset(electra, tmp
 def test_numbers_are_decimal_wherever_they_are_written(electra, tmp_path):
     (tmp_path / "mine.yaml").write_text("run: {num_steps: 010}\noptim: {learning_rate: 1e-4}")
     ways = (["--steps", "010"], ["--set", "run.num_steps=010"], ["--preset", "mine.yaml"])
-    assert [electra.plan(*way)["steps"] for way in ways] == ["10"] * 3
+    tiny = [option for option in TINY if "num_steps" not in option]
+    assert [electra.plan(*tiny, *way)["steps"] for way in ways] == ["10"] * 3
     assert load_preset(str(tmp_path / "mine.yaml")).optim.learning_rate == 1e-4
 
 

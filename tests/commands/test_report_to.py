@@ -113,7 +113,8 @@ def test_after_two_kills_every_tracker_holds_the_rows_of_the_log(tmp_path, prepa
     assert rows_of_tensorboard(run) == as_float32(expected)
     assert rows_of_trackio(tmp_path) == expected
     assert rows_of_mlflow(tmp_path) == expected
-    assert len(list(tmp_path.glob("wandb/offline-run-*/*.wandb"))) == 4
+    # One a process; the first may have been killed before it began.
+    assert len(list(tmp_path.glob("wandb/offline-run-*/*.wandb"))) in (3, 4)
 
 
 def test_a_tracker_named_at_a_resume_gets_the_earlier_rows(run_copy):
@@ -125,16 +126,12 @@ def test_a_tracker_named_at_a_resume_gets_the_earlier_rows(run_copy):
 
 
 def test_a_package_that_is_not_installed_is_named_before_anything_is_made(
-    tmp_path, prepared, monkeypatch
+    tmp_path, prepared, electra, monkeypatch
 ):
-    (tmp_path / "sitecustomize.py").write_text(
-        "import sys\nsys.modules['trackio'] = None\n"  # as if it were not there
-    )
-    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{':'.join(sys.path)}")
+    monkeypatch.setitem(sys.modules, "trackio", None)  # as if it were not there
+    (tmp_path / "mine.yaml").write_text("run:\n  report_to: [trackio]\n")
     for command in (["train", *TINY], ["tune", "--trials", 1]):
-        preset = tmp_path / "mine.yaml"
-        preset.write_text("run:\n  report_to: [trackio]\n")
-        done = run_electra(tmp_path, *command, "--preset", preset, "--data", prepared)
+        done = electra(*command, "--preset", "mine.yaml", "--data", prepared)
         assert_refused(done, "report_to names trackio", "pip install 'electra-cli[trackio]'")
     assert not (tmp_path / "runs").exists()
 

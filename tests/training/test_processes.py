@@ -9,7 +9,7 @@ from conftest import CPU, VOCAB_SIZE, tiny_config, tiny_reader
 from played import Played, play
 
 from electra_cli.config import PretrainConfig
-from electra_cli.data.batches import evaluation_batches
+from electra_cli.data.batches import Position, evaluation_batches, iter_batches
 from electra_cli.errors import NonFiniteError, RunError
 from electra_cli.metrics import StepMetrics
 from electra_cli.model.objectives.registry import build_objective
@@ -70,11 +70,15 @@ def assert_same_run(found, expected, loss: float = 1e-6, weight: float = 1e-5) -
 
 
 def test_any_number_of_processes_trains_the_run_of_one():
-    """With dropout, an odd number of windows, and batches that an epoch's end divides."""
-    config = tiny_config(model=DROPOUT, run={**RUN, "batch_size": 13, "micro_batch_size": 1})
-    alone = train(config, 1, 20)
+    """With dropout, an odd number of windows, and a batch that an epoch's end divides."""
+    config = tiny_config(model=DROPOUT, run={**RUN, "batch_size": 15, "micro_batch_size": 1})
+    batches = iter_batches(tiny_reader(config), 15, Position())
+    epochs = [(place.epoch, place.index) for _, place in islice(batches, 9)]
+    assert epochs[6][0] == 1
+    assert 0 < epochs[6][1] < 15
+    alone = train(config, 1, 9)
     for count in (2, 3, 4):
-        assert_same_run(train(config, count, 20), alone)
+        assert_same_run(train(config, count, 9), alone)
 
 
 @pytest.mark.parametrize(
@@ -90,7 +94,7 @@ def test_any_number_of_processes_trains_the_run_of_one():
     ],
 )
 def test_every_objective_can_be_shared(objective, model):
-    run = {**RUN, "batch_size": 12, "micro_batch_size": 1}
+    run = {**RUN, "batch_size": 12, "micro_batch_size": 3}
     config = tiny_config(model={**DROPOUT, **model}, objective=objective, run=run)
     alone = train(config, 1, 4)
     for count in (2, 4):
