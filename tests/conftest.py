@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 from unittest.mock import patch
@@ -33,8 +33,6 @@ from electra_cli.training.trainer import Trainer
 for name, folder in (("HF_HOME", "huggingface"), ("MPLCONFIGDIR", "matplotlib")):
     os.environ.setdefault(name, str(Path.home() / ".cache" / folder))
 os.environ["XDG_CACHE_HOME"] = str(Path(tempfile.gettempdir()) / "electra-tests-cache")
-
-ENVIRONMENT.update(electra_environment())
 
 # Tiny shapes run fastest on one thread, and two test processes do not fight for two cores.
 torch.set_num_threads(1)
@@ -123,13 +121,6 @@ def run_objective(model: Objective, part: Batch, whole: Batch | None = None) -> 
     return Output(sum(each.loss for each in parts), sums, parts[-1].judgements)
 
 
-@pytest.fixture(autouse=True)
-def same_environment() -> Iterator[None]:
-    """What a command in this process sets for itself ends with the test (forked.py compares)."""
-    with patch.dict(os.environ):
-        yield
-
-
 @pytest.fixture
 def tiny_disk(tmp_path) -> Iterator[Path]:
     """An empty file system of 1 MiB."""
@@ -164,6 +155,14 @@ def gpu_steps() -> dict[str, Any]:
     return json.loads(done.stdout)
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol() -> Generator[None, object, object]:
+    """What a command in this process sets for itself ends with the test (forked.py compares)."""
+    with patch.dict(os.environ):
+        return (yield)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Fast tests first."""
+    """Fast tests first. By now every library is loaded that sets variables as it loads."""
+    ENVIRONMENT.update(electra_environment())
     items.sort(key=lambda item: item.get_closest_marker("slow") is not None)

@@ -25,7 +25,7 @@ _HARMLESS = ("PYTEST_", "TRACKIO_", "MLFLOW_", "WANDB_")
 _context = get_context("forkserver")
 _context.set_forkserver_preload(["loaded"])
 
-# The environment of commands where a test does not change it (set by conftest.py).
+# The environment of commands where a test does not change it (conftest.py sets it).
 ENVIRONMENT: dict[str, str] = {}
 
 
