@@ -1,13 +1,14 @@
-"""A command in several real processes, watched through /proc, with faults planted in them."""
+"""A command in several real processes, with faults planted in them."""
 
 import os
+import socket
 import subprocess
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from command_line import electra_command, electra_environment
+from command_line import TIMEOUT_SECONDS, electra_command, electra_environment
+from forked import Forked, can_fork
 from run_checks import wait_until
 
 # Run by Python itself in every process of a command: what is planted runs in those of a launcher.
@@ -47,21 +48,53 @@ class Ended:
         return [line for line in self.stderr.splitlines() if line.startswith("error: ")]
 
 
-class Launched:
-    """A command with `--processes`, or one of those that another launcher starts."""
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("localhost", 0))
+        return int(found.getsockname()[1])
 
-    def __init__(
-        self,
-        folder: Path,
-        *arguments: object,
-        planted: str = "",
-        environment: Mapping[str, str] | None = None,
-    ) -> None:
+
+def fork_process(
+    folder: Path, rank: int, count: int, port: int, *arguments: object, planted: str = ""
+) -> Forked:
+    """One of the processes that a launcher like srun starts: plain variables, no agent."""
+    environment = {
+        **electra_environment(),
+        "RANK": str(rank),
+        "WORLD_SIZE": str(count),
+        "MASTER_ADDR": "localhost",
+        "MASTER_PORT": str(port),
+        "PLANTED": planted,
+    }
+    assert can_fork(environment)
+    return Forked(folder, list(map(str, arguments)), environment)
+
+
+def run_together(folder: Path, count: int, *arguments: object, planted: str = "") -> list[Ended]:
+    """A command in so many processes to its end, each but the first in an empty folder."""
+    port, started = free_port(), time.monotonic()
+    folders = [folder, *(folder / f"process-{rank}" for rank in range(1, count))]
+    for each in folders:
+        each.mkdir(exist_ok=True)
+    forked = [
+        fork_process(each, rank, count, port, *arguments, planted=planted)
+        for rank, each in enumerate(folders)
+    ]
+    said = [each.communicate(TIMEOUT_SECONDS) for each in forked]
+    took = time.monotonic() - started
+    assert not any(map(os.listdir, folders[1:]))
+    return [Ended(f.wait(), *texts, took) for f, texts in zip(forked, said, strict=True)]
+
+
+class Launched:
+    """A command with `--processes`, watched through /proc."""
+
+    def __init__(self, folder: Path, *arguments: object, planted: str = "") -> None:
         self.folder = folder
         site = folder / "site"
         site.mkdir(exist_ok=True)
         (site / "sitecustomize.py").write_text(_SITE)
-        variables = {**electra_environment(), **(environment or {})}
+        variables = electra_environment()
         path = [str(site), *filter(None, [variables.get("PYTHONPATH")])]
         self._out, self._err = folder / "stdout.txt", folder / "stderr.txt"
         with self._out.open("w") as out, self._err.open("w") as err:

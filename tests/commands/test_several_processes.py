@@ -1,22 +1,21 @@
 """Runs in several real processes on gloo: the same numbers, stops, faults and resumes.
 
-A process takes seconds to start, so that each run serves several assertions. What single faults
+A launcher's processes take seconds to start, so that most are forked, with the variables that a
+launcher sets; and each run serves several assertions. What single faults
 do, many times over, tells `python tests/process_faults.py`.
 """
 
 import fcntl
 import os
-import shutil
 import signal
 import socket
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
-from command_line import TINY, electra_command, electra_environment, run_electra
-from launched import NO_DATA, SLOW_STEPS, Launched
+from command_line import TIMEOUT_SECONDS, TINY, run_electra
+from launched import NO_DATA, SLOW_STEPS, Launched, fork_process, run_together
 from run_checks import (
     assert_refused,
     assert_same_run,
@@ -45,10 +44,8 @@ Trainer.train_step = planted
 """
 
 
-def train(folder: Path, prepared: Path, count: int, planted: str = "", *more: str) -> Launched:
-    several = ["--processes", count] if count > 1 else []
-    arguments = ["train", "--data", prepared, "--run-name", "run", *several, *OPTIONS, *more]
-    return Launched(folder, *arguments, planted=planted)
+def command(prepared: Path, *more: object) -> list[object]:
+    return ["train", "--data", prepared, "--run-name", "run", *OPTIONS, *more]
 
 
 @pytest.fixture(scope="session")
@@ -71,13 +68,14 @@ def world(prepared, tmp_path_factory) -> Callable[[int], Path]:
 
 
 def train_whole(folder: Path, prepared: Path, count: int) -> None:
-    ended = train(folder, prepared, count).end()
-    assert ended.code == 0, ended.stderr
-    assert ended.stdout == "runs/run\n"
-    assert ended.stderr.count("step 12 held-out") == 1
+    first, *others = run_together(folder, count, *command(prepared))
+    assert first.code == 0, first.stderr
+    assert first.stdout == "runs/run\n"
+    assert first.stderr.count("step 12 held-out") == 1
+    assert {(each.code, each.stdout, each.stderr) for each in others} <= {(0, "", "")}
     if count > 1:
-        assert f"{count}, {-(-8 // count)} windows each" in ended.stderr
-        assert "to add up gradients" in ended.stderr
+        assert f"{count}, {-(-8 // count)} windows each" in first.stderr
+        assert "to add up gradients" in first.stderr
         described = (folder / "runs" / "run" / "environment.json").read_text()
         assert f'"processes": {count}' in described
         assert '"hosts": [' in described
@@ -102,31 +100,35 @@ def test_the_numbers_are_those_of_one_process(world):
 
 
 def test_a_run_goes_on_with_another_number_of_processes(tmp_path, prepared, world):
-    """2, 1, 3 processes; a signal to one process stops all at the same step."""
-    stop = "os.kill(os.getpid(), signal.SIGUSR1)"
-    planted = "import signal\n" + AT_STEP.format(step=4, rank=1, what=stop)
-    ended = train(tmp_path, prepared, 2, planted).end()
-    assert (ended.code, ended.errors) == (130, [])
-    assert ended.stderr.count("stopped and saved at step 5") == 1
-    run = tmp_path / "runs" / "run"
-    assert read_status(run).checkpoint == 5
-    planted = "import signal\n" + AT_STEP.format(step=8, rank=0, what=stop)
-    alone = Launched(tmp_path, "resume", "runs/run", planted=planted, environment={"RANK": "0"})
-    assert alone.end().code == 130
-    assert read_status(run).checkpoint == 9
-    ended = Launched(tmp_path, "resume", "runs/run", "--processes=3").end()
-    assert ended.code == 0, ended.stderr
+    """2, 1, 3, 2 processes; what stops one of them stops all at the same step."""
+    stop = "import signal; os.kill(os.getpid(), signal.SIGUSR1)"
+    time_is_up = "from electra_cli import stopping; stopping._active._max_minutes = 0"
+    resume, run = ["resume", "runs/run", "--max-minutes=60"], tmp_path / "runs" / "run"
+    for count, arguments, step, rank, what in (
+        (2, command(prepared), 4, 1, stop),
+        (1, resume, 7, 0, stop),
+        (3, resume, 9, 1, time_is_up),
+    ):
+        planted = AT_STEP.format(step=step, rank=rank, what=what)
+        first, *others = run_together(tmp_path, count, *arguments, planted=planted)
+        assert (first.code, first.errors) == (130, []), first.stderr
+        assert first.stderr.count(f"stopped and saved at step {step + 1}\n") == 1
+        assert {(each.code, each.stderr) for each in others} <= {(130, "")}
+        assert read_status(run).checkpoint == step + 1
+    first, _ = run_together(tmp_path, 2, *resume)
+    assert first.code == 0, first.stderr
     assert_near(run, world(1))
-    resumed = event_texts(run, "resumed")
-    assert ["processes 2 -> 1" in resumed[0], "processes 1 -> 3" in resumed[1]] == [True, True]
+    texts = event_texts(run, "resumed")
+    for text, numbers in zip(texts, ("2 -> 1", "1 -> 3", "3 -> 2"), strict=True):
+        assert f"processes {numbers}" in text
 
 
 def test_a_killed_process_ends_the_others_and_the_run_resumes_bit_for_bit(
     tmp_path, prepared, world
 ):
-    kill = "os.kill(os.getpid(), signal.SIGKILL)"
-    planted = "import signal\n" + AT_STEP.format(step=7, rank=1, what=kill)
-    ended = train(tmp_path, prepared, 2, planted).end()
+    kill = "import signal; os.kill(os.getpid(), signal.SIGKILL)"
+    planted = AT_STEP.format(step=7, rank=1, what=kill)
+    ended = Launched(tmp_path, *command(prepared, "--processes=2"), planted=planted).end()
     (error,) = ended.errors
     assert ended.code == 1
     assert error.startswith("error: process 1 on ")
@@ -135,17 +137,28 @@ def test_a_killed_process_ends_the_others_and_the_run_resumes_bit_for_bit(
     run = tmp_path / "runs" / "run"
     assert read_status(run).state == "stopped"
     ended = Launched(tmp_path, "resume", "runs/run", "--processes=2").end()
-    assert ended.code == 0, ended.stderr
+    assert (ended.code, ended.stdout) == (0, "runs/run\n"), ended.stderr
     assert_same_run(run, world(2))
-    ended = Launched(tmp_path, "resume", "runs/run", "--verify", "--processes=2").end()
-    assert ended.code == 0, ended.stderr
-    assert "came out the same, bit for bit" in ended.stdout
+    first, _ = run_together(tmp_path, 2, "resume", "runs/run", "--verify")
+    assert first.code == 0, first.stderr
+    assert "came out the same, bit for bit" in first.stdout
     done = run_electra(tmp_path, "resume", "runs/run", "--verify")
     assert_refused(done, "came out differently", "and 2 processes trained them, not 1")
 
 
+def test_a_process_that_is_gone_is_named_where_no_agent_looks(tmp_path, prepared):
+    kill = "import signal; os.kill(os.getpid(), signal.SIGKILL)"
+    planted = AT_STEP.format(step=7, rank=1, what=kill)
+    first, second, third = run_together(tmp_path, 3, *command(prepared), planted=planted)
+    assert (first.code, second.code, third.code) == (1, -9, 1)
+    (error,) = first.errors + third.errors
+    assert error.startswith("error: process 1 on ")
+    assert error.endswith(" is gone")
+
+
 def test_a_killed_launcher_leaves_no_orphan_and_a_saved_run(tmp_path, prepared):
-    launched = train(tmp_path, prepared, 2, SLOW_STEPS.format(seconds=0.2), "--steps=500")
+    slow = SLOW_STEPS.format(seconds=0.2)
+    launched = Launched(tmp_path, *command(prepared, "--steps=500", "--processes=2"), planted=slow)
     workers = launched.wait_for_workers(2)
     wait_for_rows(tmp_path / "runs" / "run" / "training_log.csv", 7)
     launched.process.send_signal(signal.SIGKILL)
@@ -156,9 +169,9 @@ def test_a_killed_launcher_leaves_no_orphan_and_a_saved_run(tmp_path, prepared):
 
 
 def test_a_process_that_hangs_is_ended_once_a_stop_is_asked_for(tmp_path, prepared):
-    hang = "open('hangs', 'w').close(); os.kill(os.getpid(), signal.SIGSTOP)"
-    planted = "import signal\n" + AT_STEP.format(step=7, rank=1, what=hang)
-    launched = train(tmp_path, prepared, 2, planted)
+    hang = "import signal; open('hangs', 'w').close(); os.kill(os.getpid(), signal.SIGSTOP)"
+    planted = AT_STEP.format(step=7, rank=1, what=hang)
+    launched = Launched(tmp_path, *command(prepared, "--processes=2"), planted=planted)
     workers = launched.wait_for_workers(2)
     wait_until((tmp_path / "hangs").exists, "the hanging process")
     launched.process.send_signal(signal.SIGTERM)
@@ -171,65 +184,42 @@ def test_a_process_that_hangs_is_ended_once_a_stop_is_asked_for(tmp_path, prepar
 
 
 def test_an_error_of_one_process_is_said_once_and_by_name(tmp_path, prepared):
-    ended = train(tmp_path, prepared, 2, NO_DATA).end()
+    ended = Launched(tmp_path, *command(prepared, "--processes=2"), planted=NO_DATA).end()
     (error,) = ended.errors
     assert ended.code == 1
     assert error.startswith("error: process 1 on ")
     assert error.endswith(": there is no such folder")
     assert not (tmp_path / "runs").exists()
-    ended = train(tmp_path, prepared, 2, "", "--set=run.batch_size=1").end()
-    assert ended.code == 1
-    assert ended.errors == ["error: 2 processes cannot share 1 windows per step"]
 
 
-def test_processes_of_another_launcher_train_the_same_run(tmp_path, prepared, world):
-    """What srun does: plain variables, no agent."""
-    place = {"WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": str(free_port())}
-    arguments = ["train", "--data", prepared, "--run-name", "run", *OPTIONS]
-    folders = [tmp_path, tmp_path / "other"]  # the second one writes nothing
-    folders[1].mkdir()
-    started = [
-        Launched(folder, *arguments, environment={**place, "RANK": str(rank)})
-        for rank, folder in enumerate(folders)
+def test_an_error_of_all_processes_is_said_once(tmp_path, prepared):
+    ended = run_together(tmp_path, 2, *command(prepared, "--set=run.batch_size=1"))
+    assert [each.code for each in ended] == [1, 1]
+    assert [each.errors for each in ended] == [
+        ["error: 2 processes cannot share 1 windows per step"],
+        [],
     ]
-    first, second = [each.end() for each in started]
-    assert (first.code, second.code) == (0, 0), first.stderr + second.stderr
-    assert (second.stdout, second.stderr) == ("", "")
-    assert not (folders[1] / "runs").exists()
-    assert_same_run(tmp_path / "runs" / "run", world(2))
 
 
 def test_a_port_that_another_program_has_is_said(tmp_path):
     with socket.create_server(("localhost", 0)) as server:
-        port = str(server.getsockname()[1])
-        place = {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": port}
-        ended = Launched(tmp_path, "train", environment=place).end()
-    (error,) = ended.errors
-    assert (ended.code, "Traceback" in ended.stderr) == (1, False)
-    assert f" does not reach the others at localhost:{port}: " in error
+        port = server.getsockname()[1]
+        process = fork_process(tmp_path, 0, 2, port, "train")
+        _, stderr = process.communicate(TIMEOUT_SECONDS)
+    assert (process.wait(), "Traceback" in stderr) == (1, False)
+    assert f" does not reach the others at localhost:{port}: " in stderr
 
 
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("localhost", 0))
-        return int(found.getsockname()[1])
-
-
-@pytest.mark.parametrize("count", ["0", "many", "gpus"])
+@pytest.mark.parametrize("count", ["0", "-1", "many", "gpus"])
 def test_a_number_of_processes_that_cannot_be_is_refused(tmp_path, count):
-    done = subprocess.run(
-        electra_command("train", "--processes", count),
-        cwd=tmp_path, env=electra_environment(), capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    done = run_electra(tmp_path, "train", "--processes", count)
     assert_refused(done, "GPU" if count == "gpus" else f"--processes {count}")
 
 
-def test_a_process_of_a_launcher_starts_no_others(tmp_path, world):
-    copy = shutil.copytree(world(1), tmp_path / "run")
-    for command in (["train"], ["resume", str(copy)]):
-        done = subprocess.run(
-            electra_command(*command, "--processes=2"), cwd=tmp_path, capture_output=True,
-            env={**electra_environment(), "RANK": "0", "WORLD_SIZE": "2"}, text=True, check=False,
-        )  # fmt: skip
+def test_a_process_of_a_launcher_starts_no_others(tmp_path, finished, monkeypatch):
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for command in (["train"], ["resume", finished.root]):
+        done = run_electra(tmp_path, *command, "--processes=2")
         assert_refused(done, "that a launcher started")
-    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+    assert not any(tmp_path.iterdir())

@@ -13,9 +13,9 @@ from run_checks import assert_same_run, read_rows
 
 from electra_cli.training.checkpoint import CheckpointManager
 
-KILLS = int(os.environ.get("KILLS", "15"))  # more of them: KILLS=50 pytest ...
+KILLS = int(os.environ.get("KILLS", "8"))  # more of them: KILLS=50 pytest ...
 SEED = 4
-STEPS = 60
+STEPS = 30
 
 
 def where_it_was(root: Path) -> str:
@@ -38,7 +38,7 @@ def test_a_run_killed_at_random_moments_gives_the_uninterrupted_weights(tmp_path
         *TINY,
         f"--set=run.num_steps={STEPS}",
         "--set=run.save_every=1",
-        "--set=run.eval_every=20",
+        "--set=run.eval_every=10",
     ]
     started = time.monotonic()
     done = run_electra(tmp_path, "train", "--data", prepared, "--run-name", "whole", *options)
