@@ -22,13 +22,13 @@ _POLL_SECONDS = 0.2
 def run_children(wanted: str, stop: StopRequest) -> NoReturn:
     """Run this command in as many children as are `wanted`; exits as the first one does.
 
-    They go on without one that fails; a stop that is asked of this process is asked of all.
+    The others go on without one that fails; a stop that is asked of this process is asked of all.
     """
     count = count_processes(wanted)
     children = [start_child(number, count, own_arguments()) for number in range(count)]
     failed: set[int] = set()
     try:
-        while children[0].poll() is None:
+        while any(child.poll() is None for child in children):
             for number, child in enumerate(children):
                 if child.poll() not in (None, 0, EXIT_STOPPED) and number not in failed:
                     failed.add(number)
@@ -40,7 +40,7 @@ def run_children(wanted: str, stop: StopRequest) -> NoReturn:
     except KeyboardInterrupt:
         pass
     end_children(children)
-    raise SystemExit(children[0].returncode)
+    raise SystemExit(max(children[0].returncode, 1) if 0 in failed else children[0].returncode)
 
 
 def start_child(

@@ -5,6 +5,7 @@ from electra_cli.commands.processes import meet_processes
 from electra_cli.commands.resume import ResumeOptions, open_run
 from electra_cli.errors import RunError
 from electra_cli.runs.agreement import read_checkpoint
+from electra_cli.runs.out_of_memory import hint_at_less_memory
 from electra_cli.runs.rollback import choose_checkpoint, refuse_changes, warn_about_damaged
 from electra_cli.runs.session import Session, open_checkpoints, open_session
 from electra_cli.runs.verification import find_differences, repeat_steps
@@ -25,7 +26,10 @@ def _verify(options: ResumeOptions, processes: Processes) -> None:
     session, expected = processes.together(lambda: _open_before(options, processes))
     last, first = expected.state.trainer.step, session.trainer.step + 1
     console.talk(f"repeating steps {first:,} to {last:,} of {session.run.root}")
-    differences = find_differences(repeat_steps(session, last, expected.state), expected)
+    # Not fewer windows per pass: sums in another order would differ.
+    with hint_at_less_memory(session.config.run.windows_per_pass, "free some, or verify elsewhere"):
+        found = repeat_steps(session, last, expected.state)
+    differences = find_differences(found, expected)
     if differences:
         processes.leave_to_first()
         more = f" and {len(differences) - 1} more" if len(differences) > 1 else ""

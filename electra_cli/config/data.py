@@ -9,16 +9,16 @@ from pydantic import Field, field_validator
 
 from electra_cli.config.section import MAX_TOKENS, Changeable, NotSearched, Section, as_utf8
 
+_ONE_TEXT = NotSearched("all trials read the same text")
+
 
 class DataConfig(Section):
     """What is read, and how it is cut."""
 
-    directory: Annotated[
-        Path | None, Changeable(), NotSearched("all trials read the same text")
-    ] = Field(
+    directory: Annotated[Path | None, Changeable(), _ONE_TEXT] = Field(
         None, description="Folder made by `electra prepare`; null takes the only one under data/."
     )
-    replay: Annotated[str | None, NotSearched("all trials read the same text")] = Field(
+    replay: Annotated[str | None, Changeable(), _ONE_TEXT] = Field(  # the share may not
         None,
         description="Older text against forgetting, as DIR:SHARE: so large a share of the windows "
         "comes from that folder.",

@@ -78,6 +78,11 @@ class ObjectiveConfig(Section):
         return self.has_generator and not self.freeze_generator
 
     @property
+    def freezes_generator(self) -> bool:
+        """Whether it stays as it is."""
+        return self.has_generator and self.freeze_generator
+
+    @property
     def steps_alone(self) -> int:
         """Steps in which nothing but the generator trains."""
         return self.discriminator_start_step if self.trains_generator else 0

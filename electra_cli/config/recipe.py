@@ -37,7 +37,7 @@ class PretrainConfig(Section):
 
     @model_validator(mode="after")
     def _fits(self) -> "PretrainConfig":
-        if self.objective.freeze_generator and not self.model.starts_trained:
+        if self.objective.freezes_generator and not self.model.starts_trained:
             raise ValueError(
                 "objective.freeze_generator needs a trained generator: --init-from or --generator"
             )

@@ -56,7 +56,10 @@ class Position:
 
 
 class WindowReader:
-    """Turns windows of one split into Batches; keeps the window table of one epoch."""
+    """Turns windows of one split into Batches.
+
+    Keeps the window tables of two epochs: a batch may begin in one and end in the next.
+    """
 
     def __init__(
         self,
@@ -74,7 +77,7 @@ class WindowReader:
         self._mask_fraction = mask_fraction
         self._seed = seed
         self._first_document = first_document
-        self._table: tuple[int, WindowTable] | None = None  # (epoch, table); threads share it
+        self._tables: dict[int, WindowTable] = {}  # by epoch; threads and copies share them
 
     def masking(self, mask_fraction: float) -> "WindowReader":
         """The same windows with more or fewer masked tokens."""
@@ -87,11 +90,13 @@ class WindowReader:
         return len(self._table_of(epoch))
 
     def _table_of(self, epoch: int) -> WindowTable:
-        table = self._table
-        if table is None or table[0] != epoch:
-            offsets = self._tokens.offsets
-            table = self._table = (epoch, WindowTable(offsets, self._data, self._seed, epoch))
-        return table[1]
+        table = self._tables.get(epoch)
+        if table is None:
+            table = WindowTable(self._tokens.offsets, self._data, self._seed, epoch)
+            for older in sorted(self._tables)[:-1]:
+                self._tables.pop(older, None)
+            self._tables[epoch] = table
+        return table
 
     def order(self, epoch: int, first: int, stop: int) -> NDArray[np.int64]:
         """Numbers of the windows at places [first, stop) of the epoch's order, or to its end."""

@@ -16,8 +16,9 @@ from electra_cli.data.replay import Replay, iter_mixed_windows
 def deal(lengths: NDArray[np.int64], num_parts: int) -> list[NDArray[np.int64]]:
     """Places in `lengths` [B], dealt to `num_parts` parts of about equally many tokens.
 
-    The longest go round first, there and back again (snake order), so that numbers of windows
-    differ by one at most. A function of the lengths alone; one part has all places in order.
+    The longest are dealt first, to the parts 0 to n - 1 and then n - 1 to 0 and so on (snake
+    order), so that numbers of windows differ by one at most. A function of the lengths alone; one
+    part has all places in order.
     """
     rounds, seat = np.divmod(np.arange(len(lengths)), num_parts)
     part_of = np.empty(len(lengths), dtype=np.int64)

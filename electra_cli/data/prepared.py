@@ -63,11 +63,11 @@ class PreparedData:
         """
         # Held-out text is always masked alike; training may begin with another share.
         mask_fraction = last_value(config.objective.mask_fraction)
-        settings = (config.data, mask_fraction, config.run.seed)
+        settings = (config.data, mask_fraction, config.run.seed, first_document)
         known, reader = self._readers.get(split, (None, None))
         if reader is None or known != settings:
             shards = open_shards(self.directory, self.manifest, split)
-            reader = WindowReader(shards, self.token_roles, *settings, first_document)
+            reader = WindowReader(shards, self.token_roles, *settings)
             self._readers[split] = (settings, reader)
         return reader
 

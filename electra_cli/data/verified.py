@@ -22,7 +22,7 @@ Signature = list[int | str]
 def verify_changed_shards(directory: Path, manifest: ShardManifest, read_all: bool = False) -> None:
     """verify_shards for those that changed since they were last compared; for all with `read_all`.
 
-    What a disk changes by itself shows in no time of a file: `read_all` finds it.
+    Damage on the disk changes no time of a file: only `read_all` finds it.
     """
     memory = _memory_of(directory)
     known = {} if read_all else _load(memory)

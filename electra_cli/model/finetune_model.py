@@ -1,6 +1,6 @@
 """Training of a network of transformers on labelled packed batches."""
 
-# Shapes: T tokens of a packed batch, B sequences, N slots, L positions, C outputs.
+# Shapes: T tokens of a packed batch, B sequences, N slots, C outputs.
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -21,7 +21,7 @@ from electra_cli.model.layers.dropout import replace_dropout
 from electra_cli.model.layers.layer import fuse_layers
 from electra_cli.model.objectives.objective import NetworkLoss, StepCounts, Trainable
 
-# (logits [N, C] or [B, L, 2], targets [N, ...]) -> the loss of each slot [N]
+# (logits [N, C] or [T, 2], targets [N, ...]) -> the loss of each slot [N]
 Loss = Callable[[Tensor, LabelledBatch], Tensor]
 
 

@@ -120,7 +120,7 @@ def as_exported(network: Any, kind: HeadKind, scale: float = 1.0, shift: float =
     if isinstance(head, LinearHead):
         prefix = "classifier.linear."
         weight, bias = own.pop(f"{prefix}weight"), own.pop(f"{prefix}bias")
-        own |= {f"classifier.{n}": t for n, t in _two_layers(weight, bias, config).items()}
+        own |= {f"classifier.{n}": t for n, t in _two_layers(weight, bias).items()}
     plain.load_state_dict(own)
     if scale != 1.0 or shift != 0.0:
         last = [module for module in plain.modules() if isinstance(module, nn.Linear)][-1]
@@ -129,7 +129,7 @@ def as_exported(network: Any, kind: HeadKind, scale: float = 1.0, shift: float =
     return plain.eval()
 
 
-def _two_layers(weight: Tensor, bias: Tensor, config: PreTrainedConfig) -> dict[str, Tensor]:
+def _two_layers(weight: Tensor, bias: Tensor) -> dict[str, Tensor]:
     """W [C, H], b [C] -> dense and out_proj of ElectraClassificationHead, the same function."""
     outputs, width = weight.shape
     dense, dense_bias = weight.new_zeros(width, width), weight.new_zeros(width)

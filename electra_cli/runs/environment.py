@@ -1,4 +1,4 @@
-"""Versions, device and git state of a run, for whoever reads it later."""
+"""Versions, device and git state of a run since its last start, for whoever reads it later."""
 
 import json
 import platform
@@ -9,13 +9,15 @@ from pathlib import Path
 import torch
 
 import electra_cli
+from electra_cli.disk import write_bytes_atomically
 from electra_cli.training.device import Compute
 from electra_cli.training.processes import ALONE, Processes
 
 
 def write_environment(path: Path, compute: Compute, processes: Processes = ALONE) -> None:
     """Write a run's environment.json."""
-    path.write_text(json.dumps(_describe(compute) | _describe_all(processes), indent=1) + "\n")
+    described = json.dumps(_describe(compute) | _describe_all(processes), indent=1) + "\n"
+    write_bytes_atomically(path, described.encode())
 
 
 def environment_changes(path: Path, compute: Compute) -> dict[str, str]:

@@ -26,7 +26,7 @@ def fit_sizes(
         return config
     if start.generator is not None:
         return _fit_generator(config, start, start.generator, chosen)
-    if config.objective.freeze_generator:
+    if config.objective.freezes_generator:
         raise ConfigError(
             f"objective.freeze_generator needs a trained generator, and {start.sources[0].name} "
             "has none",
@@ -56,7 +56,7 @@ def _fit_generator(
 ) -> PretrainConfig:
     sizes, model = generator.config, config.model
     # A frozen generator keeps weights of its own, though it may have begun as one of a pair.
-    main = None if config.objective.freeze_generator else start.main
+    main = None if config.objective.freezes_generator else start.main
     is_one = main is not None and _is_shared(main, generator, "electra.")
     shares = main is not None and _is_shared(main, generator, EMBEDDINGS)
     options: dict[str, Any] = {

@@ -30,6 +30,7 @@ class RunSize:
     total_parameters: int
     tokens_per_step: float
     num_epochs: float | None  # None without data
+    num_eval_windows: int  # of an evaluation
     total_flops: float
     authors_flops: float | None  # as the authors count; None where they count no such run
 
@@ -72,7 +73,7 @@ def measure_run(config: PretrainConfig, vocab_size: int, data: PreparedData | No
     run = config.run
     main, total = count_model_parameters(config, vocab_size)
     window_tokens = float(config.data.max_seq_length)
-    num_epochs = None
+    num_epochs, num_eval_windows = None, run.num_eval_windows
     if data is not None:
         num_windows = data.reader("train", config).num_windows(0)
         if num_windows < run.batch_size:
@@ -86,6 +87,8 @@ def measure_run(config: PretrainConfig, vocab_size: int, data: PreparedData | No
         window_tokens = content_tokens + 3 - config.data.single_segment_fraction
         new = run.num_steps * run.batch_size * (1 - config.data.replay_share)
         num_epochs = float(new / num_windows)
+        held_out = data.reader("validation", config).num_windows(0)
+        num_eval_windows = min(num_eval_windows, held_out)
     tokens_per_step = run.batch_size * window_tokens
     objective = objective_class(config.objective.name)
     counts = (
@@ -101,6 +104,7 @@ def measure_run(config: PretrainConfig, vocab_size: int, data: PreparedData | No
         total_parameters=total,
         tokens_per_step=tokens_per_step,
         num_epochs=num_epochs,
+        num_eval_windows=num_eval_windows,
         total_flops=total_flops - main_flops * steps_alone,
         authors_flops=objective.authors_flops(config, vocab_size),
     )
@@ -150,7 +154,7 @@ def make_plan(
     run, has_generator = config.run, config.objective.has_generator
     seconds = None
     if flops_per_second is not None:
-        evaluated = run.num_eval_windows / run.eval_every / run.batch_size  # per window trained
+        evaluated = size.num_eval_windows / run.eval_every / run.batch_size  # per window trained
         seconds = size.total_flops / flops_per_second * (1 + evaluated * _FORWARD_SHARE)
         seconds += run.num_steps * (reduction_seconds or 0.0)
     windows = run.windows_of_part(processes.count)

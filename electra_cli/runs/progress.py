@@ -33,11 +33,14 @@ class TrainingProgress:
         self._last_row = metrics
         rate = metrics.train_flops / metrics.tokens_seen * metrics.tokens_per_second
         own = metrics.objective
-        self._figures = (
-            f" · mlm {_number(own.get('mlm_loss'))} · rtd {_number(own.get('rtd_loss'))}"
-            f" · {metrics.tokens_per_second:,.0f} tokens/s"
-            f" · {_percent(own.get('replaced_fraction'))} replaced · {rate / 1e9:,.0f} GFLOP/s"
-        )
+        replaced = own.get("replaced_fraction")
+        losses = {name: own.get(f"{name}_loss") for name in ("mlm", "rtd", "word")}
+        parts = [f"{name} {_number(loss)}" for name, loss in losses.items() if loss is not None]
+        parts.append(f"{metrics.tokens_per_second:,.0f} tokens/s")
+        if replaced is not None:
+            parts.append(f"{_percent(replaced)} replaced")
+        parts.append(f"{rate / 1e9:,.0f} GFLOP/s")
+        self._figures = "".join(f" · {part}" for part in parts)
         if held_out is not None:
             console.talk(describe_evaluation(metrics.step, held_out))
 
@@ -48,19 +51,27 @@ class TrainingProgress:
 
 def describe_evaluation(step: int, metrics: Metrics) -> str:
     """Two lines: how far both networks are from knowing frequencies alone."""
-    gain = ""
     loss, unigram = metrics.get("mlm_masked_loss"), metrics[UNIGRAM_ENTROPY]
+    first, second = [], []
     if loss is not None and unigram is not None:
-        gain = (
+        first.append(
             f"MLM on [MASK] {loss:.3f} (unigram {unigram:.3f}, context gains {unigram - loss:+.3f})"
         )
-    rtd = {name: _number(metrics.get(f"rtd_{name}")) for name in _RTD_METRICS}
-    return (
-        f"step {step:,} held-out: {gain}\n  RTD {rtd['loss']} "
-        f"(constant {rtd['constant_loss']}) · AUC {rtd['auc']} (content {rtd['content_auc']}) · "
-        f"precision {rtd['precision']} · recall {rtd['recall']} · "
-        f"replaced {_percent(metrics.get('replaced_fraction'))}"
-    )
+    if metrics.get("rtd_loss") is not None:
+        rtd = {name: _number(metrics.get(f"rtd_{name}")) for name in _RTD_METRICS}
+        second += [
+            f"RTD {rtd['loss']} (constant {rtd['constant_loss']})",
+            f"AUC {rtd['auc']} (content {rtd['content_auc']})",
+            f"precision {rtd['precision']}",
+            f"recall {rtd['recall']}",
+        ]
+    if metrics.get("word_loss") is not None:
+        accuracy = _percent(metrics.get("word_accuracy"))
+        second.append(f"words {_number(metrics['word_loss'])} ({accuracy} right)")
+    if metrics.get("replaced_fraction") is not None:
+        second.append(f"replaced {_percent(metrics['replaced_fraction'])}")
+    lines = [" · ".join(parts) for parts in (first, second) if parts]
+    return f"step {step:,} held-out: " + "\n  ".join(lines)
 
 
 def _number(value: float | None) -> str:

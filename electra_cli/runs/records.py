@@ -35,7 +35,7 @@ class RunRecords:
         self._waiting_rows.append(row)
         with self._full_disk_allowed():
             self._write_rows()
-        for logger in self._loggers[1:]:  # at once: a full disk is not their concern
+        for logger in self._loggers[1:]:  # at once: they do not wait for room on this disk
             logger.append_row(row)
 
     def save(self) -> None:
@@ -49,7 +49,11 @@ class RunRecords:
     def check_save(self) -> None:
         """See how the save under way went, without waiting for it."""
         with self._full_disk_allowed():
-            self._session.checkpoints.check()
+            try:
+                self._session.checkpoints.check()
+            except DiskFullError:
+                self._saved_step = None  # so that finish() tries again
+                raise
 
     def finish(self) -> None:
         """All rows and the checkpoint under way are on the disk, or DiskFullError is raised."""

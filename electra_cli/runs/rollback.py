@@ -3,19 +3,19 @@
 import filecmp
 import shutil
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from electra_cli import console
-from electra_cli.config import PretrainConfig, changeable_options
+from electra_cli.config import DataConfig, PretrainConfig, changeable_options
 from electra_cli.data.prepared import PreparedData
 from electra_cli.disk import as_argument, name_aside, set_aside
 from electra_cli.errors import ConfigError, DataError, RunError
 from electra_cli.presets import load_config, save_config
 from electra_cli.run_directory import RunDirectory
 from electra_cli.run_events import truncate_events
-from electra_cli.runs.environment import environment_changes
+from electra_cli.runs.environment import environment_changes, write_environment
 from electra_cli.runs.session import Session
 from electra_cli.runs.write_errors import explain_write_errors, record_event
 from electra_cli.training.checkpoint import Checkpoint, CheckpointManager, Loaded
@@ -99,6 +99,13 @@ def refuse_changes(
 
 def _refuse_other_options(saved: SavedConfig, config: PretrainConfig) -> None:
     changeable = changeable_options()
+    share = DataConfig.model_validate(saved.get("data", {})).replay_share
+    if share != config.data.replay_share:
+        raise ConfigError(
+            f"data.replay takes {float(config.data.replay_share):g} of the windows, this run was "
+            f"trained with {float(share):g}; the folder may change, the share may not",
+            hint=f"end it in :{float(share):g}, or start a new run",
+        )
     for name, old, new in _changes(saved, config):
         if name not in changeable:
             raise ConfigError(
@@ -153,6 +160,8 @@ def go_back(session: Session, step: int, start: Checkpoint | None, is_chosen: bo
         changes = _changes(start.state.config, config)
         text += "".join(f", {name} {old} -> {new}" for name, old, new in changes)
     changed = environment_changes(run.environment, session.compute)
+    with suppress(OSError):  # as for the event: nothing depends on it
+        write_environment(run.environment, session.compute, session.processes)
     text += "".join(f", {name} {change}" for name, change in changed.items())
     record_event(run, step, "resumed", text)
 

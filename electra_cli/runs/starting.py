@@ -163,7 +163,7 @@ def open_starting_point(
 def _open(name: str, num_attention_heads: int | None = None) -> _Source:
     path = Path(name)
     step = _STEP_FOLDER.fullmatch(path.name)
-    if step and (run := RunDirectory(path.parents[1])).config.is_file():
+    if step and (run := RunDirectory(path.parent.parent)).config.is_file():
         return _open_checkpoint(name, run, int(step[1]))
     if path.is_dir() and not (path / "config.json").is_file():
         for kind in _MAIN_FOLDERS:

@@ -1,6 +1,6 @@
 """How runs are doing, from their files alone: nothing is loaded or changed.
 
-Loads no torch, so that it answers at once.
+Loads no torch, which takes seconds; the newest checkpoint is read whole, for its checksums.
 """
 
 import math

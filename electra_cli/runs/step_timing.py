@@ -41,7 +41,9 @@ def measure_flops_per_second(
         config = config.model_copy(update={"model": model_config})
     # Weights that stay as they are cannot become infinite.
     optim = config.optim.model_copy(update={"learning_rate": 0.0})
-    config = config.model_copy(update={"optim": optim})
+    # Both networks, though the generator may train alone at first.
+    objective = config.objective.model_copy(update={"discriminator_start_step": 0})
+    config = config.model_copy(update={"optim": optim, "objective": objective})
     reader = _stand_in(config, vocab_size) if data is None else data.reader("train", config)
     model = build_model(config, vocab_size, pad_id=0 if data is None else data.pad_id)
     if config.run.gradient_checkpointing:

@@ -212,7 +212,8 @@ class _MLflow(_Tracker):
         known = self._remembered("mlflow")
         held: list[int] = []
         if known is not None:
-            history = mlflow.MlflowClient().get_metric_history(known, "train/loss")
+            # Of a figure that every row has: that of step 0 has no loss.
+            history = mlflow.MlflowClient().get_metric_history(known, "train/tokens_seen")
             held = [metric.step for metric in history]
             if held != list(steps[: len(held)]):
                 mlflow.delete_run(known)

@@ -1,6 +1,6 @@
 """What is wrong with a checkpoint's files, found without reading a tensor.
 
-Loads no torch, so that `electra status` answers at once.
+Loads no torch, so that `electra status` need not wait for that.
 """
 
 import hashlib

@@ -114,6 +114,8 @@ def shared_settings(
     Studies have recorded it by these keys since version 0.1.0.
     """
     content = [data.manifest.tokenizer_sha256, *(shard.sha256 for shard in data.manifest.shards)]
+    if data.older is not None:
+        content.append(data.older.sha256)
     facts: dict[str, Any] = {"data": hashlib.sha256(" ".join(content).encode()).hexdigest()[:16]}
     facts |= preset.as_json()
     for name in _OF_THE_MACHINE:

@@ -161,6 +161,8 @@ def test_what_cannot_be_started_from_is_said_in_one_line(
     run, pair = finished.root, folders / "discriminator"
     assert "needs the network" in refused("--init-from", "google/electra-small-discriminator")
     assert "step-00000007 does not exist" in refused("--init-from", run, "--step", 7)
+    # A checkpoint's name from a folder that has none.
+    assert "step-00000012" in refused("--init-from", "step-00000012")
     assert "did you mean --steps?" in refused("--step", 7)
     assert "did you mean --steps?" in refused("--init-from", pair, "--step", 7)
     assert "model.hidden_size = 64, but" in refused(
@@ -244,7 +246,13 @@ def test_older_text_is_replayed_and_a_resume_goes_on_exactly(prepared, electra, 
     run, plain = tmp_path / "runs" / "whole", tmp_path / "runs" / "plain"
     whole = weights_at(run, 12)
     assert any(not torch.equal(whole[name], each) for name, each in weights_at(plain, 12).items())
-    done = electra("resume", run, "--step", 5)
+    (tmp_path / "older").rename(tmp_path / "moved")
+    done = electra("resume", run, "--step", 5, "--set", f"data.replay={tmp_path}/moved:0.2")
+    assert done.returncode == 1
+    problem, hint = done.stderr.strip().splitlines()
+    assert "trained with 0.3; the folder may change, the share may not" in problem
+    assert "end it in :0.3" in hint
+    done = electra("resume", run, "--step", 5, "--set", f"data.replay={tmp_path}/moved:0.3")
     assert done.returncode == 0, done.stderr
     assert_same(weights_at(run, 12), whole)
     epochs = [RunDirectory(each).read_log()["epoch"][-1] for each in (run, plain)]
@@ -266,8 +274,8 @@ def test_older_text_is_replayed_and_a_resume_goes_on_exactly(prepared, electra, 
     assert "other was prepared with tokenizer" in done.stderr
     assert "prepare the older text again: electra prepare SOURCE --tokenizer" in done.stderr
     assert not (tmp_path / "runs" / "no").exists()
-    shutil.rmtree(tmp_path / "older")
-    shutil.copytree(prepared, tmp_path / "older")
+    shutil.rmtree(tmp_path / "moved")
+    shutil.copytree(prepared, tmp_path / "moved")
     done = electra("resume", run, "--step", 5)
     assert done.returncode == 1
     assert "has content" in done.stderr

@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 
 from electra_cli.batch import Batch, Share
 from electra_cli.config import RunConfig
+from electra_cli.data import batches
 from electra_cli.data.batches import Position, iter_batches, join_batches
 from electra_cli.data.dealing import deal, iter_shares
+from electra_cli.data.windows import WindowTable
 
 CONFIG = tiny_config()
 
@@ -54,6 +56,20 @@ def test_eight_processes_have_about_equally_many_tokens():
         totals = [lengths[places].sum() for places in deal(lengths, 8)]
         unevenness.append(max(totals) / np.mean(totals) - 1)
     assert np.mean(unevenness) < 0.015
+
+
+def test_each_epochs_windows_are_cut_once(monkeypatch):
+    """Though the micro-batches of a batch may begin in one epoch and end in the next."""
+    cut = []
+
+    def counted(*arguments):
+        cut.append(arguments[-1])
+        return WindowTable(*arguments)
+
+    monkeypatch.setattr(batches, "WindowTable", counted)
+    stream = iter_shares(tiny_reader(CONFIG), 25, Position(), 8)
+    position = next(after for _, after in stream if after.epoch == 4)
+    assert cut[: position.epoch + 1] == [0, 1, 2, 3, 4]
 
 
 def test_one_part_is_the_batch_in_its_order():

@@ -16,6 +16,7 @@ from electra_cli.data.masking import choose_masked, count_masked, sample_noise, 
         (30, 0.15, 128, 4),  # 4.5 to the even 4
         (3, 0.15, 128, 1),  # at least one
         (128, 0.15, 100, 15),  # at most int(0.155 * 100)
+        (20, 0.04, 20, 1),  # int(0.045 * 20) is 0, and one is masked all the same
         # float32(0.15) is a little above 0.15: the product of these is no tie there.
         (190, 0.15, 512, 29),
         (350, 0.15, 512, 53),

@@ -36,6 +36,10 @@ def test_a_run_on_data_has_the_windows_there_are(prepared):
     tokens = round(8 * window_tokens)
     expected = flops.count(tokens, round(8 * window_tokens * 0.15), round(tokens * window_tokens))
     assert size.total_flops == pytest.approx(6 * expected, rel=0.01)
+    # An evaluation reads the windows that are held back, at most as many as it may.
+    assert size.num_eval_windows == data.reader("validation", config).num_windows(0) < 2048
+    few = tiny_config(run={"num_eval_windows": 2})
+    assert measure_run(few, data.manifest.vocab_size, data).num_eval_windows == 2
 
 
 def test_less_text_than_a_batch_is_refused(prepared):

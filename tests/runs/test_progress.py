@@ -53,4 +53,9 @@ def test_an_evaluation_is_two_lines_with_what_it_compares_with():
         "  RTD 0.31 (constant 0.35) · AUC 0.75 (content 0.625) · precision 0.5 · recall – · "
         "replaced 10.0%"
     )
-    assert describe_evaluation(1, {"unigram_entropy": 5.0}).endswith("recall – · replaced –")
+    words = {"unigram_entropy": 5.0, "word_loss": 1.5, "word_accuracy": 0.8}
+    assert describe_evaluation(1, words) == "step 1 held-out: words 1.5 (80.0% right)"
+    masked = {"unigram_entropy": 5.0, "mlm_masked_loss": 4.0}  # of a masked language model alone
+    assert describe_evaluation(2, masked) == (
+        "step 2 held-out: MLM on [MASK] 4.000 (unigram 5.000, context gains +1.000)"
+    )

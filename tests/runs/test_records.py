@@ -1,5 +1,7 @@
 """Rows and checkpoints on a disk that is full for a while, by a logger that says so."""
 
+import shutil
+
 import pytest
 from tiny_session import FullDisk, RecordingLogger, open_tiny
 
@@ -67,6 +69,23 @@ def test_a_full_disk_stops_where_the_settings_say_so(tmp_path, prepared):
         RunRecords(session, [other]).append_row(make_row(session))
     assert other.rows == []
     session.close()
+
+
+def test_the_last_checkpoint_is_saved_again_where_the_first_try_failed(session, monkeypatch):
+    records = RunRecords(session)
+    records.append_row(make_row(session))
+    records.save()
+    session.checkpoints.wait()
+    shutil.rmtree(session.checkpoints.path_of(1))
+
+    def fail() -> None:
+        raise DiskFullError("no room for the checkpoint", hint="make room")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(session.checkpoints, "check", fail)
+        records.check_save()  # training goes on
+    records.finish()
+    assert session.checkpoints.steps() == [1]
 
 
 def test_a_checkpoint_that_was_saved_is_not_saved_again(session):

@@ -112,7 +112,10 @@ def corrupt(
 
 
 def generator_loss(
-    corruption: Corruption, objective: ObjectiveConfig, step: StepCounts, is_alone: bool
+    corruption: Corruption,
+    objective: ObjectiveConfig,
+    step: StepCounts,
+    is_alone: bool,
 ) -> Iterator[NetworkLoss]:
     """The generator's share of what is minimised, if it learns.
 

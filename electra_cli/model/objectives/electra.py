@@ -64,7 +64,7 @@ logits = model(**tokenizer("A sentence.", return_tensors="pt")).logits  # > 0: l
     def losses(self, batch: Batch, step: StepCounts) -> Iterator[NetworkLoss]:
         """The generator's loss, then the discriminator's."""
         corruption = corrupt(self.generator, batch, self.objective, self.vocab_size, step)
-        is_alone = self.is_alone(step)
+        is_alone = self.trains_generator_alone(step)
         yield from generator_loss(corruption, self.objective, step, is_alone)
         if is_alone:
             return

@@ -144,7 +144,7 @@ class Objective(Trainable):
         adapt_to_packs(self.networks().values())
         draw_weights(self, self.networks().values(), model)
         self._main_flops = self.main_flops(model, vocab_size)
-        if objective.freeze_generator:
+        if objective.freezes_generator:
             self.networks()[GENERATOR].requires_grad_(False)
 
     @abstractmethod
@@ -162,7 +162,7 @@ class Objective(Trainable):
         own = {name: value for group in self.metric_groups for name, value in group(sums).items()}
         main_loss = own[self.main_loss] if self.main_loss else None
         weights = self.objective
-        mlm_weight = 0.0 if weights.freeze_generator else weights.generator_loss_weight
+        mlm_weight = 0.0 if weights.freezes_generator else weights.generator_loss_weight
         loss = mlm_weight * (own["mlm_loss"] or 0.0)
         return {"loss": loss + weights.discriminator_loss_weight * (main_loss or 0.0), **own}
 
@@ -193,7 +193,7 @@ class Objective(Trainable):
         is_alone = step < self.objective.steps_alone
         return self.flops - self._main_flops if is_alone else self.flops
 
-    def is_alone(self, step: StepCounts) -> bool:
+    def trains_generator_alone(self, step: StepCounts) -> bool:
         """Whether the generator trains alone; held-out text is always read by both networks."""
         return self.training and step.number < self.objective.steps_alone
 
@@ -215,7 +215,7 @@ class Objective(Trainable):
     def train(self, mode: bool = True) -> Self:
         """A frozen generator has no dropout: it stays the model that it was."""
         super().train(mode)
-        if self.objective.freeze_generator:
+        if self.objective.freezes_generator:
             self.networks()[GENERATOR].train(mode=False)
         return self
 

@@ -54,7 +54,7 @@ class ReplaceMLMObjective(Objective):
     def losses(self, batch: Batch, step: StepCounts) -> Iterator[NetworkLoss]:
         """The generator's loss, then that of the restored words."""
         corruption = corrupt(self.generator, batch, self.objective, self.vocab_size, step)
-        is_alone = self.is_alone(step)
+        is_alone = self.trains_generator_alone(step)
         yield from generator_loss(corruption, self.objective, step, is_alone)
         if is_alone:
             return

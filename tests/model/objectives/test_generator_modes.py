@@ -41,6 +41,15 @@ def changed(before: dict[str, torch.Tensor], after: dict[str, torch.Tensor]) -> 
     return {name for name in before if not torch.equal(before[name], after[name])}
 
 
+@pytest.mark.parametrize("objective", [{"name": "mlm"}, {"uniform_generator": True}])
+def test_without_a_generator_none_is_frozen(objective):
+    """A preset that freezes it can be used with any objective."""
+    name = objective.pop("name", "electra")
+    trainer, batches = trainer_of(name, freeze_generator=True, **objective)
+    list(take_steps(trainer, batches, 1))
+    assert trainer.flush(0.0).objective["loss"] > 0
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_a_frozen_generator_stays_bit_for_bit_and_costs_a_forward_pass(name):
     trainer, batches = trainer_of(name, freeze_generator=True, temperature=2.0)
