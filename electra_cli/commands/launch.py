@@ -41,7 +41,8 @@ def count_processes(wanted: str) -> int:
         return torch.cuda.device_count()
     if not wanted.isdecimal() or not 1 <= int(wanted) <= 1024:
         raise ConfigError(
-            f"--processes {wanted} is no number of processes", hint="a number from 1, or gpus"
+            f"--processes {wanted} is no number of processes",
+            hint="a number from 1 to 1024, or gpus",
         )
     return int(wanted)
 

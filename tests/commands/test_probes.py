@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from command_line import TINY, run_electra, write_preset
+from launched import run_together
 from run_checks import assert_refused, final_weights, read_rows
 from tiny_tasks import write_classes
 
@@ -32,9 +33,16 @@ def files(tmp_path_factory) -> list[str]:
     return [f"--probe={path}" for path in paths]
 
 
-def train(folder: Path, prepared: Path, name: str, *more: object):
+def command(prepared: Path, name: str, *more: object) -> list[object]:
+    """Of a run that is the same in several processes: dropout depends on the micro-batches."""
+    no_dropout = ["hidden_dropout_prob=0", "attention_probs_dropout_prob=0"]
     options = ["--run-name", name, "--data", prepared, *TINY]
-    return run_electra(folder, "train", "--preset", "small", *options, *more)
+    options += [f"--set=model.{each}" for each in no_dropout]
+    return ["train", "--preset", "small", *options, *more]
+
+
+def train(folder: Path, prepared: Path, name: str, *more: object):
+    return run_electra(folder, *command(prepared, name, *more))
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +63,17 @@ def test_the_log_has_their_figures_at_every_evaluation(probed):
             assert (row[name] != "") == (step % 4 == 0), (step, name)
     assert all(0 <= float(rows[12][name]) <= 1 for name in PAIRS | {"validation_probe_accuracy"})
     assert rows[12]["validation_probe_layer"] in ("0.0", "1.0", "2.0", "0", "1", "2")
+
+
+def test_processes_share_them_and_find_the_same(probed, tmp_path, prepared, files):
+    more = [*files, "--set=run.probe_every=4"]
+    first, second = run_together(tmp_path, 2, *command(prepared, "a", *more))
+    assert (first.code, second.code, second.stderr) == (0, 0, ""), first.stderr
+    for row, expected in zip(read_rows(tmp_path / "runs" / "a"), read_rows(probed), strict=True):
+        assert row.keys() == expected.keys()
+        for name in PAIRS | OF_TOKENS | LABELS:
+            found, wanted = (float(each[name] or "nan") for each in (row, expected))
+            assert found == pytest.approx(wanted, rel=1e-5, nan_ok=True), (row["step"], name)
 
 
 def test_the_run_is_bit_for_bit_what_it_is_without_them(probed, tmp_path, prepared):
