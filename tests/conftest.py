@@ -1,6 +1,7 @@
 """What several tests share: tokens without files, tiny recipes, a disk that is soon full."""
 
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -163,6 +164,10 @@ def pytest_runtest_protocol() -> Generator[None, object, object]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Fast tests first. By now every library is loaded that sets variables as it loads."""
+    """Fast tests first, then the longest: no core is left alone with one at the end.
+
+    By now every library is loaded that sets variables as it loads.
+    """
     ENVIRONMENT.update(electra_environment())
-    items.sort(key=lambda item: item.get_closest_marker("slow") is not None)
+    slow = {item: item.get_closest_marker("slow") for item in items}
+    items.sort(key=lambda item: -slow[item].kwargs.get("seconds", 0) if slow[item] else -math.inf)

@@ -4,6 +4,7 @@ What runs is the console script's entry point, in a process of its own with its 
 environment and folder, to that process's end. Only the start of Python and of torch is left out.
 """
 
+import atexit
 import os
 import signal
 import subprocess
@@ -51,6 +52,7 @@ class Forked:
             target=_run_main, args=(folder, arguments, dict(environment), its_out, its_err)
         )
         self._process.start()
+        atexit.register(self.kill)  # before multiprocessing waits for what a failed test left
         its_out.close()
         its_err.close()
         self.stdout, self.stderr = _as_file(out), _as_file(err)

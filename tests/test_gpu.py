@@ -21,7 +21,7 @@ def test_what_a_gpu_computes_is_right(check):
     check(Machine(torch.device("cuda"), is_tiny=False))
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=50)
 def test_every_line_runs_on_a_cpu(tmp_path):
     command = [
         sys.executable,

@@ -141,6 +141,7 @@ def test_an_error_inside_is_the_callers_own(tmp_path):
     assert is_free(RunDirectory(tmp_path).lock)
 
 
+@pytest.mark.slow
 def test_a_wait_says_what_it_is_for(tmp_path, capfd):
     path = tmp_path / "lock"
     with other_process(path, 4) as owner, wait_for(path):

@@ -5,6 +5,7 @@ import importlib.util
 import shutil
 
 import onnxruntime
+import pytest
 import torch
 from command_line import run_electra
 from safetensors.torch import load_file
@@ -26,6 +27,7 @@ def test_the_newest_checkpoint_comes_out_as_the_finished_run_wrote_it(run_copy, 
         assert (differ, missing) == ([], [])
 
 
+@pytest.mark.slow
 def test_an_earlier_step_of_an_unfinished_run_is_exported_with_its_own_figures(run_copy, tmp_path):
     shutil.rmtree(run_copy / "checkpoints" / "step-00000012")
     done = run_electra(tmp_path, "export", run_copy, "--step", 5, "--out", tmp_path / "early")
@@ -56,6 +58,7 @@ def test_what_cannot_be_exported_is_named(run_copy, finished, electra, tmp_path)
     assert not list(tmp_path.glob("**/*.partial"))
 
 
+@pytest.mark.slow
 def test_onnx_gives_the_same_logits_for_any_batch_and_length(run_copy, finished, electra):
     done = electra("export", run_copy, "--onnx")
     assert done.returncode == 0, done.stderr

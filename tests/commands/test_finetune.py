@@ -58,6 +58,7 @@ def test_it_leaves_a_model_a_report_and_every_prediction(tuned):
     assert not list(tuned.rglob("checkpoints"))  # they are for a resume alone
 
 
+@pytest.mark.slow
 def test_the_cards_example_runs_in_its_folder_and_on_long_text(tuned, tmp_path):
     moved = shutil.copytree(tuned / "model", tmp_path / "my model")
     (code,) = re.findall(r"```python\n(.*?)```", (moved / "README.md").read_text(), re.DOTALL)

@@ -79,6 +79,7 @@ def test_a_run_begins_exactly_where_its_source_stood(
         assert RunDirectory(run).read_log()["step"].count(0) == 1
 
 
+@pytest.mark.slow
 def test_an_earlier_step_and_a_checkpoint_folder_can_be_named(finished, prepared, tmp_path):
     checkpoint = finished.root / "checkpoints" / "step-00000005"
     for name, source in (("a", [finished.root, "--step", 5]), ("b", [checkpoint])):
@@ -236,6 +237,7 @@ def test_a_search_from_trained_weights_is_refused(finished, prepared, electra, t
     assert not (tmp_path / "tune").exists()
 
 
+@pytest.mark.slow
 def test_older_text_is_replayed_and_a_resume_goes_on_exactly(prepared, electra, tmp_path):
     corpus = write_corpus(tmp_path / "older.txt", 40, seed=5)
     options = ["--tokenizer", prepared, "--validation-fraction", 0.1]

@@ -153,6 +153,7 @@ def test_broken_text_is_counted_in_bytes_and_characters(tmp_path: Path):
     assert "6 bytes became 4 U+FFFD" in done.stderr
 
 
+@pytest.mark.slow
 def test_text_in_long_words_is_warned_about_by_its_share_of_the_text(tmp_path: Path):
     """One [UNK] stands for a page: few tokens, much text."""
     words = "ten small words are written on every line of this page"

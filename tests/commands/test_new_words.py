@@ -27,6 +27,7 @@ def corpus(tmp_path) -> Path:
     return tmp_path / "new.txt"
 
 
+@pytest.mark.slow
 def test_new_words_start_as_the_mean_of_their_pieces(finished, corpus, electra, tmp_path):
     prepare = ["prepare", corpus, "--out", "new", "--tokenizer", finished.root,
                "--validation-fraction", 0.2]  # fmt: skip

@@ -23,6 +23,7 @@ def gone_on(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made
 
 
+@pytest.mark.slow
 def test_a_run_stopped_by_an_older_version_comes_to_what_that_would_have(gone_on):
     """Within rounding: another processor adds up in another order."""
     with (MADE / "expected_log.csv").open(newline="") as file:
@@ -46,6 +47,7 @@ def test_a_run_stopped_by_an_older_version_comes_to_what_that_would_have(gone_on
         torch.testing.assert_close(weight, wanted_weights[name], rtol=0, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_resumed_older_run_is_verified_bit_for_bit(gone_on):
     done = run_electra(gone_on, "resume", "runs/stopped", "--verify")
     assert done.returncode == 0, done.stderr

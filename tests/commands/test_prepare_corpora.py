@@ -186,6 +186,7 @@ def assert_report_is_the_slow_count(folder: Path, corpus: Corpus, tokenizer: Pat
     assert Counter(found) == Counter(kept)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 @given(texts=corpora, compression=st.sampled_from(list(COMPRESSIONS)), has_kept=st.booleans())

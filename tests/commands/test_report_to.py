@@ -117,6 +117,7 @@ def test_after_two_kills_every_tracker_holds_the_rows_of_the_log(tmp_path, prepa
     assert len(list(tmp_path.glob("wandb/offline-run-*/*.wandb"))) in (3, 4)
 
 
+@pytest.mark.slow
 def test_a_tracker_named_at_a_resume_gets_the_earlier_rows(run_copy):
     done = run_electra(
         run_copy.parent, "resume", run_copy, "--step", 5, "--set", "run.report_to=tensorboard"
@@ -136,6 +137,7 @@ def test_a_package_that_is_not_installed_is_named_before_anything_is_made(
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.slow
 def test_a_tracker_that_fails_warns_once_and_the_run_ends_well(tmp_path, prepared, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "nonsense://nowhere")
     done = run_electra(
@@ -188,6 +190,7 @@ def run_logger(run: Path, *more: str) -> subprocess.CompletedProcess[str]:
     return done
 
 
+@pytest.mark.slow
 def test_a_tracker_that_hangs_is_waited_for_so_long_and_no_longer(
     run_copy, silent_server, monkeypatch
 ):

@@ -47,6 +47,7 @@ def read_json(folder: Path, *arguments: object) -> list[dict[str, Any]]:
     return statuses
 
 
+@pytest.mark.slow
 def test_ten_runs_in_ten_states(tmp_path, prepared, copy, running):
     stopped = start_electra(
         tmp_path, "train", "--data", prepared, *TINY, "--run-name", "stopped",

@@ -194,6 +194,7 @@ def test_a_dry_run_shows_the_plan_and_writes_nothing(tmp_path, prepared):
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.slow
 def test_a_dry_run_needs_no_data(tmp_path):
     done = run_electra(tmp_path, "train", "--preset", "small", "--dry-run", "--json")
     assert done.returncode == 0, done.stderr

@@ -77,6 +77,7 @@ def searched(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Search
     return Searched(folder, preset, done.stdout, done.stderr)
 
 
+@pytest.mark.slow
 def test_a_search_leaves_what_the_readme_says(searched):
     best = json.loads(searched.stdout)
     assert best["best_preset"] == "tune/mini/best.yaml"
@@ -99,6 +100,7 @@ def test_a_search_leaves_what_the_readme_says(searched):
     ]
 
 
+@pytest.mark.slow
 def test_trial_0_is_the_preset_unchanged(searched):
     config = load_config(searched.trial(0).config)
     preset = load_preset(str(searched.preset))
@@ -109,6 +111,7 @@ def test_trial_0_is_the_preset_unchanged(searched):
     assert {k: getattr(config.run, k) for k in same} == {k: getattr(preset.run, k) for k in same}
 
 
+@pytest.mark.slow
 def test_trials_cost_the_same_training_flops_generator_included(searched):
     rows = [row for row in read_trials(searched.root) if row["state"] == "complete"]
     assert len({row["generator_hidden_size"] for row in rows}) > 1
@@ -120,6 +123,7 @@ def test_trials_cost_the_same_training_flops_generator_included(searched):
         assert abs(float(row["train_flops"]) - budget) < 0.5 * a_step + 0.1 * budget
 
 
+@pytest.mark.slow
 def test_a_pruned_trial_stops_where_it_was_pruned_and_leaves_no_checkpoint(searched):
     pruned = [row for row in read_trials(searched.root) if row["state"] == "pruned"]
     assert pruned
@@ -130,6 +134,7 @@ def test_a_pruned_trial_stops_where_it_was_pruned_and_leaves_no_checkpoint(searc
         assert not run.checkpoints.exists()
 
 
+@pytest.mark.slow
 def test_the_best_trials_score_is_its_discriminators_on_the_yardstick(searched):
     """Recomputed from the saved weights and the corrupted text, without the study."""
     best = min(
@@ -154,6 +159,7 @@ def test_the_best_trials_score_is_its_discriminators_on_the_yardstick(searched):
     )
 
 
+@pytest.mark.slow
 def test_every_trial_is_evaluated_on_the_same_masks(searched):
     """How many tokens are masked shows in the share that is replaced."""
     logs = [searched.trial(number).read_log() for number in range(TRIALS)]
@@ -169,6 +175,7 @@ def test_every_trial_is_evaluated_on_the_same_masks(searched):
     assert max(fractions) < 1.2 * min(fractions)
 
 
+@pytest.mark.slow
 def test_trials_csv_says_what_the_study_says(searched):
     trials = searched.study().trials
     rows = read_trials(searched.root)
@@ -184,6 +191,7 @@ def test_trials_csv_says_what_the_study_says(searched):
     assert max(len(found) for found in shares) >= 7
 
 
+@pytest.mark.slow
 def test_the_best_settings_are_a_preset_that_trains(searched, capsys, monkeypatch):
     monkeypatch.chdir(searched.folder)
     best = searched.study().best_trial
@@ -199,6 +207,7 @@ def test_the_best_settings_are_a_preset_that_trains(searched, capsys, monkeypatc
     assert f"{config.run.num_steps:,}" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_trials_are_normal_runs_to_plot(searched, capsys, monkeypatch, tmp_path):
     monkeypatch.chdir(searched.folder)
     runs = sorted(str(path) for path in searched.root.glob("trial-*"))
@@ -294,6 +303,7 @@ def test_a_study_of_something_else_is_refused_with_what_differs(
     assert re.search(r"data [0-9a-f]{16}, not [0-9a-f]{16}", text)
 
 
+@pytest.mark.slow
 def test_trials_whose_study_is_gone_are_not_overwritten(searched, tmp_path, capsys, monkeypatch):
     shutil.copytree(searched.folder, tmp_path / "copy")
     (tmp_path / "copy" / "tune" / "mini.db").unlink()
@@ -303,6 +313,7 @@ def test_trials_whose_study_is_gone_are_not_overwritten(searched, tmp_path, caps
     assert len(RunDirectory(Path("tune/mini/trial-0000")).read_log()["step"]) == 12
 
 
+@pytest.mark.slow
 def test_a_changed_yardstick_is_refused(searched, tmp_path, capsys, monkeypatch):
     shutil.copytree(searched.folder, tmp_path / "copy")
     monkeypatch.chdir(tmp_path / "copy")
@@ -406,6 +417,7 @@ def test_a_trial_is_evaluated_at_each_ninth_of_its_steps(num_steps):
     assert run.save_every == num_steps
 
 
+@pytest.mark.slow
 def test_trials_can_be_ranked_by_the_generators_held_out_loss(
     searched, tmp_path, capsys, monkeypatch
 ):

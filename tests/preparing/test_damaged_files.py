@@ -84,6 +84,7 @@ def count_refused_with_flipped_bits(name: str, path: Path, times: int) -> int:
     return count
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CONTENTS)
 def test_flipped_bits_are_an_error_or_other_text_and_never_end_the_process(tmp_path, name):
     # In a process of its own: what a damaged Arrow file could do is a segmentation fault.

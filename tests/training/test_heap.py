@@ -46,6 +46,7 @@ def train_and_print() -> None:
     print(json.dumps(found))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="is about glibc's malloc")
 def test_steps_of_ever_different_lengths_leave_nothing_in_the_heap():
     done = subprocess.run([sys.executable, __file__], check=True, capture_output=True, text=True)

@@ -11,6 +11,7 @@ from electra_cli.errors import RunError
 from electra_cli.tuning import storage
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seconds", [2, 60])
 def test_a_locked_database_is_waited_for_aloud(tmp_path, monkeypatch, capfd, seconds):
     """In vain for 2 seconds; and for 60 at most, but the other process is done after 3."""
@@ -34,6 +35,7 @@ def test_a_locked_database_is_waited_for_aloud(tmp_path, monkeypatch, capfd, sec
     other.close()
 
 
+@pytest.mark.slow
 def test_a_journal_that_is_being_written_is_waited_for_aloud(tmp_path, capfd):
     path = tmp_path / "study.journal"
     lock = tmp_path / "study.journal.lock"
