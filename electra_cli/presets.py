@@ -43,8 +43,8 @@ def load_preset(
 ) -> PretrainConfig:
     """A preset's name or file, then options by `section.key`, then `section.key=value` texts.
 
-    What comes later wins. Raises ConfigError, with the nearest name for an unknown one, and for an
-    option that does nothing under these settings.
+    What comes later wins over the preset. Raises ConfigError, with the nearest name for an unknown
+    one, for an option with two values, and for one that does nothing under these settings.
     """
     sections = _read_sections(_preset_path(preset))
     for name in (TUNE_SECTION, FINETUNE_SECTION):
@@ -93,6 +93,7 @@ def _resolve(
         _assign(sections, name, value, recipe)
     for assignment in assignments:
         name, separator, text = assignment.partition("=")
+        name = name.strip()
         if not separator:
             raise ConfigError(
                 f"--set {shown(assignment)}: there is no =", hint="write --set section.key=value"
@@ -101,7 +102,12 @@ def _resolve(
             value = parse_yaml(text)
         except ValueError:
             value = text
-        _assign(sections, name.strip(), value, recipe)
+        first = options.get(name, value)
+        if first != value and str(first) != str(value):  # of "3" and 3, and of Path and str
+            raise ConfigError(
+                f"{name} has two values: {first} and {value}", hint="leave one of them out"
+            )
+        _assign(sections, name, value, recipe)
     return _validate(sections, source, recipe)
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from electra_cli.disk import replace_file, steps_of_folders
+from electra_cli.disk import as_argument, replace_file, steps_of_folders
 from electra_cli.errors import RunError
 
 if TYPE_CHECKING:
@@ -38,6 +38,19 @@ class RunDirectory:
     def config(self) -> Path:
         """The resolved, complete settings."""
         return self.root / "config.yaml"
+
+    @property
+    def is_finetune(self) -> bool:
+        """Whether `electra finetune` made it."""
+        return self.config.is_file() and self.config.read_bytes().startswith(b"finetune:")
+
+    def refuse_finetune(self) -> None:
+        """Raise RunError for a fine-tune, which has a report in place of a log."""
+        if self.is_finetune:
+            raise RunError(
+                f"{self.root} is a fine-tune: its scores are in {self.root / 'report.html'}",
+                hint=f"the curves of its trainings: electra plot {as_argument(self.root)}/runs/*/*",
+            )
 
     @property
     def environment(self) -> Path:

@@ -123,5 +123,6 @@ def finetune(
                 dry_run=dry_run,
                 as_json=as_json,
                 processes=processes,
+                max_minutes=max_minutes,
             )
         )

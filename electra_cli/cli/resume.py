@@ -53,9 +53,9 @@ def resume(
     with stop_request(max_minutes) as stop:
         if processes is not None:
             from electra_cli.commands.launch import launch
-            from electra_cli.finetuning.opening import is_finetune
+            from electra_cli.run_directory import RunDirectory
 
-            if not is_finetune(run_dir):
+            if not RunDirectory(run_dir).is_finetune:
                 launch(processes, stop)
         from electra_cli.commands import resume as command
         from electra_cli.commands.verify import verify as verify_run

@@ -144,6 +144,7 @@ def train(
                 dry_run=dry_run,
                 as_json=as_json,
                 verify_data=verify_data,
+                max_minutes=max_minutes,
                 init_step=step,
             )
         )

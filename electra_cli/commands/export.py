@@ -6,7 +6,6 @@ from electra_cli import console
 from electra_cli.data.prepared import open_data
 from electra_cli.disk import as_argument, step_folder
 from electra_cli.errors import DataError, RunError
-from electra_cli.finetuning.opening import is_finetune
 from electra_cli.model.networks import load_parameters
 from electra_cli.model.onnx import require_onnx
 from electra_cli.presets import load_config
@@ -34,7 +33,7 @@ def export(
         require_onnx()
     if publication is not None:
         check_names(publication)
-    if is_finetune(root):
+    if RunDirectory(root).is_finetune:
         raise RunError(
             f"{root} is a fine-tune, which exports itself", hint="its folder model/ opens as it is"
         )

@@ -5,7 +5,6 @@ import os
 import torch
 
 from electra_cli.commands.children import end_children, start_child
-from electra_cli.commands.launch import count_processes
 from electra_cli.finetuning.loop import finetune_to_end
 from electra_cli.finetuning.session import FinetuneSession
 from electra_cli.stopping import pause, stop_request
@@ -22,12 +21,11 @@ def part_of_this_process() -> tuple[int, int] | None:
     return number, count
 
 
-def train_beside(session: FinetuneSession, processes: str | None) -> None:
-    """Share the trainings that are left with `processes` - 1 children, a device each.
+def train_beside(session: FinetuneSession, count: int) -> None:
+    """Share the trainings that are left with `count` - 1 children, a device each.
 
     What a child leaves undone, this process does afterwards.
     """
-    count = 1 if processes is None else count_processes(processes)
     if count == 1:
         return
     if session.compute.is_on_cpu:

@@ -26,8 +26,10 @@ _SAVE_SECONDS = 600  # that processes may take to save before they are killed
 _HINT = "what is saved goes on with: electra resume RUN_DIR"
 
 
-def count_processes(wanted: str) -> int:
+def count_processes(wanted: str | None) -> int:
     """What `--processes` says. Raises ConfigError, or RunError where that cannot be."""
+    if wanted is None:
+        return 1
     if os.environ.get("RANK") or os.environ.get("WORLD_SIZE", "1").strip() not in ("", "1"):
         raise RunError(
             "--processes starts processes, and this is one that a launcher started (RANK)",

@@ -49,6 +49,11 @@ def run(options: PredictOptions) -> None:
     model = open_model(options.model, compute)
     table = read_table(options.file, plain_text=model.judges_tokens or model.kind == "sequence")
     if model.judges_tokens:
+        if options.text_pair is not None:
+            raise RunError(
+                "--text-pair does nothing: a discriminator judges one text at a time",
+                hint="leave --text-pair out",
+            )
         columns, rows = judge_table(model, table, options.text, options.id, compute)
     else:
         columns, rows = _answer(model, table, options, compute)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from electra_cli.config import DataConfig, PretrainConfig
@@ -9,7 +10,9 @@ from electra_cli.data.prepared import PreparedData, find_data, prepared_folders
 from electra_cli.errors import ConfigError
 from electra_cli.finetuning.probe_files import with_whole_paths
 from electra_cli.presets import load_preset, with_options, written_value
+from electra_cli.run_directory import RUNS_FOLDER
 from electra_cli.runs.fitting import fit_sizes
+from electra_cli.runs.session import refuse_existing
 from electra_cli.runs.starting import StartingPoint, checkpoint_of, open_starting_point
 from electra_cli.runs.trackers import require_trackers
 
@@ -29,7 +32,13 @@ class TrainOptions:
     dry_run: bool
     as_json: bool
     verify_data: bool
+    max_minutes: float | None = None
     init_step: int | None = None  # of the run that model.init_from names
+
+    @property
+    def root(self) -> Path | None:
+        """The run's folder, if the command line names it."""
+        return None if self.run_name is None else RUNS_FOLDER / self.run_name
 
     @property
     def chosen(self) -> set[str]:
@@ -50,6 +59,8 @@ class TrainOptions:
 
 def load_recipe(options: TrainOptions) -> tuple[PretrainConfig, StartingPoint | None]:
     """The settings, and the trained networks to start from, whose sizes they have."""
+    if options.root is not None:
+        refuse_existing(options.root)
     written = (options.preset, options.options, options.assignments)
     sources = {name: written_value(*written, name) for name in _SOURCES}
     if options.init_step is not None and not sources[_SOURCES[0]]:
@@ -69,14 +80,16 @@ def load_recipe(options: TrainOptions) -> tuple[PretrainConfig, StartingPoint | 
     if start is not None:
         length = written_value(*written, "data.max_seq_length")
         usual = start.usual_options(DataConfig().max_seq_length if length is None else length)
+        usual = {name: value for name, value in usual.items() if name not in options.chosen}
     config = load_preset(options.preset, {**usual, **options.options}, options.assignments)
     config = with_options(with_whole_paths(config), sources, "--init-from")
     if start is not None:
         config = fit_sizes(config, start, options.chosen)
     require_trackers(config.run.report_to)
-    # A dry run needs data for epochs only; any other run does.
-    is_bare = options.dry_run and options.epochs is None and config.data.directory is None
-    if not is_bare or prepared_folders():
+    # A dry run needs data only for options that act on it.
+    act_on_data = (options.epochs, options.verify_data, config.run.probes, config.data.replay)
+    needs_data = not options.dry_run or any(act_on_data) or config.data.directory is not None
+    if needs_data or prepared_folders():
         config = config.with_directory(find_data(config.data.directory).resolve())
     return config, start
 
@@ -90,8 +103,15 @@ def vocab_size_of(data: PreparedData | None, start: StartingPoint | None) -> int
     return _USUAL_VOCABULARY
 
 
-def check_epochs(options: TrainOptions) -> None:
-    """Raise ConfigError for epochs that are no number of passes, or beside a number of steps."""
+def check_options(options: TrainOptions) -> None:
+    """Raise UserError for options that cannot be together, and for epochs that are no number of
+    passes.
+    """
+    if options.as_json and not options.dry_run:
+        raise ConfigError(
+            "--json prints the plan, which needs --dry-run",
+            hint="of a run that trains, electra status --json prints the state",
+        )
     if options.epochs is None:
         return
     if "run.num_steps" in options.chosen:

@@ -11,7 +11,6 @@ from electra_cli.config import PretrainConfig
 from electra_cli.data.prepared import PreparedData, open_training_data
 from electra_cli.disk import as_argument
 from electra_cli.errors import RunError
-from electra_cli.finetuning.opening import is_finetune
 from electra_cli.finetuning.probe_files import open_probes
 from electra_cli.locks import hold_run
 from electra_cli.presets import load_preset
@@ -46,11 +45,13 @@ class ResumeOptions:
 
 def resume(options: ResumeOptions) -> None:
     """Continue from the newest good checkpoint of a run, or from that of a step."""
-    if is_finetune(options.root):
-        if options.step is not None:
+    if RunDirectory(options.root).is_finetune:
+        if options.step is not None or options.verify_data:
             raise RunError(
-                f"{options.root} is a fine-tune, which goes on as it began",
-                hint=f"electra resume {as_argument(options.root)}",
+                f"{options.root} is a fine-tune, which goes on as it began, and compares its "
+                "examples always",
+                hint=f"leave out --step and --verify-data: electra resume "
+                f"{as_argument(options.root)}",
             )
         finetune.resume(options.root, options.assignments, options.processes)
         return

@@ -7,11 +7,10 @@ from pathlib import Path
 
 from electra_cli import console
 from electra_cli.commands.processes import meet_processes
-from electra_cli.commands.recipe import TrainOptions, check_epochs, load_recipe, vocab_size_of
+from electra_cli.commands.recipe import TrainOptions, check_options, load_recipe, vocab_size_of
 from electra_cli.config import PretrainConfig
 from electra_cli.data.prepared import open_training_data
 from electra_cli.disk import as_argument
-from electra_cli.errors import ConfigError
 from electra_cli.finetuning.probe_files import describe_probes, open_probes
 from electra_cli.locks import hold_run
 from electra_cli.presets import with_options
@@ -21,7 +20,13 @@ from electra_cli.runs.health import warnings_before_training
 from electra_cli.runs.loop import train_to_end, warn_about
 from electra_cli.runs.micro_batch import fit_micro_batch
 from electra_cli.runs.out_of_memory import explain_out_of_memory
-from electra_cli.runs.plan import make_plan, measure_run, show_plan, steps_of_epochs
+from electra_cli.runs.plan import (
+    end_dry_run,
+    make_plan,
+    measure_run,
+    show_plan,
+    steps_of_epochs,
+)
 from electra_cli.runs.session import Session, count_model_parameters, create_run, open_session
 from electra_cli.runs.starting import StartingPoint, begin_run
 from electra_cli.runs.step_timing import measure_flops_per_second
@@ -39,11 +44,6 @@ def train(options: TrainOptions) -> None:
 
 def _start(options: TrainOptions, processes: Processes, stack: ExitStack) -> Session | None:
     """Everything before the first step; None after a dry run. `stack` holds what is in use."""
-    if options.as_json and not options.dry_run:
-        raise ConfigError(
-            "--json prints the plan, which needs --dry-run",
-            hint="of a run that trains, electra status --json prints the state",
-        )
     starts: list[StartingPoint | None] = []
 
     def read() -> PretrainConfig:
@@ -51,7 +51,7 @@ def _start(options: TrainOptions, processes: Processes, stack: ExitStack) -> Ses
         starts.append(start)
         return config
 
-    check_epochs(options)
+    check_options(options)
     config = read_config(processes, read)
     start = starts[0] if starts else None  # the first process alone reads it
     compute = select_compute(config, processes)
@@ -81,11 +81,12 @@ def _start(options: TrainOptions, processes: Processes, stack: ExitStack) -> Ses
     warnings = [*warnings_before_training(config, plan.total_tokens, size.num_epochs, unknown)]
     if options.as_json:
         console.result_json({**asdict(plan), "warnings": [each.problem for each in warnings]})
-        return None
-    show_plan(plan)
+    else:
+        show_plan(plan)
     if options.dry_run:
-        warn_about(None, 0, warnings)
-        console.hint("this was a dry run; leave --dry-run out to train")
+        if not options.as_json:
+            warn_about(None, 0, warnings)
+        end_dry_run("train", options.root, plan.seconds, options.max_minutes)
         return None
     assert data is not None
     run = _create_run(options, config, compute, processes)
@@ -102,8 +103,8 @@ def _start(options: TrainOptions, processes: Processes, stack: ExitStack) -> Ses
 def _create_run(
     options: TrainOptions, config: PretrainConfig, compute: Compute, processes: Processes
 ) -> RunDirectory:
+    is_default = options.run_name is None
     name = options.run_name or f"{Path(options.preset).stem}-{datetime.now():%Y-%m-%d-%H%M%S}"
-    is_default = not options.run_name
 
     def create() -> str:
         run = create_run(RUNS_FOLDER / name, config, compute, is_default, processes)

@@ -4,6 +4,7 @@ from electra_cli import console
 from electra_cli.commands.processes import meet_processes
 from electra_cli.commands.resume import ResumeOptions, open_run
 from electra_cli.errors import RunError
+from electra_cli.run_directory import RunDirectory
 from electra_cli.runs.agreement import read_checkpoint
 from electra_cli.runs.out_of_memory import hint_at_less_memory
 from electra_cli.runs.rollback import choose_checkpoint, refuse_changes, warn_about_damaged
@@ -18,6 +19,11 @@ def verify(options: ResumeOptions) -> None:
 
     Raises RunError where they differ.
     """
+    if RunDirectory(options.root).is_finetune:
+        raise RunError(
+            f"{options.root} is a fine-tune, which --verify cannot repeat",
+            hint="it repeats the steps of a run that electra train made",
+        )
     with meet_processes() as processes:
         _verify(options, processes)
 

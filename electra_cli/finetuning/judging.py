@@ -72,6 +72,11 @@ def judge_table(
     Of a table of minimal pairs, both scores, and on the console how often the good one wins.
     """
     if text is None and set(_PAIRS) <= set(table.columns):
+        if id is not None:
+            raise DataError(
+                "--id does nothing: rows of good and bad are told apart by their texts",
+                hint="leave --id out, or choose one column to judge with --text",
+            )
         return _judge_pairs(model, table, compute)
     config = FinetuneConfig(task="classify", text=text, id=id)
     columns = find_columns(table, config, needs_label=False)

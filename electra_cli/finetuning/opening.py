@@ -47,12 +47,6 @@ def with_whole_paths(config: FinetuneConfig) -> FinetuneConfig:
     return config.model_copy(update={**named, "encoders": tuple(map(whole, config.encoders))})
 
 
-def is_finetune(root: Path) -> bool:
-    """Whether a folder is one of `electra finetune`."""
-    config = RunDirectory(root).config
-    return config.is_file() and config.read_bytes().startswith(b"finetune:")
-
-
 def _fingerprints(session: FinetuneSession) -> dict[str, Any]:
     encoders = {job.inputs.encoder.label: job.inputs.encoder for job in session.jobs}
     return {

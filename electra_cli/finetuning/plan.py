@@ -44,9 +44,10 @@ class FinetunePlan:
     examples: dict[str, int]  # by split
     classes: dict[str, int] | None  # training examples of each class
     encoders: tuple[EncoderPlan, ...]
+    num_processes: int  # that share the fine-tunes
 
 
-def make_plan(session: FinetuneSession) -> FinetunePlan:
+def make_plan(session: FinetuneSession, num_processes: int) -> FinetunePlan:
     """What is learned from what, and how long each encoder takes."""
     data = session.data
     classes = None
@@ -60,6 +61,7 @@ def make_plan(session: FinetuneSession) -> FinetunePlan:
         examples={name: len(split) for name, split in data.splits.items()},
         classes=classes,
         encoders=tuple(_plan_of(each, rate, jobs[id(each)]) for each in _inputs(session)),
+        num_processes=num_processes,
     )
 
 
@@ -71,6 +73,8 @@ def show_plan(plan: FinetunePlan) -> None:
         shown = [f"{name} {count:,}" for name, count in list(plan.classes.items())[:_SHOWN_CLASSES]]
         rest = len(plan.classes) - len(shown)
         rows.append(("classes", ", ".join(shown) + (f" and {rest} more" if rest else "")))
+    if plan.num_processes > 1:
+        rows.append(("processes", f"{plan.num_processes} share them; times are those of one"))
     console.table("plan", ("", ""), rows)
     columns = [_cells_of(encoder) for encoder in plan.encoders]
     table = [(name, *(column[name] for column in columns)) for name in columns[0]]

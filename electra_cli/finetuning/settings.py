@@ -4,6 +4,7 @@ Null means that the value follows from the encoder's size and the task (recipe.p
 """
 
 import re
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -17,8 +18,16 @@ from electra_cli.config import (
     TrackerNames,
     option_table,
 )
+from electra_cli.errors import ConfigError
 
 MAX_COUNT = 1_000  # of seeds
+
+_ONLY_FOR = {
+    "label_separator": ("multilabel",),
+    "doc_stride": ("qa",),
+    "class_weights": ("classify", "multilabel"),
+    "head_dropout": ("classify", "multilabel", "regress"),
+}
 
 
 class FinetuneConfig(Section):
@@ -146,6 +155,31 @@ class FinetuneRecipe(Section):
     """The root of a fine-tune's config.yaml, and of a preset's section."""
 
     finetune: FinetuneConfig = FinetuneConfig()
+
+
+def refuse_idle(config: FinetuneConfig, task: str) -> None:
+    """Raise ConfigError for an option that was set and that nothing reads in this fine-tune."""
+    idle: dict[str, str] = {}
+    if config.task.startswith("glue/"):
+        names = ("train", "validation", "test", "text", "text_pair", "label", "id", "subset")
+        idle = dict.fromkeys(names, f"the official files of {config.task} say it")
+        idle["group"] = f"{config.task} has its own validation file"
+    else:
+        idle["data"] = "it is the folder of a GLUE task: --task glue/NAME"
+        if config.validation is not None:
+            idle["group"] = idle["validation_fraction"] = "a file is named to score on"
+        named = [name for name in (config.train, config.validation, config.test) if name]
+        if all(Path(name).exists() for name in named):
+            idle["subset"] = "it is of a dataset id, and files are named"
+    for name, tasks in _ONLY_FOR.items():
+        if task not in tasks:
+            idle[name] = f"it acts on {' and '.join(tasks)}, and the task is {task}"
+    for name, reason in idle.items():
+        value = getattr(config, name)
+        if value != FinetuneConfig.model_fields[name].default:
+            raise ConfigError(
+                f"finetune.{name} = {value!r} does nothing: {reason}", hint=f"leave {name} out"
+            )
 
 
 if __name__ == "__main__":

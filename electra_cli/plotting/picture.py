@@ -5,6 +5,7 @@ training can call it too.
 """
 
 import io
+import logging
 import os
 import warnings
 from collections.abc import Sequence
@@ -42,6 +43,8 @@ _DOTS: dict[str, Any] = {"linewidth": 1.2, "linestyle": ":"}
 def write_picture(path: Path, runs: Sequence[RunLog]) -> None:
     """Write the picture of these runs over steps; an older one is replaced, whole or not at all."""
     os.environ["MPLBACKEND"] = "agg"  # matplotlib does not load where Jupyter's is not installed
+    # Where its cache cannot be written it works in a temporary folder, and says so in 400 letters.
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine

@@ -75,9 +75,10 @@ class RunReader:
 
 
 def check_folder(folder: Path) -> None:
-    """Raise RunError if there is no such folder."""
+    """Raise RunError if there is no such folder, or another command than `train` made it."""
     if not folder.is_dir():
         raise RunError(f"no folder {folder}", hint="name the folder of a run: runs/NAME")
+    RunDirectory(folder).refuse_finetune()
 
 
 def _names(folders: Sequence[Path]) -> list[str]:

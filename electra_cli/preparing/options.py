@@ -13,7 +13,6 @@ from electra_cli.preparing.new_words import check_can_extend
 from electra_cli.preparing.source import Source, SourceOptions
 from electra_cli.preparing.sources import open_source
 from electra_cli.preparing.vocabulary import MIN_FREQUENCY
-from electra_cli.presets import load_config
 from electra_cli.run_directory import RunDirectory
 
 VOCAB_SIZE = 30_522  # BERT's and ELECTRA's: the most that is chosen for a text
@@ -111,5 +110,7 @@ def _tokenizer_of(name: str) -> str:
     path = Path(name)
     run = RunDirectory(path)
     if run.config.is_file():
+        from electra_cli.presets import load_config  # 50 ms, which no other prepare needs
+
         path = load_config(run.config).data.directory or path
     return str(path / TOKENIZER_NAME) if (path / TOKENIZER_NAME).is_dir() else name

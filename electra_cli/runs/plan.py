@@ -3,12 +3,14 @@
 import math
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
 from electra_cli import console
 from electra_cli.config import PretrainConfig
 from electra_cli.data.prepared import PreparedData
+from electra_cli.disk import as_argument
 from electra_cli.errors import DataError
 from electra_cli.model.objectives.registry import objective_class, training_flops
 from electra_cli.runs.micro_batch import estimate_bytes, memory_of_process
@@ -186,6 +188,18 @@ def make_plan(
         num_machines=processes.num_machines,
         reduction_seconds=reduction_seconds,
     )
+
+
+def end_dry_run(
+    verb: str, root: Path | None, seconds: float | None, max_minutes: float | None
+) -> None:
+    """The last lines of a dry run, with what it made of options that it does not act on."""
+    if max_minutes is not None and seconds is not None:
+        share = min(1.0, max_minutes * 60 / max(seconds, 1e-9))
+        enough = "all of it" if share == 1 else f"about {share:.1%} of it; electra resume goes on"
+        console.talk(f"--max-minutes {max_minutes:g} allows {enough}")
+    named = "" if root is None else f" {as_argument(root)}"
+    console.hint(f"this was a dry run; leave --dry-run out to {verb}{named}")
 
 
 def show_plan(plan: Plan) -> None:

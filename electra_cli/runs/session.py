@@ -208,7 +208,8 @@ def create_run(
         sync_to_disk(root.parent)
     except OSError as error:
         raise RunError(
-            f"{root} cannot be made: {error.strerror}", hint="choose another --run-name"
+            f"{root} cannot be made: {error.strerror}",
+            hint="choose another --run-name, or a current folder that you may write to",
         ) from None
     finally:
         shutil.rmtree(partial.root, ignore_errors=True)

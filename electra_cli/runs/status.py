@@ -59,6 +59,7 @@ def read_status(root: Path) -> RunStatus:
             f"{root} is not a run: it has no {run.config.name}",
             hint="name folders that electra train made, such as runs/*",
         )
+    run.refuse_finetune()
     problems: list[str] = []
     config = _read_config(run, problems)
     rows = _read_rows(run, problems)

@@ -7,7 +7,10 @@ import shutil
 import signal
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from command_line import (
@@ -147,22 +150,43 @@ def test_a_clock_that_runs_backwards_harms_nothing(
     assert "--max-minutes 0.05: stopped and saved at step" in done.stderr
 
 
-def test_a_read_only_run_is_refused_and_still_verified(tmp_path, run_copy):
+@contextmanager
+def read_only(folder: Path) -> Iterator[None]:
     """A read-only mount: tests may run as root, whom permissions do not stop."""
     try:
         for options in (["--bind"], ["-o", "remount,bind,ro"]):
-            command = ["mount", *options, str(run_copy), str(run_copy)]
+            command = ["mount", *options, str(folder), str(folder)]
             subprocess.run(command, check=True, capture_output=True)
     except (OSError, subprocess.CalledProcessError) as error:
         pytest.skip(f"needs the right to mount: {error}")
     try:
+        yield
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_read_only_run_is_refused_and_still_verified(tmp_path, run_copy):
+    with read_only(run_copy):
         done = run_electra(tmp_path, "resume", run_copy)
         assert_refused(done, "whole cannot be written: Read-only file system", "writable")
         verified = run_electra(tmp_path, "resume", run_copy, "--verify")
         assert verified.returncode == 0, verified.stderr
         assert verified.stdout.startswith("steps 11 to 12 came out the same, bit for bit, in ")
-    finally:
-        subprocess.run(["umount", str(run_copy)], check=True)
+
+
+def test_data_and_a_home_that_are_read_only_are_trained_on(tmp_path, prepared):
+    home = tmp_path / "home"
+    shutil.copytree(prepared, home / "words")
+    environment = electra_environment() | {"HOME": str(home), "XDG_CACHE_HOME": str(home / "x")}
+    environment.pop("MPLCONFIGDIR")
+    command = electra_command("train", "--data", home / "words", *TINY, "--set=run.num_steps=2")
+    kept: dict[str, Any] = {"env": environment, "capture_output": True, "text": True}
+    with read_only(home):
+        done = subprocess.run(command, cwd=tmp_path, check=False, **kept)
+        assert done.returncode == 0, done.stderr
+        assert "atplotlib" not in done.stderr
+        done = subprocess.run([*command, "--run-name=a"], cwd=home, check=False, **kept)
+        assert_refused(done, "runs/a cannot be made: Read-only file system", "may write to")
 
 
 def resize(disk: Path, size: str) -> None:

@@ -215,3 +215,88 @@ def test_a_path_in_a_command_is_one_word_to_the_shell(name):
     script = f"printf %s {as_argument(Path(name))}"
     done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.removeprefix("./") == name
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["--steps", 5, "--set=run.num_steps=6"], "run.num_steps has two values: 5 and 6"),
+        (["--data", "a", "--set=data.directory=b"], "data.directory has two values: a and b"),
+    ],
+)
+def test_two_values_of_an_option_are_refused_and_one_twice_is_not(electra, arguments, problem):
+    assert electra.refusal("train", "--dry-run", *arguments) == (problem, "leave one of them out")
+    same = ["--learning-rate", "1e-3", "--set=optim.learning_rate=0.001"]
+    assert electra.plan(*same, "--set=run.num_steps=1", "--set=run.num_steps=2")["steps"] == "2"
+
+
+@pytest.mark.parametrize("option", [["--verify-data"], ["--probe=a.csv"], ["--replay=old:0.5"]])
+def test_a_dry_run_without_data_refuses_what_acts_on_data(electra, tmp_path, option):
+    (tmp_path / "a.csv").write_text("good,bad\na,b\n")
+    assert "no prepared data" in electra.refusal("train", "--dry-run", *option)[0]
+
+
+def test_a_dry_run_says_what_its_name_and_its_time_limit_mean(electra, prepared):
+    said = electra.run("train", "--dry-run", *TINY, "--data", prepared, "--run-name=a b",
+                       "--max-minutes=0.0000001").splitlines()  # fmt: skip
+    assert re.fullmatch(
+        r"--max-minutes 1e-07 allows about \d.\d% of it; electra resume .*", said[-2]
+    )
+    assert said[-1] == "this was a dry run; leave --dry-run out to train 'runs/a b'"
+    (Path("runs/a b/x")).mkdir(parents=True)
+    problem, _ = electra.refusal("train", "--dry-run", "--run-name", "a b")
+    assert problem == "runs/a b is there already"
+
+
+@pytest.fixture
+def labelled(tmp_path) -> list[str]:
+    """Arguments of a fine-tune."""
+    for name in ("a.csv", "b.csv"):
+        rows = "".join(f"{n},word {n},{n % 2}\n" for n in range(30))
+        (tmp_path / name).write_text("group,text,label\n" + rows)
+    return ["--train", "a.csv", "--task", "classify", "--dry-run"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["--group=group", "--validation=b.csv"], "finetune.group = 'group' does nothing: a file"),
+        (["--set=finetune.validation_fraction=0.3", "--validation=b.csv"], "fraction = 0.3 does"),
+        (["--data=."], "it is the folder of a GLUE task"),
+        (["--set=finetune.subset=x"], "it is of a dataset id, and files are named"),
+        (["--set=finetune.doc_stride=9"], "it acts on qa, and the task is classify"),
+        (["--set=finetune.label_separator=;"], "it acts on multilabel, and the task is classify"),
+        (["--set=finetune.seeds=2", "--seeds=3"], "finetune.seeds has two values: 3 and 2"),
+        (["--processes=0"], "--processes 0 is no number of processes"),
+    ],
+)
+def test_an_option_that_does_nothing_in_a_fine_tune_is_refused(
+    electra, finished, labelled, arguments, problem
+):
+    assert problem in electra.refusal("finetune", finished.root, *labelled, *arguments)[0]
+
+
+def test_a_dry_fine_tune_says_what_its_other_options_mean(electra, finished, labelled):
+    more = ["--run-name=f", "--max-minutes=999", "--processes=2"]
+    said = electra.run("finetune", finished.root, *labelled, *more)
+    assert re.search(r"processes +2 share them; times are those of one", said)
+    assert "--max-minutes 999 allows all of it" in said
+    assert said.endswith("leave --dry-run out to fine-tune finetune/f\n")
+
+
+def test_a_fine_tune_is_no_run_to_repeat_to_draw_or_to_watch(electra, tmp_path):
+    (tmp_path / "config.yaml").write_text("finetune: {}")
+    for option in ("--verify", "--verify-data", "--step=3"):
+        assert electra.refusal("resume", tmp_path, option)[0].startswith(
+            f"{tmp_path} is a fine-tune"
+        )
+    for command in ("plot", "status"):
+        problem, hint = electra.refusal(command, tmp_path)
+        assert problem.endswith(f"its scores are in {tmp_path}/report.html")
+        assert hint.endswith(f"electra plot {tmp_path}/runs/*/*")
+
+
+@pytest.mark.parametrize("option", ["--id=good", "--text-pair=bad"])
+def test_what_does_nothing_for_pairs_of_texts_is_refused(electra, tmp_path, finished, option):
+    (tmp_path / "pairs.csv").write_text("good,bad\nthe list,list the\n")
+    assert "does nothing" in electra.refusal("predict", finished.root, "pairs.csv", option)[0]
