@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from typing import NoReturn
 
@@ -17,6 +18,7 @@ from electra_cli.machine import usable_cores
 from electra_cli.stopping import EXIT_STOPPED, LAUNCHER_PID, StopRequest, pause
 
 _POLL_SECONDS = 0.2
+_GRACE_SECONDS = 60.0  # within which all fail that have the same problem
 
 
 def run_children(wanted: str, stop: StopRequest) -> NoReturn:
@@ -28,19 +30,46 @@ def run_children(wanted: str, stop: StopRequest) -> NoReturn:
     children = [start_child(number, count, own_arguments()) for number in range(count)]
     failed: set[int] = set()
     try:
-        while any(child.poll() is None for child in children):
+        while not _are_ended(children, stop):
             for number, child in enumerate(children):
                 if child.poll() not in (None, 0, EXIT_STOPPED) and number not in failed:
                     failed.add(number)
-                    console.warn(
-                        f"process {number} ended with exit code {child.returncode}",
-                        "the others do its work; without --processes the command says why",
-                    )
+                    is_over = _are_ended(children, stop, _GRACE_SECONDS)
+                    if not (is_over and _fails_by_itself(children[0])):
+                        _warn_of(number, child.returncode)
             pause(_POLL_SECONDS, stop)
     except KeyboardInterrupt:
         pass
     end_children(children)
     raise SystemExit(max(children[0].returncode, 1) if 0 in failed else children[0].returncode)
+
+
+def _are_ended(
+    children: Sequence[subprocess.Popen[bytes]], stop: StopRequest, seconds: float = 0.0
+) -> bool:
+    """Whether all have ended, or do within so many seconds."""
+    until = time.monotonic() + seconds
+    while any(child.poll() is None for child in children):
+        if time.monotonic() >= until:
+            return False
+        pause(_POLL_SECONDS, stop)
+    return True
+
+
+def _fails_by_itself(first: subprocess.Popen[bytes]) -> bool:
+    """Whether the first child has said what is wrong, most likely for all of them."""
+    return first.returncode not in (0, EXIT_STOPPED) and first.returncode > 0
+
+
+def _warn_of(number: int, code: int) -> None:
+    """Say that a child failed."""
+    how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+    more = (
+        "without --processes the command says why"
+        if number
+        else "the same command, once more, shows what they find"  # this one was to say it
+    )
+    console.warn(f"process {number} ended with {how}", f"the others do its work; {more}")
 
 
 def start_child(

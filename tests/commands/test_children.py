@@ -2,10 +2,14 @@
 
 import csv
 import json
+import sys
 
 import pytest
 from command_line import write_preset
 from launched import Launched
+
+from electra_cli.commands import children
+from electra_cli.stopping import stop_request
 
 pytestmark = pytest.mark.slow
 
@@ -19,6 +23,29 @@ def test_a_study_is_shared_by_children_of_which_one_speaks(tmp_path, prepared):
     assert ended.stdout == "tune/mine/best.yaml\n"
     with (tmp_path / "tune" / "mine" / "trials.csv").open(newline="") as file:
         assert len(list(csv.DictReader(file))) == 3
+
+
+@pytest.mark.parametrize(
+    ("script", "codes", "warnings"),
+    [
+        # One of two is killed, whichever is first; the other one does the work.
+        ("mkdir first && kill -KILL $$\nsleep 1\ntouch done", {0, 1}, 1),
+        ("exit 1", {1}, 0),  # a problem of all, which the first one has said
+    ],
+)
+def test_children_that_fail(tmp_path, monkeypatch, capsys, script, codes, warnings):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["electra", "tune"])
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    monkeypatch.setattr(children, "_GRACE_SECONDS", 0.2)
+    (tmp_path / "python").write_text(f"#!/bin/sh\n{script}\n")
+    (tmp_path / "python").chmod(0o755)
+    with stop_request() as stop, pytest.raises(SystemExit) as ended:
+        children.run_children("2", stop)
+    said = capsys.readouterr().err
+    assert ended.value.code in codes
+    assert said.count("the others do its work") == said.count("ended with SIGKILL") == warnings
+    assert (tmp_path / "done").exists() == bool(warnings)
 
 
 def test_the_seeds_of_a_fine_tune_are_shared_and_reported_once(tmp_path, finished):
