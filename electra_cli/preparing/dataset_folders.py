@@ -6,6 +6,7 @@ Their other files, such as the dataset card, other splits and the caches of map(
 import json
 import re
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from electra_cli.errors import DataError
@@ -82,7 +83,8 @@ def _splits_of_clone(folder: Path, subset: str | None) -> dict[str, list[Path]]:
 
     datasets.disable_progress_bars()
     try:
-        builder = datasets.load_dataset_builder(str(folder), subset)
+        with TemporaryDirectory() as cache:  # the user's may be full or read-only
+            builder = datasets.load_dataset_builder(str(folder), subset, cache_dir=cache)
     # ValueError: no such subset. OSError: no data file. RuntimeError: a script.
     except (ValueError, RuntimeError, OSError, datasets.exceptions.DatasetsError) as error:
         raise DataError(

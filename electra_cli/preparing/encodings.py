@@ -1,6 +1,7 @@
 """Which encoding fits the bytes of a file that is not UTF-8, and the command that converts it."""
 
 import contextlib
+import re
 import unicodedata
 from pathlib import Path
 
@@ -12,6 +13,8 @@ _SAMPLE_BYTES = 1 << 20
 # encodings such as GB 18030 hold valid UTF-8 by chance, about once in twenty characters.
 _BAD_PER_GOOD = 5
 _PROSE_FRACTION = 0.95  # of random 16-bit numbers two thirds are letters
+
+_NOT_ISO = re.compile(rb"[\x80-\x9f]")
 
 # chardet's names of the encodings that iconv of GNU and of macOS knows, and iconv's names.
 _ICONV_NAMES = {
@@ -42,7 +45,10 @@ def find_encoding(sample: bytes) -> str | None:
     """iconv's name of the encoding that fits these bytes best; None if they look like no text."""
     import chardet
 
-    found = chardet.detect(sample, compat_names=False, include_encodings=list(_ICONV_NAMES))
+    # Bytes 0x80 to 0x9F are no characters of the ISO 8859 family, which chardet overlooks.
+    is_iso = not _NOT_ISO.search(sample)
+    names = [name for name in _ICONV_NAMES if is_iso or not name.startswith("iso8859")]
+    found = chardet.detect(sample, compat_names=False, include_encodings=names)
     if found["encoding"] is None:  # also of short texts in UTF-16 with few spaces, such as Chinese
         pairs = sample[: len(sample) // 2 * 2]
         return next((name for name in ("UTF-16LE", "UTF-16BE") if _is_prose(pairs, name)), None)

@@ -137,6 +137,8 @@ def _read_arrow(path: Path, column: str) -> Iterator[tuple["pa.Array", float]]:
 
     with pa.memory_map(str(path)) as mapped:
         head = mapped.read(6)
+        if head.startswith(b"FEA1"):
+            raise pa.ArrowNotImplementedError("it is in Feather's version 1")
         is_indexed = head == b"ARROW1"
         mapped.seek(0)
         reader = pa.ipc.open_file(mapped) if is_indexed else pa.ipc.open_stream(mapped)

@@ -95,8 +95,17 @@ def _files_of(source: str, skipped: dict[Path, None], choose: Chooser) -> list[P
         if ending_of(path) is None:
             raise DataError(f"{path} has an unknown ending", hint=f"usable are {USABLE}")
         return [path]
-    if path.exists():
+    if path.is_dir():
         matches = [path]
+    elif path.exists():
+        raise DataError(
+            f"{path} is a pipe or a device, and what is read must be a file: it is read twice",
+            hint="write it to a file first, such as text.txt",
+        )
+    elif path.is_symlink():
+        raise DataError(
+            f"{path} is a link that leads to no file: {path.readlink()}", hint="correct the link"
+        )
     elif _GLOB_SIGN.search(source):
         anchor = Path(path.anchor)
         matches = sorted(anchor.glob(str(path.relative_to(anchor))))

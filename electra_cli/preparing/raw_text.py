@@ -29,6 +29,7 @@ _MAYBE_SPACE = bytes((*range(0x1C, 0x20), *range(0x80, 0x100)))
 # Marks of the byte order of UTF-16 and UTF-32, and what shifts ISO 2022 to Japanese.
 _OTHER_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE)
 _SHIFT = b"\x1b$"
+_COMPRESSED_MARKS = {b"\x1f\x8b": ".gz", b"\xfd7zXZ\0": ".xz", b"\x28\xb5\x2f\xfd": ".zst"}
 _STRANGE = re.compile("[\0-\x08\x0e-\x1a\x1c-\x1f\x7f\ufffd]")
 
 
@@ -254,6 +255,11 @@ def unreadable(path: Path, error: Exception) -> DataError:
 def _check_head(path: Path, compression: str, head: bytes) -> None:
     """Raise DataError for bytes that are no text in UTF-8."""
     text = head.decode("utf-8", errors="replace")
+    for mark, ending in _COMPRESSED_MARKS.items():
+        if head.startswith(mark):
+            raise DataError(
+                f"{path} is compressed, as {ending} files are", hint=f"rename it: NAME.txt{ending}"
+            )
     is_strange = len(_STRANGE.findall(text)) > MAX_STRANGE_FRACTION * len(text)
     if not is_strange and not head.startswith(_OTHER_MARKS) and _SHIFT not in head:
         return

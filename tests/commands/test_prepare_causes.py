@@ -3,6 +3,7 @@
 import gzip
 import json
 import lzma
+import os
 import shlex
 import shutil
 import subprocess
@@ -95,10 +96,33 @@ def write(name: str, content: bytes | str) -> Path:
         ("a.parquet", b"", "a.parquet is empty"),
         ("a.txt.zst", zstd.compress(WORDS.encode() * 99)[:-4], "a.txt.zst is damaged"),
         ("a.txt.xz", lzma.compress(b"one") + b"\0" * 3, "a.txt.xz is damaged"),
+        ("a.txt", lzma.compress(WORDS.encode()), "a.txt is compressed, as .xz files are"),
+        ("a.txt", gzip.compress(WORDS.encode()), "a.txt is compressed, as .gz files are"),
+        ("a.arrow", b"FEA1" + bytes(99), "cannot be read here: it is in Feather's version 1"),
     ],
 )
 def test_a_source_is_refused_for_its_true_cause(prepare, name, content, problem):
     assert problem in prepare.refusal(write(name, content))[0]
+
+
+@pytest.mark.parametrize(
+    ("make", "problem"),
+    [
+        (os.mkfifo, "a.txt is a pipe or a device, and what is read must be a file"),
+        (lambda name: Path(name).symlink_to("gone"), "a.txt is a link that leads to no file: gone"),
+        (lambda name: Path(name).symlink_to(name), "a.txt is a link that leads to no file: a.txt"),
+    ],
+)
+def test_what_is_no_file_is_named(prepare, make, problem):
+    make("a.txt")
+    assert problem in prepare.refusal(Path("a.txt"))[0]
+
+
+def test_bytes_that_iso_8859_does_not_have_are_in_another_encoding(prepare):
+    text = "München, Straße und Bücher: schöne alte Wörter für die Übung. " * 50
+    hint = prepare.refusal(write("a.txt", text.encode("cp850")))[1]
+    assert "ISO-8859" not in hint
+    assert hint.startswith(("CP850 fits it", "CP437 fits it", "CP858 fits it"))
 
 
 def test_a_column_name_that_a_table_has_twice_is_refused(prepare):
@@ -254,9 +278,10 @@ def saved_split(folder: str) -> None:
     ],
 )
 def test_a_dataset_folder_is_read_as_the_split_that_is_asked_for(
-    prepare, make, arguments, documents
+    prepare, monkeypatch, make, arguments, documents
 ):
     make("corpora/mine")
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", "/proc/no-place-to-write")
     report = prepare.report("corpora/mine", *arguments)
     assert report["documents"] == documents
     assert report["files"] == 1
