@@ -136,7 +136,9 @@ def _check_same(directory: Path, found: PrepareSettings, wanted: PrepareSettings
 
 def _free_name(directory: Path) -> Path:
     """A name in the same parent folder that is not used yet."""
+    if not directory.name.strip("."):  # "." or ".."
+        directory = directory.resolve()
     number = 2
-    while (free := directory.with_name(f"{directory.name}-{number}")).exists():
+    while (free := directory.parent / f"{directory.name}-{number}").exists():
         number += 1
     return free

@@ -118,6 +118,13 @@ def test_what_is_no_file_is_named(prepare, make, problem):
     assert problem in prepare.refusal(Path("a.txt"))[0]
 
 
+@pytest.mark.parametrize(("out", "free"), [(".", "{}-2"), ("..", "{.parent}-2"), ("/", "/-2")])
+def test_a_folder_without_a_name_is_refused_if_it_is_not_empty(prepare, tmp_path, out, free):
+    problem, hint = prepare.refusal(write("a.txt", WORDS), "--out", out)
+    assert problem == f"{out} is not empty, and electra prepare did not begin it"
+    assert hint == f"choose another folder: --out {free.format(tmp_path)}"
+
+
 def test_bytes_that_iso_8859_does_not_have_are_in_another_encoding(prepare):
     text = "München, Straße und Bücher: schöne alte Wörter für die Übung. " * 50
     hint = prepare.refusal(write("a.txt", text.encode("cp850")))[1]
