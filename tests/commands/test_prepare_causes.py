@@ -97,7 +97,7 @@ def write(name: str, content: bytes | str) -> Path:
         ("a.txt.zst", zstd.compress(WORDS.encode() * 99)[:-4], "a.txt.zst is damaged"),
         ("a.txt.xz", lzma.compress(b"one") + b"\0" * 3, "a.txt.xz is damaged"),
         ("a.txt", lzma.compress(WORDS.encode()), "a.txt is compressed, as .xz files are"),
-        ("a.txt", gzip.compress(WORDS.encode()), "a.txt is compressed, as .gz files are"),
+        ("a.txt", gzip.compress(WORDS.encode(), mtime=0), "a.txt is compressed, as .gz files are"),
         ("a.arrow", b"FEA1" + bytes(99), "cannot be read here: it is in Feather's version 1"),
     ],
 )
