@@ -24,7 +24,7 @@ from command_line import TINY, run_electra, write_corpus
 from launched import NO_DATA, SLOW_STEPS, Ended, Launched
 from run_checks import final_weights, wait_for_rows, wait_until
 
-OPTIONS = [*TINY, "--steps=40", "--set=run.micro_batch_size=1", "--set=run.log_every=1"]
+OPTIONS = [*TINY, "--set=run.num_steps=40", "--set=run.micro_batch_size=1", "--set=run.log_every=1"]
 SLOWLY = SLOW_STEPS.format(seconds=0.4)
 # A call takes longer, and while it does there is a file that says so.
 SLOW_CALL = """

@@ -158,7 +158,9 @@ def test_a_process_that_is_gone_is_named_where_no_agent_looks(tmp_path, prepared
 
 def test_a_killed_launcher_leaves_no_orphan_and_a_saved_run(tmp_path, prepared):
     slow = SLOW_STEPS.format(seconds=0.2)
-    launched = Launched(tmp_path, *command(prepared, "--steps=500", "--processes=2"), planted=slow)
+    launched = Launched(
+        tmp_path, *command(prepared, "--set=run.num_steps=500", "--processes=2"), planted=slow
+    )
     workers = launched.wait_for_workers(2)
     wait_for_rows(tmp_path / "runs" / "run" / "training_log.csv", 7)
     launched.process.send_signal(signal.SIGKILL)
