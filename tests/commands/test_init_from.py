@@ -85,7 +85,7 @@ def test_an_earlier_step_and_a_checkpoint_folder_can_be_named(finished, prepared
     for name, source in (("a", [finished.root, "--step", 5]), ("b", [checkpoint])):
         done = run_electra(
             tmp_path, "train", "--init-from", *source, "--data", prepared, "--run-name", name,
-            *RUN_OPTIONS, "--steps", 2,
+            *RUN_OPTIONS, "--set=run.num_steps=2",
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         assert_same(weights_at(tmp_path / "runs" / name, 0), weights_at(finished.root, 5))
