@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from electra_cli import console
 from electra_cli.config import PretrainConfig, Section, idle_options, iter_options
 from electra_cli.disk import write_bytes_atomically
 from electra_cli.errors import ConfigError
@@ -43,8 +44,8 @@ def load_preset(
 ) -> PretrainConfig:
     """A preset's name or file, then options by `section.key`, then `section.key=value` texts.
 
-    What comes later wins over the preset. Raises ConfigError, with the nearest name for an unknown
-    one, for an option with two values, and for one that does nothing under these settings.
+    What comes later wins. Raises ConfigError, with the nearest name for an unknown one, and for
+    one that does nothing under these settings.
     """
     sections = _read_sections(_preset_path(preset))
     for name in (TUNE_SECTION, FINETUNE_SECTION):
@@ -104,8 +105,8 @@ def _resolve(
             value = text
         first = options.get(name, value)
         if first != value and str(first) != str(value):  # of "3" and 3, and of Path and str
-            raise ConfigError(
-                f"{name} has two values: {first} and {value}", hint="leave one of them out"
+            console.warn(
+                f"{name} has two values, {first} and {value}: --set counts", "leave one out"
             )
         _assign(sections, name, value, recipe)
     return _validate(sections, source, recipe)
