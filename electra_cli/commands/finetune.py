@@ -57,10 +57,10 @@ def finetune(options: FinetuneOptions) -> None:
     plan, warnings = make_plan(session, num_processes), warnings_of(session)
     if options.dry_run and options.as_json:
         console.result_json({**asdict(plan), "warnings": [problem for problem, _ in warnings]})
-    else:
-        show_plan(plan)
-        for problem, hint in warnings:
-            console.warn(problem, hint)
+        return
+    show_plan(plan)
+    for problem, hint in warnings:
+        console.warn(problem, hint)
     if options.dry_run:
         seconds = sum(each.seconds for each in plan.encoders)
         named = None if options.run_name is None else root

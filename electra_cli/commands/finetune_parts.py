@@ -28,7 +28,7 @@ def train_beside(session: FinetuneSession, count: int) -> None:
     """
     if count == 1:
         return
-    if session.compute.is_on_cpu:
+    if session.compute.is_on_cpu:  # until the end: what is left is computed as the children do
         torch.set_num_threads(max(1, torch.get_num_threads() // count))
     command = ["resume", str(session.root.root)]
     children = [

@@ -81,11 +81,10 @@ def _start(options: TrainOptions, processes: Processes, stack: ExitStack) -> Ses
     warnings = [*warnings_before_training(config, plan.total_tokens, size.num_epochs, unknown)]
     if options.as_json:
         console.result_json({**asdict(plan), "warnings": [each.problem for each in warnings]})
-    else:
-        show_plan(plan)
+        return None
+    show_plan(plan)
     if options.dry_run:
-        if not options.as_json:
-            warn_about(None, 0, warnings)
+        warn_about(None, 0, warnings)
         end_dry_run("train", options.root, plan.seconds, options.max_minutes)
         return None
     assert data is not None
