@@ -106,9 +106,7 @@ def _features(train: Examples, split: Examples) -> tuple[Any, Any]:
 
     parts = []
     for place in range(len(train.texts[0])):
-        counter = TfidfVectorizer(
-            ngram_range=(1, 2), sublinear_tf=True, token_pattern=r"\w+|[^\w\s]"
-        )
+        counter = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, token_pattern=_WORD)
         known = counter.fit_transform([_not_empty(texts[place]) for texts in train.texts])
         parts.append((known, counter.transform([_not_empty(t[place]) for t in split.texts])))
     known, asked = zip(*parts, strict=True)

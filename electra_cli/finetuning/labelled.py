@@ -83,10 +83,9 @@ def finish(task: Task, splits: dict[str, list[Example]], config: FinetuneConfig)
     if task.name == "qa":
         found = [e for e in kept if not e.target.texts or e.target.starts[0] >= 0]
         notes["train answers not found in their context, left out"] = len(kept) - len(found)
-        lost = next((e for e in kept if e not in found), None) if len(found) < len(kept) else None
-        if lost is not None and not found:
+        if kept and not found:
             raise DataError(
-                f"{lost.where}: no answer stands in its context", hint="check answer_start"
+                f"{kept[0].where}: no answer stands in its context", hint="check answer_start"
             )
         kept = found
     if not kept:

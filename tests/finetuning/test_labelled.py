@@ -13,6 +13,7 @@ from electra_cli.errors import DataError
 from electra_cli.finetuning.columns import find_columns
 from electra_cli.finetuning.examples import Answers, Example, hold_out
 from electra_cli.finetuning.glue import load_glue, submission_of
+from electra_cli.finetuning.inputs import InputBuilder
 from electra_cli.finetuning.labelled import load_labelled
 from electra_cli.finetuning.predictions import ClassPredictions, RegressionPredictions
 from electra_cli.finetuning.rows import read_table
@@ -119,6 +120,44 @@ def test_an_empty_cell_is_a_missing_label(tmp_path, missing):
     path = write_jsonl(tmp_path / "a.jsonl", [*rows, {"text": "c", "label": missing}])
     with pytest.raises(DataError, match=r"1 of 3 examples of train have no label.*line 3"):
         load_labelled(FinetuneConfig(train=str(path)))
+
+
+def test_class_names_stay_as_they_are_written(tmp_path):
+    """But 1.0, which a column of whole numbers with an empty cell holds, is 1."""
+    labels = ["007", "7", "1_1", "11", "1e3", "1234567890123456768", "1234567890123456769", 2.0, 3]
+    rows = [{"text": f"{n} {label}", "label": label} for n in range(9) for label in labels]
+    path = str(write_jsonl(tmp_path / "a.jsonl", rows))
+    data = load_labelled(FinetuneConfig(train=path, validation=path, task="classify"))
+    assert {e.target for e in data.splits["train"]} == {*map(str, labels[:-2]), "2", "3"}
+
+
+def test_a_tag_with_a_blank_is_refused_before_anything_is_trained(tmp_path):
+    rows = [{"tokens": ["a", "b"], "tags": ["O", "B-first name"]}]
+    path = write_jsonl(tmp_path / "a.jsonl", rows)
+    with pytest.raises(DataError, match="line 1: a tag is empty or has a blank in it"):
+        load_labelled(FinetuneConfig(train=str(path)))
+
+
+@pytest.mark.parametrize("missing", [None, "", float("nan")])
+def test_rows_without_a_group_are_no_group(tmp_path, missing):
+    rows = [{"text": f"t {n}", "label": "xy"[n % 2], "author": missing} for n in range(100)]
+    path = str(write_jsonl(tmp_path / "a.jsonl", rows))
+    splits = load_labelled(FinetuneConfig(train=path, group="author")).splits
+    assert len(splits["validation"]) == 10
+
+
+@pytest.mark.parametrize("answer", ["a file", " a file", "a file ", " a file "])
+def test_a_blank_around_an_answer_is_none_of_its_tokens(tmp_path, theirs, answer):
+    context = f"{CONTEXT} or folder"
+    answers = {"text": [answer], "answer_start": [context.index(answer)]}
+    row = {**FLAT[0], "context": context, "answers": answers}
+    path = str(write_jsonl(tmp_path / "a.jsonl", [row] * 2))
+    data = load_labelled(FinetuneConfig(train=path, validation=path))
+    (example, _), builder = data.splits["train"], InputBuilder(theirs, 64)
+    (window,) = data.task.windows([example], builder)
+    first, last = data.task.targets(window, example)[0]
+    start, end = window.spans[first][0], window.spans[last][1]
+    assert context[start:end] == "a file"
 
 
 def test_the_questions_of_a_context_are_held_out_together(tmp_path):

@@ -99,8 +99,10 @@ class Answer(Task):
         """[1, 2] tokens of start and end; (0, 0) where the window lacks the whole answer."""
         found = (0, 0)
         if example.target.texts and example.target.starts[0] >= 0:
-            begin = example.target.starts[0]
-            end = begin + len(example.target.texts[0])
+            text = example.target.texts[0]
+            # No token covers a blank around it.
+            begin = example.target.starts[0] + len(text) - len(text.lstrip())
+            end = begin + len(text.strip())
             first = [t for t, (a, b) in enumerate(window.spans) if a <= begin < b]
             last = [t for t, (a, b) in enumerate(window.spans) if a < end <= b]
             if first and last:

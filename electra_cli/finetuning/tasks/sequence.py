@@ -5,6 +5,7 @@ A text of several windows is learned from each of them, and answered by the mean
 
 # Shapes: N examples of a batch, C labels.
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -35,6 +36,9 @@ def mean_outputs(count: int, windows: Sequence[Window], outputs: Sequence[Floats
     sums = torch.zeros(count, of_windows.shape[1], dtype=torch.float64)
     sums.index_add_(0, examples, of_windows)
     return sums / examples.bincount(minlength=count)[:, None]
+
+
+_WHOLE_NUMBER = re.compile(r"-?\d+\.0+")
 
 
 class _Labels(Task):
@@ -80,8 +84,9 @@ class Classify(_Labels):
                 f"{row.where}: the label is a {type(value).__name__}",
                 hint="several labels per example need --task multilabel",
             )
-        number = as_number(value)
-        return str(int(number)) if number is not None and number % 1 == 0 else str(value).strip()
+        text = str(value).strip()
+        # A column of whole numbers with an empty cell holds 1.0; other texts are names: 007, 1_1.
+        return text.partition(".")[0] if _WHOLE_NUMBER.fullmatch(text) else text
 
     def targets(self, window: Window, example: Example) -> NDArray[Any]:
         """[1] the class's number."""

@@ -15,7 +15,7 @@ from electra_cli.finetuning.examples import Example
 from electra_cli.finetuning.inputs import InputBuilder, Window
 from electra_cli.finetuning.predictions import TagPredictions
 from electra_cli.finetuning.rows import Row
-from electra_cli.finetuning.tasks.task import Floats, Task, name_of
+from electra_cli.finetuning.tasks.task import Floats, Task, group_of, name_of
 
 OUTSIDE = "O"  # of a word that the tokenizer drops, too
 
@@ -41,12 +41,16 @@ class Tag(Task):
                 f"{row.where}: {len(words)} words, {len(target)} tags",
                 hint="every word needs one tag",
             )
+        if any(len(tag.split()) != 1 for tag in target or ()):
+            raise DataError(
+                f"{row.where}: a tag is empty or has a blank in it", hint="write B-first_name"
+            )
         return Example(
             id=name_of(row, columns, number),
             text=" ".join(words),
             words=tuple(words),
             target=target,
-            group=None if columns.group is None else str(row.values.get(columns.group)),
+            group=group_of(row, columns),
             where=row.where,
         )
 

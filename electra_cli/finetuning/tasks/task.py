@@ -71,7 +71,7 @@ class Task(ABC):
             text=text,
             pair=pair,
             target=self.read_target(row, columns),
-            group=None if columns.group is None else str(row.values.get(columns.group)),
+            group=group_of(row, columns),
             where=row.where,
         )
 
@@ -95,6 +95,12 @@ def name_of(row: Row, columns: Columns, number: int) -> str:
     """The example's own id, or its number."""
     own = None if columns.id is None else row.values.get(columns.id)
     return str(number if own is None else own)
+
+
+def group_of(row: Row, columns: Columns) -> str | None:
+    """The example's group; None where it has none."""
+    value = None if columns.group is None else row.values.get(columns.group)
+    return None if is_missing(value) else str(value)
 
 
 def _text(row: Row, column: str) -> str:
