@@ -22,7 +22,10 @@ def test_a_study_is_shared_by_children_of_which_one_speaks(tmp_path, prepared):
     assert (ended.code, ended.errors) == (0, [])
     assert ended.stdout == "tune/mine/best.yaml\n"
     with (tmp_path / "tune" / "mine" / "trials.csv").open(newline="") as file:
-        assert len(list(csv.DictReader(file))) == 3
+        states = [row["state"] for row in csv.DictReader(file)]
+    # Where both ask for the last trial at once, one of them is never started.
+    assert sorted(set(states) - {"skipped"}) in (["complete"], ["complete", "pruned"])
+    assert len([state for state in states if state != "skipped"]) == 3
 
 
 @pytest.mark.parametrize(
