@@ -4,6 +4,7 @@ They share the work through files, as several commands do that are started by ha
 speaks; the others print nothing.
 """
 
+import math
 import os
 import signal
 import subprocess
@@ -30,24 +31,24 @@ def run_children(wanted: str, stop: StopRequest) -> NoReturn:
     children = [start_child(number, count, own_arguments()) for number in range(count)]
     failed: set[int] = set()
     try:
-        while not _are_ended(children, stop):
+        while not wait_for_end(children, stop, _POLL_SECONDS):
             for number, child in enumerate(children):
                 if child.poll() not in (None, 0, EXIT_STOPPED) and number not in failed:
                     failed.add(number)
-                    is_over = _are_ended(children, stop, _GRACE_SECONDS)
+                    is_over = wait_for_end(children, stop, _GRACE_SECONDS)
                     if not (is_over and _fails_by_itself(children[0])):
                         _warn_of(number, child.returncode)
-            pause(_POLL_SECONDS, stop)
     except KeyboardInterrupt:
         pass
     end_children(children)
-    raise SystemExit(max(children[0].returncode, 1) if 0 in failed else children[0].returncode)
+    code = children[0].returncode
+    raise SystemExit(code if code >= 0 else 1)
 
 
-def _are_ended(
-    children: Sequence[subprocess.Popen[bytes]], stop: StopRequest, seconds: float = 0.0
+def wait_for_end(
+    children: Sequence[subprocess.Popen[bytes]], stop: StopRequest, seconds: float = math.inf
 ) -> bool:
-    """Whether all have ended, or do within so many seconds."""
+    """Whether all end within so many seconds. Raises KeyboardInterrupt after a stop request."""
     until = time.monotonic() + seconds
     while any(child.poll() is None for child in children):
         if time.monotonic() >= until:
@@ -58,7 +59,7 @@ def _are_ended(
 
 def _fails_by_itself(first: subprocess.Popen[bytes]) -> bool:
     """Whether the first child has said what is wrong, most likely for all of them."""
-    return first.returncode not in (0, EXIT_STOPPED) and first.returncode > 0
+    return first.returncode > 0 and first.returncode != EXIT_STOPPED
 
 
 def _warn_of(number: int, code: int) -> None:

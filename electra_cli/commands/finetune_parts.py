@@ -4,13 +4,12 @@ import os
 
 import torch
 
-from electra_cli.commands.children import end_children, start_child
+from electra_cli.commands.children import end_children, start_child, wait_for_end
 from electra_cli.finetuning.loop import finetune_to_end
 from electra_cli.finetuning.session import FinetuneSession
-from electra_cli.stopping import pause, stop_request
+from electra_cli.stopping import stop_request
 
 _PART = "ELECTRA_PART"  # in the environment of a child: which of how many
-_POLL_SECONDS = 0.2
 
 
 def part_of_this_process() -> tuple[int, int] | None:
@@ -38,7 +37,6 @@ def train_beside(session: FinetuneSession, count: int) -> None:
     try:
         finetune_to_end(session, (0, count))
         with stop_request() as stop:
-            while any(child.poll() is None for child in children):
-                pause(_POLL_SECONDS, stop)
+            wait_for_end(children, stop)
     finally:
         end_children(children)
