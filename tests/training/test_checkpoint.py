@@ -17,6 +17,8 @@ from electra_cli.training.checkpoint import Checkpoint, CheckpointManager
 from electra_cli.training.checkpoint_damage import FORMAT_VERSION, find_damage
 from electra_cli.training.run_state import BatchesState, RunState, TrainerState
 
+THREADS = Path("/proc/self/task")
+
 
 def run_state(step: int) -> RunState:
     return RunState(
@@ -73,6 +75,23 @@ def test_the_next_step_may_change_what_is_being_saved(manager):
     weight.zero_()
     manager.wait()
     assert torch.equal(manager.load(1).tensors["model"]["weight"], expected)
+
+
+@pytest.mark.skipif(not THREADS.is_dir(), reason="threads are counted on Linux")
+def test_a_save_starts_no_further_threads_of_torch(manager):
+    # With more of them than cores libgomp lets all sleep at each product.
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        large = torch.ones(1_000_000)
+        large.add_(1)  # this thread's own team
+        known = set(THREADS.iterdir())
+        manager.save(1, Checkpoint({"model": {"weight": large}}, run_state(1)))
+        manager.wait()
+        new = set(THREADS.iterdir()) - known
+    finally:
+        torch.set_num_threads(before)
+    assert len(new) == 1  # the one that writes
 
 
 def test_a_save_returns_before_the_disk_has_it(manager, monkeypatch):
