@@ -4,6 +4,7 @@
 """
 
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,7 +23,7 @@ from electra_cli.model import masked_lm
 from electra_cli.model.export import export_network
 from electra_cli.run_directory import RunDirectory
 from electra_cli.runs.out_of_memory import explain_out_of_memory
-from electra_cli.training.device import Precision
+from electra_cli.training.device import Precision, fix_order
 from electra_cli.training.trainer import Trainer
 from tests.golden_steps import GoldenSteps, compare_step, golden_config, golden_trainer
 
@@ -179,6 +180,32 @@ def resume(machine: Machine) -> Figures:
     return figures
 
 
+def fixed_order(machine: Machine) -> Figures:
+    """With run.deterministic the same steps leave the same bits; and what that costs."""
+    # Of two layers all steps repeat, even in any order.
+    layers: dict[str, object] = {} if machine.is_tiny else {"model.num_hidden_layers": 12}
+    config, batch = make_recipe(machine, layers, dropout=0.1)
+    seconds, weights = {False: 0.0, True: 0.0}, []
+    for is_fixed in (False, True, True):
+        fix_order(machine.device, is_fixed)
+        try:
+            trainer = make_trainer(machine, config, "bf16")
+            trainer.train_step(iter([batch]))
+            machine.synchronize()
+            began = time.perf_counter()
+            for _ in range(3 if machine.is_tiny else 20):
+                trainer.train_step(iter([batch]))
+            machine.synchronize()
+            seconds[is_fixed] = time.perf_counter() - began
+        finally:
+            fix_order(machine.device, False)
+        weights.append(weights_of(trainer))
+    assert torch.equal(weights[1], weights[2]), "the same steps left other weights"
+    error = relative_error(weights[1], weights[0])
+    assert error <= 1e-3, f"weights are off by {error:.1e}"
+    return {"time, ratio": seconds[True] / seconds[False], "off any order by": error}
+
+
 def out_of_memory(machine: Machine) -> Figures:
     """Where the device has no memory left, a user is told in one line what to do."""
     config, batch = make_recipe(machine)
@@ -221,6 +248,7 @@ CHECKS: dict[str, Check] = {
     "host syncs": host_syncs,
     "out of memory": out_of_memory,
     "resume": resume,
+    "a fixed order": fixed_order,
     "export": export,
     "a step in micro-batches": variation(CUT),
     "a step checkpointed": variation(CHECKPOINTED),

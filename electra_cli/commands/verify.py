@@ -44,9 +44,9 @@ def _verify(options: ResumeOptions, processes: Processes) -> None:
         raise RunError(
             f"steps {first:,} to {last:,} came out differently: {differences[0]}{more}"
             + (topology if then != processes.count else ""),
-            hint="a GPU adds gradients in no fixed order; elsewhere sums depend on device, "
-            "threads, micro-batch, processes and torch version (environment.json); or check the "
-            "machine's memory",
+            hint="a GPU adds gradients in no fixed order unless run.deterministic is true; "
+            "elsewhere sums depend on device, threads, micro-batch, processes and torch version "
+            "(environment.json); or check the machine's memory",
         )
     console.result(
         f"steps {first} to {last} came out the same, bit for bit, in "

@@ -63,6 +63,9 @@ class RunConfig(Section):
         False,
         description="Run encoders as CUDA graphs: faster where the host is slower than the GPU.",
     )
+    deterministic: Annotated[bool, Changeable(), SAME_RESULT] = Field(
+        False, description="Add gradients in a fixed order on a GPU, which takes longer."
+    )
     log_every: Annotated[int, Changeable(), NOT_LEARNED] = Field(
         100, ge=1, le=MAX_STEPS, description="Steps between rows of training_log.csv."
     )

@@ -117,6 +117,11 @@ def choose_passes(
         model.compile_encoders()
         if compute.is_on_cpu:
             console.warn("run.compile changes nothing on a CPU", "nothing to do: it is for GPUs")
+    if config.run.deterministic and compute.device.type != "cuda":
+        console.warn(
+            f"run.deterministic changes nothing on {compute.device.type}",
+            "nothing to do: it is for CUDA GPUs",
+        )
     if can_record(config, compute, processes):
         model.record_encoders(config.run.windows_per_pass, config.data.max_seq_length)
     elif config.run.cuda_graphs:

@@ -71,6 +71,7 @@ def select_compute(config: PretrainConfig, processes: Processes = ALONE) -> Comp
         cores = max(1, usable_cores() // processes.local_count)
         torch.set_num_threads(min(torch.get_num_threads(), cores))
     device = select_device(config.run.device, processes)
+    fix_order(device, config.run.deterministic)
     precision = select_precision(config.run.precision, device)
     has_flash = can_run_flash_attention(device, DTYPES[precision], config.model.head_size)
     return Compute(device, precision, has_flash)
@@ -130,6 +131,21 @@ def select_precision(requested: str, device: torch.device) -> Precision:
         )
     assert requested in ("fp32", "bf16", "fp16")
     return requested  # type: ignore[return-value]
+
+
+def fix_order(device: torch.device, is_fixed: bool) -> None:
+    """Let a CUDA GPU add in the same order each time, or in whatever order is fastest.
+
+    Call before the first product: cuBLAS reads its setting then (docs.nvidia.com/cuda/cublas,
+    "Results reproducibility"). Where torch knows no such kernel it raises RuntimeError.
+    """
+    if device.type != "cuda":
+        return
+    if is_fixed:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(is_fixed)
+    # Nothing here reads memory that was not written, and to fill it takes time.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
 def set_float32_products(compute: Compute) -> None:

@@ -69,10 +69,13 @@ def test_encoders_are_recorded_where_they_can_be(changed, flash, is_recorded):
 
 
 def test_a_setting_that_changes_nothing_on_a_cpu_is_told(tmp_path, prepared, capsys):
-    open_tiny(tmp_path / "run", prepared, compile=True, cuda_graphs=True).close()
+    open_tiny(
+        tmp_path / "run", prepared, compile=True, cuda_graphs=True, deterministic=True
+    ).close()
     told = capsys.readouterr().err
     assert "warning: run.compile changes nothing on a CPU" in told
     assert "warning: run.cuda_graphs changes nothing here" in told
+    assert "warning: run.deterministic changes nothing on cpu" in told
 
 
 def test_the_environment_is_plain_facts(tmp_path):

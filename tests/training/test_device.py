@@ -1,5 +1,6 @@
 """Devices, precisions, memory and random numbers, of GPUs by pretended answers of torch."""
 
+import os
 import platform
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from conftest import tiny_config
 from electra_cli.errors import RunError
 from electra_cli.training.device import (
     Compute,
+    fix_order,
     seed_dropout,
     select_compute,
     select_device,
@@ -73,6 +75,18 @@ def test_a_device_that_is_not_there_is_named_with_its_reason():
 def test_a_config_chooses_all_of_it():
     config = tiny_config(run={"device": "cpu", "precision": "bf16"})
     assert select_compute(config) == Compute(torch.device("cpu"), "bf16", has_flash=False)
+
+
+def test_a_gpu_is_asked_for_a_fixed_order(monkeypatch):
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    try:
+        for device, is_fixed in (("cpu", False), ("cuda", True)):
+            fix_order(torch.device(device), True)
+            assert torch.are_deterministic_algorithms_enabled() == is_fixed
+            assert os.environ.get("CUBLAS_WORKSPACE_CONFIG") == (":4096:8" if is_fixed else None)
+    finally:
+        fix_order(torch.device("cuda"), False)
+    assert not torch.are_deterministic_algorithms_enabled()
 
 
 @pytest.mark.parametrize(
