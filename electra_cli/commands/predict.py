@@ -1,9 +1,6 @@
 """`electra predict`: what a fine-tuned model answers, or how a discriminator judges texts."""
 
-import csv
-import io
-import json
-from collections.abc import Sequence
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,9 +12,9 @@ from electra_cli.finetuning.columns import find_columns
 from electra_cli.finetuning.judging import judge_table
 from electra_cli.finetuning.opening import compute_of
 from electra_cli.finetuning.predicting import Model, open_model, predict
-from electra_cli.finetuning.prediction_files import prediction_table
+from electra_cli.finetuning.prediction_files import csv_text, json_lines, prediction_table
 from electra_cli.finetuning.rows import Table, read_table
-from electra_cli.finetuning.settings import FinetuneConfig
+from electra_cli.finetuning.settings import UNREAD_COLUMNS, FinetuneConfig
 from electra_cli.finetuning.tasks.registry import task_of_model
 from electra_cli.training.device import Compute
 
@@ -58,10 +55,10 @@ def run(options: PredictOptions) -> None:
     else:
         columns, rows = _answer(model, table, options, compute)
     if options.out is None:
-        console.result(_as_csv(columns, rows).removesuffix("\n"))
+        console.result(csv_text(columns, rows).removesuffix("\n"))
         return
-    text = _as_csv(columns, rows) if options.out.suffix == ".csv" else _as_jsonl(columns, rows)
-    write_bytes_atomically(options.out, text.encode())
+    as_text = csv_text if options.out.suffix == ".csv" else json_lines
+    write_bytes_atomically(options.out, as_text(columns, rows).encode())
     console.result(options.out)
 
 
@@ -69,6 +66,10 @@ def _answer(
     model: Model, table: Table, options: PredictOptions, compute: Compute
 ) -> tuple[list[str], list[list[Any]]]:
     task = task_of_model(model.kind, model.network.config)
+    for name, reason in UNREAD_COLUMNS.get(task.name, {}).items():
+        if getattr(options, name, None) is not None:
+            option = f"--{name.replace('_', '-')}"
+            raise RunError(f"{option} does nothing: {reason}", hint=f"leave {option} out")
     config = FinetuneConfig(
         task=task.name, text=options.text, text_pair=options.text_pair, id=options.id
     )
@@ -77,23 +78,10 @@ def _answer(
     predictions, counts = predict(model, task, examples, compute)
     if counts.cut_tokens:
         console.warn(
-            f"{counts.cut_examples:,} of {len(examples):,} texts do not fit into windows of "
-            f"{model.max_seq_length} tokens; {counts.cut_tokens / counts.tokens:.1%} of all "
-            "tokens were not read",
-            "cut the texts into parts, or fine-tune with a larger --max-seq-length",
+            f"{counts.cut_examples:,} of {len(examples):,} examples {counts.cut_rule}; "
+            f"{counts.cut_tokens / counts.tokens:.1%} of all tokens are cut",
+            "no option reads more than 64 tokens of a question: shorten it"
+            if math.isinf(counts.uncut_length)
+            else f"shorten them, or fine-tune with --max-seq-length {counts.uncut_length:.0f}",
         )
     return prediction_table(examples, predictions)
-
-
-def _as_csv(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    for row in rows:
-        writer.writerow([" ".join(map(str, c)) if isinstance(c, list) else c for c in row])
-    return text.getvalue()
-
-
-def _as_jsonl(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    objects = (dict(zip(columns, row, strict=True)) for row in rows)
-    return "".join(json.dumps(each, ensure_ascii=False) + "\n" for each in objects)

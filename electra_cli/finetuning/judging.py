@@ -19,6 +19,7 @@ from electra_cli.finetuning.predicting import Model
 from electra_cli.finetuning.rows import Table
 from electra_cli.finetuning.session import run_network
 from electra_cli.finetuning.settings import FinetuneConfig
+from electra_cli.finetuning.tasks.task import name_of
 from electra_cli.training.device import Compute
 
 _PAIRS = ("good", "bad")  # columns of minimal pairs
@@ -81,17 +82,10 @@ def judge_table(
     config = FinetuneConfig(task="classify", text=text, id=id)
     columns = find_columns(table, config, needs_label=False)
     texts = [_text(row.values.get(columns.text), row.where) for row in table.rows]
-    names = [row.values.get(columns.id or "", n) for n, row in enumerate(table.rows)]
+    names = [name_of(row, columns, n) for n, row in enumerate(table.rows)]
     judged = judge_texts(model, texts, compute)
     return ["id", "text", "sum", "mean", "tokens", "replaced"], [
-        [
-            n,
-            t,
-            f"{j.total:.6g}",
-            f"{j.mean:.6g}",
-            j.tokens,
-            [round(float(p), 4) for p in j.replaced],
-        ]
+        [n, t, j.total, j.mean, j.tokens, [round(float(p), 4) for p in j.replaced]]
         for n, t, j in zip(names, texts, judged, strict=True)
     ]
 
@@ -111,7 +105,7 @@ def _judge_pairs(model: Model, table: Table, compute: Compute) -> tuple[list[str
         f"good above bad in {by_sum:.1%} of {len(rows):,} pairs by sum, {by_mean:.1%} by mean"
     )
     columns = ["good", "bad", "good_sum", "bad_sum", "good_mean", "bad_mean"]
-    return columns, [[*row[:2], *(f"{value:.6g}" for value in row[2:])] for row in rows]
+    return columns, rows
 
 
 def _text(value: Any, where: str) -> str:

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,9 @@ from electra_cli.finetuning.predictions import (
     RegressionPredictions,
     TagPredictions,
 )
+from electra_cli.finetuning.results import LABEL_SEPARATOR
+
+_PROBABILITIES = "probabilities"  # of all labels, by name
 
 
 def write_predictions(
@@ -36,7 +40,7 @@ def write_predictions(
     complete = [
         [*row, *(table[number][at] for _, table in others)] for number, row in enumerate(rows)
     ]
-    write_csv(path, columns, complete)
+    write_bytes_atomically(path, csv_text(columns, complete).encode())
     first = predictions[0]
     if isinstance(first, TagPredictions):
         lines = _conll_lines(examples, first)
@@ -54,7 +58,10 @@ def write_predictions(
 def prediction_table(
     examples: Sequence[Example], predictions: Predictions
 ) -> tuple[list[str], list[list[Any]]]:
-    """(columns, rows): id, text, label where there is one, prediction, and how sure it is."""
+    """(columns, rows): id, text, label where there is one, prediction, and how sure it is.
+
+    Probabilities are one cell, by label: a label may be called as a column is.
+    """
     has_pair = any(example.pair is not None for example in examples)
     has_label = any(example.target is not None for example in examples)
     columns = [
@@ -79,36 +86,32 @@ def prediction_table(
 def _answers(predictions: Predictions) -> tuple[list[str], list[list[Any]]]:
     match predictions:
         case ClassPredictions():
-            names = predictions.label_names
-            return ["prediction", *names], [
-                [names[best], *(f"{p:.6g}" for p in row)]
-                for best, row in zip(predictions.predicted, predictions.probabilities, strict=True)
-            ]
+            said = [predictions.label_names[best] for best in predictions.predicted]
+            return ["prediction", _PROBABILITIES], _with_probabilities(said, predictions)
         case MultiLabelPredictions():
             names = predictions.label_names
-            return ["prediction", *names], [
-                [
-                    "|".join(n for n, is_on in zip(names, chosen, strict=True) if is_on),
-                    *(f"{p:.6g}" for p in row),
-                ]
-                for chosen, row in zip(
-                    predictions.predicted, predictions.probabilities, strict=True
-                )
+            said = [
+                LABEL_SEPARATOR.join(n for n, is_on in zip(names, chosen, strict=True) if is_on)
+                for chosen in predictions.predicted
             ]
+            return ["prediction", _PROBABILITIES], _with_probabilities(said, predictions)
         case RegressionPredictions():
-            return ["prediction"], [[f"{value:.6g}"] for value in predictions.predicted]
+            return ["prediction"], [[float(value)] for value in predictions.predicted]
         case TagPredictions():
             return ["prediction"], [[" ".join(tags)] for tags in predictions.predicted]
         case AnswerPredictions():
-            return ["prediction", "best_text", "null_score"], [
-                [answer, best, f"{score:.6g}"]
-                for answer, best, score in zip(
-                    given_answers(predictions),
-                    predictions.predicted,
-                    predictions.null_scores,
-                    strict=True,
-                )
-            ]
+            answers = given_answers(predictions)
+            found = zip(answers, predictions.predicted, predictions.null_scores, strict=True)
+            return ["prediction", "best_text", "null_score"], [list(each) for each in found]
+
+
+def _with_probabilities(
+    said: Sequence[str], predictions: ClassPredictions | MultiLabelPredictions
+) -> list[list[Any]]:
+    return [
+        [answer, dict(zip(predictions.label_names, map(float, row), strict=True))]
+        for answer, row in zip(said, predictions.probabilities, strict=True)
+    ]
 
 
 def _conll_lines(examples: Sequence[Example], predictions: TagPredictions) -> Iterator[str]:
@@ -120,13 +123,48 @@ def _conll_lines(examples: Sequence[Example], predictions: TagPredictions) -> It
         yield ""
 
 
-def write_csv(path: Path, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """A table with a header; atomic."""
+def csv_text(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """A table with a header; probabilities have a column per label, called as the label.
+
+    Where a label is called as another column, `probability of ` stands before all of them.
+    """
+    names, cells = list(columns), [[_csv_cell(value) for value in row] for row in rows]
+    if _PROBABILITIES in columns:
+        at = columns.index(_PROBABILITIES)
+        labels = list(rows[0][at])
+        others = [name for name in columns if name != _PROBABILITIES]
+        prefix = "probability of " if {*labels} & {*others} else ""
+        names[at : at + 1] = [f"{prefix}{label}" for label in labels]
+        for row, whole in zip(rows, cells, strict=True):
+            whole[at : at + 1] = map(_csv_cell, row[at].values())
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(rows)
-    write_bytes_atomically(path, text.getvalue().encode())
+    writer.writerow(names)
+    writer.writerows(cells)
+    return text.getvalue()
+
+
+def json_lines(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """An object per row; numbers are numbers, and null what is not finite."""
+    objects = (_json_value(dict(zip(columns, row, strict=True))) for row in rows)
+    return "".join(json.dumps(each, ensure_ascii=False) + "\n" for each in objects)
+
+
+def _csv_cell(value: Any) -> Any:
+    if isinstance(value, list):
+        return " ".join(str(_csv_cell(each)) for each in value)
+    return f"{value:.6g}" if isinstance(value, float) else value
+
+
+def _json_value(value: Any) -> Any:
+    match value:
+        case dict():
+            return {name: _json_value(each) for name, each in value.items()}
+        case list():
+            return [_json_value(each) for each in value]
+        case float():
+            return float(f"{value:.6g}") if math.isfinite(value) else None
+    return value
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:

@@ -144,8 +144,7 @@ def open_job(session: FinetuneSession, job: Job) -> TrainingRun:
     task, inputs = session.data.task, job.inputs
     spec = inputs.recipe.head(task)
     network = build_network(inputs.encoder.weights, spec, job.seed, job.is_trained)
-    network.config.max_seq_length = inputs.recipe.max_seq_length
-    network.config.doc_stride = session.config.doc_stride
+    network.config.update({"max_seq_length": inputs.recipe.max_seq_length, **task.settings()})
     model = FinetuneModel(network, task.kind, task.losses, inputs.recipe.layer_rates)
     trainer = Trainer(model, inputs.recipe.training(len(inputs.windows[TRAIN])), session.compute)
     torch.manual_seed(job.seed)  # of dropout

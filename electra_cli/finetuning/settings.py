@@ -28,6 +28,15 @@ _ONLY_FOR = {
     "class_weights": ("classify", "multilabel"),
     "head_dropout": ("classify", "multilabel", "regress"),
 }
+_SQUADS_NAMES = "questions are read by SQuAD's names: question, context, answers and id"
+# By task: the columns that nothing reads there, and why.
+UNREAD_COLUMNS = {
+    "qa": {
+        **dict.fromkeys(("text", "text_pair", "label", "id"), _SQUADS_NAMES),
+        "group": "the questions of a context stay together in any case",
+    },
+    "tag": {"text_pair": "a sentence to tag is alone"},
+}
 
 
 class FinetuneConfig(Section):
@@ -159,11 +168,12 @@ class FinetuneRecipe(Section):
 
 def refuse_idle(config: FinetuneConfig, task: str) -> None:
     """Raise ConfigError for an option that was set and that nothing reads in this fine-tune."""
-    idle: dict[str, str] = {}
+    idle = dict(UNREAD_COLUMNS.get(task, {}))
     if config.task.startswith("glue/"):
         names = ("train", "validation", "test", "text", "text_pair", "label", "id", "subset")
         idle = dict.fromkeys(names, f"the official files of {config.task} say it")
-        idle["group"] = f"{config.task} has its own validation file"
+        for name in ("group", "validation_fraction"):
+            idle[name] = f"{config.task} has its own validation file"
     else:
         idle["data"] = "it is the folder of a GLUE task: --task glue/NAME"
         if config.validation is not None:

@@ -271,6 +271,41 @@ def test_an_option_that_does_nothing_in_a_fine_tune_is_refused(
     assert problem in electra.refusal("finetune", finished.root, *labelled, *arguments)[0]
 
 
+QUESTION = (
+    '{"id": 1, "context": "the list of a file", "question": "which", "title": "a", '
+    '"answers": {"text": ["file"], "answer_start": [14]}}\n'
+)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["--text=question"], "finetune.text = 'question' does nothing: questions are read by"),
+        (["--text-pair=context"], "finetune.text_pair = 'context' does nothing: questions"),
+        (["--label=answers"], "finetune.label = 'answers' does nothing: questions are read by"),
+        (["--id=title"], "finetune.id = 'title' does nothing: questions are read by SQuAD's"),
+        (["--group=title"], "finetune.group = 'title' does nothing: "),
+    ],
+)
+def test_questions_have_the_columns_of_squad_alone(electra, finished, tmp_path, arguments, problem):
+    (tmp_path / "a.jsonl").write_text(QUESTION)
+    files = ["--train=a.jsonl", "--validation=a.jsonl", "--task=qa"]
+    assert problem in electra.refusal("finetune", finished.root, *files, *arguments)[0]
+
+
+def test_tags_have_no_second_text_and_glue_has_its_own_validation_file(electra, finished, tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"tokens": ["a", "b"], "tags": ["O", "X"], "more": "c"}\n')
+    files = ["--train=a.jsonl", "--validation=a.jsonl", "--text-pair=more"]
+    problem, hint = electra.refusal("finetune", finished.root, *files)
+    assert "finetune.text_pair = 'more' does nothing: a sentence to tag is alone" in problem
+    assert hint == "leave text_pair out"
+    for name in ("train", "dev"):
+        (tmp_path / f"{name}.tsv").write_text("a\t1\t\tYes.\nb\t0\t\tNo.\n")
+    glue = ["--task=glue/CoLA", "--data=.", "--set=finetune.validation_fraction=0.2"]
+    problem, _ = electra.refusal("finetune", finished.root, *glue)
+    assert "does nothing: glue/CoLA has its own validation file" in problem
+
+
 def test_a_dry_fine_tune_says_what_its_other_options_mean(electra, finished, labelled):
     more = ["--run-name=f", "--max-minutes=999", "--processes=2"]
     said = electra.run("finetune", finished.root, *labelled, *more)

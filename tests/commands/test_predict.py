@@ -4,7 +4,9 @@ import csv
 import io
 import json
 import math
+from pathlib import Path
 
+import pytest
 import torch
 from tiny_tasks import sentences, write_classes, write_jsonl
 from transformers import AutoModelForPreTraining, AutoTokenizer
@@ -30,10 +32,54 @@ def test_it_answers_as_the_fine_tune_did(electra, finished, tmp_path):
 
     done = electra("predict", "finetune/a", train, "--out", "b.jsonl")
     assert done.stdout == "b.jsonl\n"
-    assert json.loads((tmp_path / "b.jsonl").read_text().splitlines()[0])["id"] == "0"
+    for line, row in zip((tmp_path / "b.jsonl").read_text().splitlines(), known, strict=True):
+        said = json.loads(line)
+        assert list(said) == ["id", "text", "prediction", "probabilities"]
+        assert (said["id"], said["prediction"]) == (row["id"], row["prediction"])
+        assert said["probabilities"]["odd"] == pytest.approx(float(row["odd"]), abs=1e-5)
     again = electra("predict", "finetune/a", train, "--out", "b.jsonl")
     assert again.returncode == 1
     assert "b.jsonl is there already" in again.stderr
+
+
+def write_questions(path: Path) -> Path:
+    """SQuAD 2.0's kind: every second question has no answer in its context."""
+    rows = [
+        {
+            "id": f"q{n}",
+            "question": "which",
+            "context": text,
+            "answers": {"text": text.split()[-1:], "answer_start": [0]}
+            if n % 2
+            else {"text": [], "answer_start": []},
+        }
+        for n, text in enumerate(sentences(24))
+    ]
+    return write_jsonl(path, rows)
+
+
+def test_a_question_may_have_no_answer_as_in_the_fine_tune(electra, finished, tmp_path):
+    train = write_questions(tmp_path / "a.jsonl")
+    done = electra(
+        "finetune", finished.root, "--train", train, "--validation", train, "--epochs", 3,
+        "--max-seq-length", 32, "--run-name", "a", "--set", "finetune.untrained_twin=false",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    folder = tmp_path / "finetune" / "a"
+    known = rows_of((folder / "predictions-validation.csv").read_text())
+    found = rows_of(electra("predict", "finetune/a", train).stdout)
+    assert [row["prediction"] for row in found] == [row["prediction"] for row in known]
+    assert "" in {row["prediction"] for row in found}
+    for one, other in zip(found, known, strict=True):
+        assert math.isclose(float(one["null_score"]), float(other["null_score"]), abs_tol=1e-4)
+        assert (one["prediction"] == "") == (float(one["null_score"]) > 0)
+    answers = json.loads((folder / "predictions-validation.json").read_text())
+    assert {row["id"]: row["prediction"] for row in found} == answers
+    for option in ("--text=question", "--text-pair=context", "--id=id"):
+        refused = electra("predict", "finetune/a", train, option)
+        assert refused.returncode == 1
+        problem = f"error: {option.partition('=')[0]} does nothing: questions are read by SQuAD's"
+        assert problem in refused.stderr
 
 
 def test_a_discriminator_scores_texts_as_transformers_would(electra, finished, tmp_path):
@@ -61,6 +107,9 @@ def test_minimal_pairs_are_ranked(electra, finished, tmp_path):
     write_jsonl(tmp_path / "pairs.jsonl", pairs)
     done = electra("predict", finished.root, "pairs.jsonl")
     assert done.returncode == 0, done.stderr
+    assert electra("predict", finished.root, "pairs.jsonl", "--out", "a.jsonl").returncode == 0
+    row = json.loads((tmp_path / "a.jsonl").read_text().splitlines()[0])
+    assert all(isinstance(row[name], float) for name in row if name not in ("good", "bad"))
     rows = rows_of(done.stdout)
     share = sum(float(row["good_sum"]) > float(row["bad_sum"]) for row in rows) / len(rows)
     assert f"good above bad in {share:.1%} of 6 pairs by sum" in done.stderr

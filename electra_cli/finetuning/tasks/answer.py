@@ -38,10 +38,10 @@ class Answer(Task):
     epochs = 2.0
     max_seq_length = 512
     has_head_dropout = False
-    has_unanswerable = False  # whether a training question has no answer
 
-    def __init__(self, stride: int = 128) -> None:
+    def __init__(self, stride: int = 128, has_unanswerable: bool = False) -> None:
         self._stride = stride
+        self.has_unanswerable = has_unanswerable  # whether a training question has no answer
 
     def example(self, row: Row, columns: Columns, number: int) -> Example:
         """A question and its context, kept as they are: answers count their characters."""
@@ -88,6 +88,10 @@ class Answer(Task):
     def learn_labels(self, splits: Mapping[str, Sequence[Example]]) -> None:
         """Whether there are questions without an answer."""
         self.has_unanswerable = any(not e.target.texts for e in splits["train"])
+
+    def settings(self) -> dict[str, Any]:
+        """How contexts are read, and whether a question may have no answer."""
+        return {"doc_stride": self._stride, "has_unanswerable": self.has_unanswerable}
 
     def windows(self, examples: Sequence[Example], builder: InputBuilder) -> list[Window]:
         """Windows over each context."""

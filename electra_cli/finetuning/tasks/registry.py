@@ -26,7 +26,10 @@ def task_of_model(kind: HeadKind, model_config: Any) -> Task:
     """The task of an exported model; its outputs are in the units of the labels already."""
     task: Task
     if kind == "span":
-        task = Answer(getattr(model_config, "doc_stride", 128))
+        task = Answer(
+            getattr(model_config, "doc_stride", 128),
+            getattr(model_config, "has_unanswerable", False),
+        )
     elif kind == "token":
         task = Tag()
     elif model_config.problem_type == Regress.problem_type or model_config.num_labels == 1:

@@ -87,6 +87,10 @@ class Task(ABC):
         pairs = [example.pair or "" for example in examples] if has_pairs else None
         return list(builder.texts(texts, pairs))
 
+    def settings(self) -> dict[str, Any]:
+        """What an exported model's config says besides its labels, so that it answers alike."""
+        return {}
+
     def weigh(self, examples: Sequence[Example]) -> None:  # noqa: B027 - most tasks weigh nothing
         """Let rare classes count as much as others, from the training examples."""
 
