@@ -32,6 +32,11 @@ class Example:
         """What makes two examples duplicates."""
         return self.text, self.pair or ""
 
+    @property
+    def held_with(self) -> str:
+        """Equal where examples have to stand on one side of a split."""
+        return self.group or "\x1f".join(self.content)
+
 
 @dataclass(frozen=True)
 class Answers:
@@ -59,11 +64,12 @@ def hold_out(
     """(training, held-out) examples, in their order; a share of each stratum is held out.
 
     Which ones depends on their content alone. Equal texts, and examples of one group, stay
-    together: the group goes where the hash of its first text sends it.
+    together, in the stratum of the first of them: the group goes where its hash sends it. One that
+    is too large for what is left to hold out is learned from.
     """
     groups: dict[str, list[int]] = defaultdict(list)
     for index, example in enumerate(examples):
-        groups[example.group or "\x1f".join(example.content)].append(index)
+        groups[example.held_with].append(index)
     strata: dict[str, list[tuple[str, list[int]]]] = defaultdict(list)
     for key, members in groups.items():
         order = hashlib.sha256(key.encode()).hexdigest()
@@ -73,10 +79,9 @@ def hold_out(
         wanted = fraction * sum(len(members) for _, members in ordered)
         taken = 0
         for _, members in sorted(ordered):
-            if taken + len(members) / 2 > wanted:  # so a stratum of one example trains
-                break
-            held.update(members)
-            taken += len(members)
+            if taken + len(members) / 2 <= wanted:  # so a stratum of one example trains
+                held.update(members)
+                taken += len(members)
     training = [example for index, example in enumerate(examples) if index not in held]
     return training, [examples[index] for index in sorted(held)]
 

@@ -1,6 +1,7 @@
 """Labelled files -> a task with its labels, the examples of each split, and notes on them."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -96,8 +97,9 @@ def finish(task: Task, splits: dict[str, list[Example]], config: FinetuneConfig)
         training, held = hold_out(kept, config.validation_fraction, _stratum)
         if not held or not training:
             raise DataError(
-                f"{len(kept)} training examples are too few to hold some out",
-                hint="name a file to score on: --validation FILE",
+                _why_none_is_held_out(kept),
+                hint="name a file to score on: --validation FILE, or choose a larger share: "
+                "--set finetune.validation_fraction=SHARE, at most 0.5",
             )
         splits = {TRAIN: training, VALIDATION: held, **_without(splits, TRAIN)}
     for name in _without(splits, TRAIN):
@@ -121,6 +123,23 @@ def finish(task: Task, splits: dict[str, list[Example]], config: FinetuneConfig)
 
 def _stratum(example: Example) -> str:
     return example.target if isinstance(example.target, str) else ""
+
+
+def _why_none_is_held_out(examples: Sequence[Example]) -> str:
+    """Groups are too large, or classes too small, or there are few examples in all."""
+    groups = Counter(example.held_with for example in examples)
+    classes = Counter(map(_stratum, examples))
+    if min(groups.values()) > 1:
+        return (
+            f"no group is small enough to be held out: the smallest of {len(groups)} has "
+            f"{min(groups.values())} of {len(examples)} training examples"
+        )
+    if len(classes) > 1:
+        return (
+            f"no class has enough training examples to hold some out: the largest of "
+            f"{len(classes)} has {max(classes.values())}"
+        )
+    return f"{len(examples)} training examples are too few to hold some out"
 
 
 def _without(splits: dict[str, list[Example]], name: str) -> dict[str, list[Example]]:

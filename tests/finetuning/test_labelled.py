@@ -204,6 +204,41 @@ def test_a_group_is_never_on_both_sides():
     assert not {e.group for e in training} & {e.group for e in held}
 
 
+def test_a_group_that_is_too_large_does_not_end_the_choice():
+    """Whichever group comes first: all the small ones are there to fill the share."""
+    for first in range(20):
+        sizes = {f"large {first}": 80, **{f"{first} {n}": 1 for n in range(20)}}
+        examples = [
+            Example(f"{group} {n}", f"{group} {n}", target="x", group=group)
+            for group, size in sizes.items()
+            for n in range(size)
+        ]
+        _, held = hold_out(examples, 0.1, lambda _: "")
+        assert len(held) == 10
+
+
+@pytest.mark.parametrize(
+    ("rows", "problem"),
+    [
+        (
+            [(f"t {n}", "xy"[n % 2], f"author {n % 3}") for n in range(60)],
+            "no group is small enough to be held out: the smallest of 3 has 20 of 60",
+        ),
+        (
+            [(f"t {n}", f"class {n % 30}", None) for n in range(60)],
+            "no class has enough training examples to hold some out: the largest of 30 has 2",
+        ),
+    ],
+)
+def test_why_none_can_be_held_out_is_said(tmp_path, rows, problem):
+    rows = [dict(zip(("text", "label", "author"), row, strict=True)) for row in rows]
+    path = str(write_jsonl(tmp_path / "a.jsonl", rows))
+    with pytest.raises(DataError, match=problem) as raised:
+        load_labelled(FinetuneConfig(train=path, group="author"))
+    assert "--validation FILE" in raised.value.hint
+    assert "validation_fraction" in raised.value.hint
+
+
 def glue_folder(tmp_path, files: dict[str, str]):
     for name, content in files.items():
         (tmp_path / name).write_text(content)
