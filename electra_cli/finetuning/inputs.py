@@ -5,6 +5,7 @@ Every token is accounted for: `InputCounts` says what was split or cut.
 
 # Shapes: T tokens of a batch, B windows, N slots.
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -19,7 +20,7 @@ from electra_cli.data.tokenizer import Tokenizer
 
 # Texts that are encoded at a time: enough for all threads of the tokenizer.
 _ENCODED_AT_ONCE = 1_024
-_QUESTION_PIECES = 64  # google-research/electra, qa_tasks.py:292: longer questions are cut
+_QUESTION_TOKENS = 64  # google-research/electra, qa_tasks.py:292: longer questions are cut
 
 
 class Window(NamedTuple):
@@ -43,6 +44,9 @@ class InputCounts:
     split_examples: int = 0  # read in several windows, which answer together
     cut_examples: int = 0
     cut_tokens: int = 0
+    cut_parts: str = ""  # what of these examples is cut: "questions"
+    cut_rule: str = ""  # and when: these examples "have a question of more than 64 tokens"
+    uncut_length: float = 0  # windows that would cut nothing, in tokens; inf: none would
     words_without_tokens: int = 0
     longest: int = 0  # input, in tokens
     beyond: int = field(default=0)  # inputs longer than the windows of pre-training
@@ -53,6 +57,7 @@ class InputBuilder:
 
     def __init__(self, tokenizer: Tokenizer, max_length: int) -> None:
         self._engine = Engine.from_str(tokenizer.backend_tokenizer.to_str())
+        self._engine.encode_special_tokens = True  # a literal [SEP] is text, as in pre-training
         self._engine.no_truncation()
         self._engine.no_padding()
         self.max_length = max_length
@@ -78,8 +83,13 @@ class InputBuilder:
         longer, other = (one, two) if two is None or len(one) > len(two) else (two, one)
         if other is not None and len(one) + len(two) > room:
             if len(other) > room // 2:
-                self.counts.cut_examples += 1
-                self.counts.cut_tokens += len(other) - room // 2
+                self._count_cut(
+                    "shorter texts of pairs",
+                    f"do not fit into windows of {self.max_length} tokens, and of the shorter text "
+                    "of a pair at most half a window is read",
+                    len(other) - room // 2,
+                    2 * len(other) + self.max_length - room,
+                )
                 other.truncate(room // 2)
             room -= len(other)
         longer.truncate(room)
@@ -122,11 +132,16 @@ class InputBuilder:
             all_ids = [*before, *(ids[at] for at in chosen), *after]
             return self._count(Window(*_arrays(all_ids, segments), slots, index, words))
 
+        lost = sum(max(0, len(places) - room) for places in pieces.values())
+        if lost:
+            self._count_cut(
+                "words",
+                f"have a word that is longer than a window of {self.max_length} tokens",
+                lost,
+                max(map(len, pieces.values())) + self.max_length - room,
+            )
         for word, places in pieces.items():
             kept = places[:room]
-            if len(kept) < len(places):
-                self.counts.cut_examples += 1
-                self.counts.cut_tokens += len(places) - len(kept)
             if len(chosen) + len(kept) > room:
                 yield window()
                 chosen, slots, words = [], [], []
@@ -153,16 +168,25 @@ class InputBuilder:
     def questions(
         self, questions: Sequence[str], contexts: Sequence[str], stride: int
     ) -> Iterator[Window]:
-        """[CLS] question [SEP] window of the context [SEP], the next `stride` tokens further on."""
+        """[CLS] question [SEP] window of the context [SEP], the next `stride` tokens further on.
+
+        Of a question at most 64 tokens are read, and half a window.
+        """
         special = self._engine.num_special_tokens_to_add(True)
+        most = min(_QUESTION_TOKENS, (self.max_length - special) // 2)
         asked, read = self._encode(questions), self._encode(contexts)
         for index, (question, context) in enumerate(zip(asked, read, strict=True)):
             self.counts.tokens += len(question) + len(context)
-            if len(question) > _QUESTION_PIECES:
-                self.counts.cut_examples += 1
-                self.counts.cut_tokens += len(question) - _QUESTION_PIECES
-                question.truncate(_QUESTION_PIECES)
-            room = max(1, self.max_length - special - len(question))
+            if len(question) > most:
+                is_mended = len(question) <= _QUESTION_TOKENS
+                self._count_cut(
+                    "questions",
+                    f"have a question of more than {most} tokens, and the rest of it is not read",
+                    len(question) - most,
+                    2 * len(question) + special if is_mended else math.inf,
+                )
+                question.truncate(most)
+            room = self.max_length - special - len(question)
             context.truncate(room, stride=max(0, room - stride))
             for part in (context, *context.overflowing):
                 whole = self._engine.post_process(question, part)
@@ -184,6 +208,14 @@ class InputBuilder:
 
     def _finish(self, encoding: Any, slots: list[int], index: int) -> Window:
         return self._count(Window(*_arrays(encoding.ids, encoding.type_ids), slots, index))
+
+    def _count_cut(self, parts: str, rule: str, tokens: int, uncut_length: float) -> None:
+        """One more example, of which so many tokens are cut."""
+        counts = self.counts
+        counts.cut_examples += 1
+        counts.cut_tokens += tokens
+        counts.cut_parts, counts.cut_rule = parts, rule
+        counts.uncut_length = max(counts.uncut_length, uncut_length)
 
     def _count(self, window: Window) -> Window:
         self.counts.windows += 1

@@ -209,7 +209,7 @@ def input_notes(jobs: Sequence[Job]) -> dict[str, int]:
         for split, counts in each.counts.items():
             for name, count in (
                 (f"{split} examples read in several windows", counts.split_examples),
-                (f"{split} examples cut", counts.cut_examples),
+                (f"{split} {counts.cut_parts} cut", counts.cut_examples),
                 (f"{split} tokens cut", counts.cut_tokens),
                 (f"{split} words without tokens", counts.words_without_tokens),
                 (f"{split} inputs longer than pre-training's windows", counts.beyond),

@@ -1,11 +1,13 @@
 """The plan of a fine-tune: what is learned from what, what is cut, how long it takes."""
 
+import math
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from electra_cli import console
 from electra_cli.finetuning.examples import count_classes
+from electra_cli.finetuning.inputs import InputCounts
 from electra_cli.finetuning.labelled import TRAIN
 from electra_cli.finetuning.session import FinetuneSession, Inputs, distinct
 from electra_cli.model.encoders import describe
@@ -135,26 +137,26 @@ def warnings_of(session: FinetuneSession) -> list[tuple[str, str]]:
             problem = f"{name} has {len(data.splits[name])} examples: scores will be uncertain"
             found.append((problem, "label more of them"))
     for each in _inputs(session):
-        encoder, recipe, counts = each.encoder, each.recipe, each.counts[TRAIN]
-        if counts.cut_tokens:
-            found.append(
-                (
-                    f"{encoder.label}: {counts.cut_examples:,} of {counts.examples:,} training "
-                    f"examples do not fit into windows of {recipe.max_seq_length} tokens; "
-                    f"{counts.cut_tokens / counts.tokens:.1%} of all tokens are cut",
-                    "a larger --max-seq-length, up to the encoder's "
-                    f"{encoder.weights.max_length} positions",
+        encoder = each.encoder
+        for split, counts in each.counts.items():
+            kind = "training" if split == TRAIN else split
+            if counts.cut_tokens:
+                problem = (
+                    f"{encoder.label}: {counts.cut_examples:,} of {counts.examples:,} {kind} "
+                    f"examples {counts.cut_rule}; {counts.cut_tokens / counts.tokens:.1%} of all "
+                    "tokens are cut"
                 )
-            )
-        if counts.beyond:
-            found.append(
-                (
-                    f"{encoder.label}: {counts.beyond:,} of {counts.windows:,} inputs are longer "
-                    f"than the windows of {encoder.window} tokens that it was pre-trained on",
-                    f"--max-seq-length {encoder.window} cuts them, or pre-train with longer "
-                    "windows (data.max_seq_length)",
+                found.append((problem, _how_to_cut_less(each, counts)))
+            if counts.beyond:
+                problem = (
+                    f"{encoder.label}: {counts.beyond:,} of {counts.windows:,} {kind} inputs are "
+                    f"longer than the windows of {encoder.window} tokens that it was pre-trained on"
                 )
-            )
+                hint = (
+                    f"--max-seq-length {encoder.window} reads them in several windows, or "
+                    "pre-train with longer ones (data.max_seq_length)"
+                )
+                found.append((problem, hint))
         if encoder.has_one_segment and any(each.windows[TRAIN][0].segments):
             found.append(
                 (
@@ -163,3 +165,16 @@ def warnings_of(session: FinetuneSession) -> list[tuple[str, str]]:
                 )
             )
     return found
+
+
+def _how_to_cut_less(inputs: Inputs, counts: InputCounts) -> str:
+    longest = inputs.encoder.weights.max_length
+    if counts.uncut_length <= longest:
+        return f"--max-seq-length {counts.uncut_length:.0f} cuts nothing"
+    if math.isinf(counts.uncut_length):
+        return (
+            "no option reads more than 64 tokens of a question, as in the authors' code: shorten it"
+        )
+    if inputs.recipe.max_seq_length < longest:
+        return f"--max-seq-length {longest}, all that {inputs.encoder.label} reads, cuts less"
+    return f"{inputs.encoder.label} reads no longer windows: shorten the texts"

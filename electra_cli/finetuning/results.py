@@ -48,7 +48,7 @@ class Results:
     """All that a report is made from.
 
     train: the training examples. splits: those that were predicted.
-    notes: counts that only the reader of the data knows, as sentences' parts: "examples cut"
+    notes: counts that only the reader of the data knows, as sentences' parts: "questions cut"
     -> 12. settings: what a reader needs to repeat it.
     """
 

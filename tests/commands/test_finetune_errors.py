@@ -194,6 +194,7 @@ def test_what_can_be_learned_from_but_not_trusted_is_said(electra, encoder, tmp_
     rows = [{"text_b": "", **row} for row in rows]
     train = write_jsonl(tmp_path / "a.jsonl", rows)
     held = [{"text": t, "text_b": "", "label": n} for t, n in ((TEXTS[0], "a"), ("new", "d"))]
+    held.append({"text": "the " * 20, "text_b": "the " * 12, "label": "a"})
     validation = write_jsonl(tmp_path / "v.jsonl", held)
     done = electra(
         "finetune", encoder, "--train", train, "--validation", validation,
@@ -208,9 +209,30 @@ def test_what_can_be_learned_from_but_not_trusted_is_said(electra, encoder, tmp_
         "warning: train texts with different labels: 1",
         "1 of 33 training examples do not fit into windows of 16 tokens",
         "of all tokens are cut",
+        "1 of 3 validation examples do not fit into windows of 16 tokens, and of the shorter text",
+        "hint: --max-seq-length 27 cuts nothing",
     ):
         assert words in done.stderr, done.stderr
     assert done.stderr.count("warning:") == done.stderr.count("hint:")
+
+
+def test_what_is_cut_and_what_mends_it_is_said_of_every_file(electra, encoder, tmp_path):
+    def question(n: int, asked: str) -> dict:
+        answers = {"text": [TEXTS[n].split()[0]], "answer_start": [0]}
+        return {"id": str(n), "context": TEXTS[n], "question": asked, "answers": answers}
+
+    train = write_jsonl(tmp_path / "a.jsonl", [question(n, "value " * 15) for n in range(3)])
+    test = write_jsonl(tmp_path / "b.jsonl", [question(3, "value " * 70)])
+    done = electra(
+        "finetune", encoder, "--train", train, "--validation", train, "--test", test,
+        "--max-seq-length", "32", "--dry-run",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    said = " ".join(done.stderr.split())
+    for split in ("training", "validation"):
+        assert f"3 of 3 {split} examples have a question of more than 14 tokens" in said, said
+    assert "1 of 1 test examples have a question of more than 14 tokens" in said
+    assert "no option reads more than 64 tokens of a question, as in the authors' code" in said
 
 
 def test_answers_not_found_are_left_out_and_counted(electra, encoder, tmp_path):

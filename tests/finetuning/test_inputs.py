@@ -1,10 +1,14 @@
 """Texts to windows: whole texts, whole words, every token accounted for."""
 
+import math
+
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from electra_cli.finetuning.inputs import InputBuilder
+from electra_cli.preparing.encoder import TextEncoder
 
 SENTENCE = "the quick brown fox jumps over the lazy dog".split()
 
@@ -18,6 +22,21 @@ def test_inputs_are_those_of_transformers(theirs, trained):
     expected = theirs("The quick fox", "over the lazy dog")
     assert pair.ids.tolist() == expected["input_ids"]
     assert pair.segments.tolist() == expected["token_type_ids"]
+
+
+def test_a_literal_special_token_is_text_as_in_pre_training(trained):
+    text = "the [SEP] quick [MASK] fox [CLS]"
+    expected = TextEncoder(trained).encode([text.encode()])[0].tolist()
+    builder = InputBuilder(trained, 64)
+    (single,), (document,) = builder.texts([text], None), builder.documents([text])
+    (words,) = builder.sentences([text.split()])
+    assert len(words.slots) == len(text.split())
+    for window in (single, document, words):
+        assert window.ids[1:-1].tolist() == expected
+    for window in (*builder.texts([text], [text]), *builder.questions([text], [text], 9)):
+        for segment in (0, 1):
+            (of_segment,) = np.nonzero(window.segments == segment)
+            assert window.ids[of_segment][1 - segment : -1].tolist() == expected
 
 
 def contents(window, special: int) -> list[int]:
@@ -103,6 +122,35 @@ def test_windows_over_a_context_move_on_by_the_stride_and_cover_it(trained):
     assert starts == [places[5 * n] for n in range(len(windows))]
     covered = {c for w in windows for a, b in w.spans for c in range(a, b)}
     assert covered >= {n for n, c in enumerate(context) if c != " "}
+
+
+@pytest.mark.parametrize(
+    ("words", "length", "asked", "uncut"),
+    [
+        (30, 24, 10, 2 * 30 + 3),  # half a window; a longer one mends it
+        (70, 24, 10, math.inf),
+        (70, 512, 64, math.inf),  # the authors' limit, whatever the window
+        (64, 512, 64, 0),
+    ],
+)
+def test_a_question_has_64_tokens_and_half_a_window(trained, words, length, asked, uncut):
+    question = " ".join(["the"] * words)  # a token each
+    builder = InputBuilder(trained, length)
+    windows = list(builder.questions([question], [" ".join(SENTENCE * 6)], stride=5))
+    assert all(len(w.ids) <= length and w.ids.tolist().count(w.ids[1]) >= asked for w in windows)
+    counts = builder.counts
+    assert (counts.cut_examples, counts.cut_tokens) == (int(words > asked), words - asked)
+    assert counts.uncut_length == uncut
+    if uncut:
+        assert f"have a question of more than {asked} tokens" in counts.cut_rule
+
+
+def test_a_sentence_with_several_words_that_are_cut_is_one_example(trained):
+    builder = InputBuilder(trained, 8)
+    list(builder.sentences([["x" * 40, "the", "y" * 40]]))
+    assert builder.counts.cut_examples == 1
+    (whole,) = InputBuilder(trained, 512).sentences([["x" * 40]])
+    assert builder.counts.uncut_length == len(whole.ids)
 
 
 def test_documents_have_a_slot_at_every_token_but_special_ones(trained):
