@@ -86,10 +86,18 @@ def prepare(
     """
     from electra_cli.commands.prepare import run
     from electra_cli.preparing.options import PrepareOptions
+    from electra_cli.preparing.source import SourceOptions
 
     run(
         PrepareOptions(
-            sources=tuple(sources or ()),
+            source=SourceOptions(
+                sources=tuple(sources or ()),
+                column=column,
+                subset=subset,
+                split=split,
+                max_bytes=max_bytes,
+                replace_broken=replace_broken,
+            ),
             out=out,
             tokenizer=tokenizer,
             add_tokens=add_tokens,
@@ -97,12 +105,7 @@ def prepare(
             vocab_size=vocab_size,
             cased=cased,
             no_strip_accents=no_strip_accents,
-            column=column,
-            subset=subset,
-            split=split,
             validation_fraction=validation_fraction,
-            max_bytes=max_bytes,
-            replace_broken=replace_broken,
             workers=workers,
             as_json=as_json,
         )

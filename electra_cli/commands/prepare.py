@@ -16,6 +16,7 @@ from electra_cli.preparing.folder import (
 )
 from electra_cli.preparing.options import PrepareOptions
 from electra_cli.preparing.pipeline import prepare_folder
+from electra_cli.preparing.sources import open_source
 from electra_cli.stopping import stop_request
 
 
@@ -28,7 +29,7 @@ def run(options: PrepareOptions, *, shard_tokens: int = SHARD_TOKENS) -> None:
     if options.workers is not None:
         os.environ["RAYON_NUM_THREADS"] = str(options.workers)  # read when its threads start
     options.check()
-    source = options.open_source()
+    source = open_source(options.source)
     given = options.open_tokenizer()
     settings = options.settings(source, given, shard_tokens)
     directory = options.out or Path("data") / source.name

@@ -11,7 +11,6 @@ from electra_cli.data.tokenizer import Tokenizer, fingerprint, load_tokenizer
 from electra_cli.errors import ConfigError
 from electra_cli.preparing.new_words import check_can_extend
 from electra_cli.preparing.source import Source, SourceOptions
-from electra_cli.preparing.sources import open_source
 from electra_cli.preparing.vocabulary import MIN_FREQUENCY
 from electra_cli.run_directory import RunDirectory
 
@@ -29,7 +28,7 @@ BUILTIN_VOCAB_SIZE = 512
 class PrepareOptions:
     """The options of the command line; None means the default for the source."""
 
-    sources: tuple[str, ...] = ()
+    source: SourceOptions
     out: Path | None = None
     tokenizer: str | None = None
     add_tokens: int = 0
@@ -37,12 +36,7 @@ class PrepareOptions:
     vocab_size: int | None = None
     cased: bool = False
     no_strip_accents: bool = False
-    column: str | None = None
-    subset: str | None = None
-    split: str | None = None
     validation_fraction: float = 0.01
-    max_bytes: int | None = None
-    replace_broken: bool = False
     workers: int | None = None
     as_json: bool = False
 
@@ -61,19 +55,6 @@ class PrepareOptions:
                 hint="add --tokenizer A, or choose how many pieces to learn with --vocab-size",
             )
 
-    def open_source(self) -> Source:
-        """What to read. Raises DataError for all that names and beginnings of files can show."""
-        return open_source(
-            SourceOptions(
-                sources=self.sources,
-                column=self.column,
-                subset=self.subset,
-                split=self.split,
-                max_bytes=self.max_bytes,
-                replace_broken=self.replace_broken,
-            )
-        )
-
     def open_tokenizer(self) -> Tokenizer | None:
         """The tokenizer that is named; None: one is trained."""
         if self.tokenizer is None:
@@ -89,8 +70,8 @@ class PrepareOptions:
         self, source: Source, given: Tokenizer | None, shard_tokens: int
     ) -> PrepareSettings:
         """All that decides the content of the folder."""
-        default_size = VOCAB_SIZE if self.sources else BUILTIN_VOCAB_SIZE
-        fits_text = given is None and self.vocab_size is None and bool(self.sources)
+        default_size = VOCAB_SIZE if self.source.sources else BUILTIN_VOCAB_SIZE
+        fits_text = given is None and self.vocab_size is None and bool(self.source.sources)
         return PrepareSettings(
             source=source.fingerprint(),
             tokenizer=None if given is None else fingerprint(given),

@@ -17,7 +17,7 @@ from electra_cli.preparing.raw_text import DocumentGroup, Limits, cut_position, 
 class SourceOptions:
     """What `electra prepare` reads."""
 
-    sources: tuple[str, ...]  # empty: the built-in corpus
+    sources: tuple[str, ...] = ()  # empty: the built-in corpus
     column: str | None = None  # None: the one called text
     subset: str | None = None
     split: str | None = None  # None: train

@@ -19,6 +19,7 @@ from electra_cli.data.shards import open_shards
 from electra_cli.preparing.options import PrepareOptions
 from electra_cli.preparing.pipeline import CHECKED_BYTES
 from electra_cli.preparing.rounds import MIN_DOCUMENT_TOKENS
+from electra_cli.preparing.source import SourceOptions
 
 LETTERS = "abcdefghijklmnopqrstuvwxyzé天地.あ"
 VOCABULARY = {
@@ -115,9 +116,11 @@ def test_the_ids_are_those_of_autotokenizer(tmp_path, name, capsys):
     assert sum(map(len, before)) > CHECKED_BYTES
     (tmp_path / "a.jsonl").write_text("\n".join(json.dumps({"text": text}) for text in texts))
     options = PrepareOptions(
-        (str(tmp_path / "a.jsonl"),), tmp_path / "out", tokenizer=str(tmp_path / "given"),
-        validation_fraction=0, replace_broken=True,
-    )  # fmt: skip
+        SourceOptions((str(tmp_path / "a.jsonl"),), replace_broken=True),
+        tmp_path / "out",
+        tokenizer=str(tmp_path / "given"),
+        validation_fraction=0,
+    )
     run(options)
     said = capsys.readouterr().err
     assert ("falling back to Hugging Face tokenizers" in said) == (name in SLOW)

@@ -16,6 +16,7 @@ from electra_cli.data.manifest import load_manifest
 from electra_cli.data.report import PreparationReport, TextCounts
 from electra_cli.data.shards import open_shards
 from electra_cli.preparing.options import PrepareOptions
+from electra_cli.preparing.source import SourceOptions
 
 LANGUAGES = Path(__file__).parents[1] / "languages"
 FILES = sorted(LANGUAGES.glob("*.txt"))
@@ -106,7 +107,7 @@ def test_ids_are_autotokenizers_and_every_lost_character_is_counted(tmp_path, op
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_the_warning_comes_where_more_than_one_percent_is_lost(tmp_path, path, capsys):
-    run(PrepareOptions((str(path),), tmp_path / "out", vocab_size=300))
+    run(PrepareOptions(SourceOptions((str(path),)), tmp_path / "out", vocab_size=300))
     text = load_manifest(tmp_path / "out").report.text
     is_warned = "are changed or removed before they are encoded" in capsys.readouterr().err
     assert is_warned == (text.lost_fraction > 0.01) == (path.stem not in ("ko", "zh"))

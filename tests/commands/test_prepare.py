@@ -29,6 +29,7 @@ from electra_cli.preparing import encoder, pipeline
 from electra_cli.preparing import options as defaults
 from electra_cli.preparing.duplicates import hash_texts
 from electra_cli.preparing.options import PrepareOptions
+from electra_cli.preparing.source import SourceOptions
 
 
 def make_text(documents: int, seed: int = 0, words_each: int = 60) -> list[str]:
@@ -53,7 +54,7 @@ def corpus(tmp_path: Path) -> Path:
 
 def prepare(corpus: Path, out: Path, shard_tokens: int = 16_000_000, **options: object) -> Path:
     options = {"vocab_size": 300, "validation_fraction": 0.1} | options
-    run(PrepareOptions(sources=(str(corpus),), out=out, **options), shard_tokens=shard_tokens)
+    run(PrepareOptions(SourceOptions((str(corpus),)), out, **options), shard_tokens=shard_tokens)
     return out
 
 
@@ -321,8 +322,9 @@ from pathlib import Path
 from electra_cli import cli
 from electra_cli.commands import prepare
 from electra_cli.preparing.options import PrepareOptions
+from electra_cli.preparing.source import SourceOptions
 out, source, shard_tokens = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
-options = PrepareOptions((source,), out, vocab_size=300, validation_fraction=0.1)
+options = PrepareOptions(SourceOptions((source,)), out, vocab_size=300, validation_fraction=0.1)
 cli.app = lambda args: prepare.run(options, shard_tokens=shard_tokens)
 cli.main([])
 """
@@ -454,7 +456,7 @@ def test_a_kill_between_manifest_and_clean_up_is_cleaned_up(corpus: Path, tmp_pa
 
 
 def test_the_built_in_corpus_gets_the_small_vocabulary_that_the_help_names(tmp_path: Path):
-    run(PrepareOptions(out=tmp_path / "out", max_bytes=300_000))
+    run(PrepareOptions(SourceOptions(max_bytes=300_000), tmp_path / "out"))
     manifest = load_manifest(tmp_path / "out")
     assert manifest.vocab_size == defaults.BUILTIN_VOCAB_SIZE < defaults.VOCAB_SIZE
     assert manifest.report.kept_bytes <= 300_000
@@ -471,7 +473,8 @@ import sys
 from pathlib import Path
 from electra_cli.commands.prepare import run
 from electra_cli.preparing.options import PrepareOptions
-run(PrepareOptions((sys.argv[1],), Path(sys.argv[2])))
+from electra_cli.preparing.source import SourceOptions
+run(PrepareOptions(SourceOptions((sys.argv[1],)), Path(sys.argv[2])))
 # Not getrusage: its peak begins with the process that this one was forked from.
 print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
 """

@@ -24,6 +24,7 @@ from electra_cli.data.shards import open_shards, verify_shards
 from electra_cli.errors import DataError
 from electra_cli.preparing.options import PrepareOptions
 from electra_cli.preparing.rounds import MIN_DOCUMENT_TOKENS
+from electra_cli.preparing.source import SourceOptions
 
 WORDS = ["the", "house", "of", "a", "tree", "and", "runs"]
 
@@ -133,7 +134,7 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tokenizer")
     corpus = folder / "c.txt"
     corpus.write_text("\n\n".join(" ".join(p) for p in itertools.permutations(WORDS, 4)))
-    run(PrepareOptions((str(corpus),), folder / "out", vocab_size=200))
+    run(PrepareOptions(SourceOptions((str(corpus),)), folder / "out", vocab_size=200))
     return folder / "out" / "tokenizer"
 
 
@@ -199,9 +200,11 @@ def test_every_byte_of_any_corpus_is_kept_or_dropped_with_its_reason(
     path = folder / f"a{kind}{'' if is_table else compression}"
     path.write_bytes(corpus.content if is_table else COMPRESSIONS[compression](corpus.content))
     options = PrepareOptions(
-        (str(path),), folder / "out", tokenizer=str(tokenizer), validation_fraction=0.0,
-        replace_broken=True,
-    )  # fmt: skip
+        SourceOptions((str(path),), replace_broken=True),
+        folder / "out",
+        tokenizer=str(tokenizer),
+        validation_fraction=0.0,
+    )
     try:
         run(options)
     except DataError as error:
