@@ -9,15 +9,16 @@ MAX_COMPARED_CHARS = 80  # comparing long names takes long
 # A name that begins with -- is an argument of some command; the first one that exists is taken.
 _OTHER_WORDS = {
     "--learning-rate optim.learning_rate": "lr rate peak_lr max_lr base_lr",
-    "--steps run.num_steps": "steps num_steps max_steps num_train_steps train_steps training_steps "
-    "total_steps iterations iters max_iters num_iterations max_updates total_num_update",
+    "--steps run.num_steps finetune.epochs": "steps num_steps max_steps num_train_steps "
+    "train_steps training_steps total_steps iterations iters max_iters num_iterations max_updates "
+    "total_num_update",
     "--epochs run.num_steps": "epoch epochs num_epochs num_train_epochs max_epochs n_epochs",
     "--batch-size run.batch_size": "bs batch train_batch_size global_batch_size total_batch_size",
     "run.micro_batch_size": "per_device_train_batch_size per_gpu_train_batch_size micro_batch mbs "
     "device_batch_size gradient_accumulation_steps gradient_accumulation accumulation grad_accum "
     "accumulation_steps accumulate_grad_batches update_freq",
-    "optim.num_warmup_steps": "warmup warmup_steps warmup_updates warmup_ratio warmup_proportion "
-    "num_warmup",
+    "optim.num_warmup_steps finetune.warmup_fraction": "warmup warmup_steps warmup_updates "
+    "warmup_ratio warmup_proportion num_warmup",
     "optim.weight_decay": "wd decay weight_decay_rate l2",
     "optim.adam_beta1": "beta1",
     "optim.adam_beta2": "beta2 betas",
@@ -33,13 +34,15 @@ _OTHER_WORDS = {
     "corpus data_path",
     "--run-name --out": "output_dir output outdir out_dir save_dir model_dir logging_dir o",
     "--run-name --study": "name run run_id experiment exp_name",
-    "--preset": "model model_size size config config_file model_name model_name_or_path",
+    "finetune.encoders --preset": "model model_size size config config_file model_name "
+    "model_name_or_path",
     "--step": "checkpoint resume_from_checkpoint ckpt",
     "--trials": "n_trials num_trials",
     "--max-minutes": "timeout time_limit max_time minutes",
     "--vocab-size": "vocab vocabulary vocabulary_size num_pieces",
     "--tokenizer": "tokenizer_name tokenizer_path vocab_file",
-    "--column": "text_column field key text_key json_key column_name content text_field",
+    "--column finetune.text": "text_column field key text_key json_key column_name content "
+    "text_field",
     "--subset": "config_name configuration dataset_config_name",
     "--validation-fraction": "val_split validation_split valid_fraction test_size val_fraction "
     "validation validation_split_percentage eval_fraction",
@@ -47,7 +50,8 @@ _OTHER_WORDS = {
     "--replace-broken": "encoding errors ignore_errors",
     "--workers": "num_workers num_proc threads jobs processes n_jobs preprocessing_num_workers j",
     "--watch": "follow live refresh",
-    "run.seed": "random_seed random_state manual_seed",
+    "finetune.label": "label_column target_column label_key",
+    "run.seed finetune.seeds": "random_seed random_state manual_seed",
     "run.log_every": "logging_steps log_interval log_steps log_every_n_steps",
     "run.eval_every": "eval_steps eval_interval val_check_interval evaluation_steps",
     "run.save_every": "save_steps save_checkpoints_steps checkpoint_every save_interval",
@@ -59,15 +63,18 @@ _OTHER_WORDS = {
     "objective.discriminator_loss_weight": "disc_weight discriminator_weight rtd_weight lambda "
     "loss_weight",
     "model.hidden_size": "hidden dim d_model width n_embd embed_dim",
-    "model.num_hidden_layers": "num_layers n_layers n_layer layers depth encoder_layers",
+    "model.num_hidden_layers finetune.layers": "num_layers n_layers n_layer layers depth "
+    "encoder_layers",
     "model.num_attention_heads": "heads n_heads n_head num_heads",
     "model.intermediate_size": "ffn d_ff ffn_dim ffn_size",
-    "model.hidden_dropout_prob": "dropout",
+    "model.hidden_dropout_prob finetune.dropout": "dropout",
     "model.attention_probs_dropout_prob": "attention_dropout",
     "model.generator_width": "generator_hidden_size generator_size",
     "model.generator_depth": "generator_layers",
     "model.tie_encoders": "untied_generator",
 }
+# Arguments beside the options of every command that takes a preset.
+_BESIDE_OPTIONS = ("--preset", "--run-name", "--max-minutes")
 _NAMES_BY_WORD = {
     word: names.split() for names, words in _OTHER_WORDS.items() for word in words.split()
 }
@@ -85,8 +92,7 @@ def nearest_option(name: str, known: Collection[str]) -> str | None:
     return (
         by_key.get(key)  # without its section, or in a wrong one
         or next((by_key[key] for key in keys if key in by_key), None)
-        or next(iter(meant), None)
-        or nearest(name, known)
+        or next((name for name in meant if name in _BESIDE_OPTIONS), None)
         or by_key.get(nearest(key, by_key) or "")
     )
 

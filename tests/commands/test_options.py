@@ -110,6 +110,29 @@ def test_an_unknown_key_suggests_the_nearest_in_set_and_in_a_preset(electra, tmp
     assert near in hint or near.startswith("--")
 
 
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("steps", "did you mean finetune.epochs?"),
+        ("warmup_steps", "did you mean finetune.warmup_fraction?"),
+        ("random_seed", "did you mean finetune.seeds?"),
+        ("text_column", "did you mean finetune.text?"),
+        ("label_column", "did you mean finetune.label?"),
+        ("num_layers", "did you mean finetune.layers?"),
+        ("model_name_or_path", "did you mean finetune.encoders?"),
+        ("output_dir", "did you mean --run-name?"),
+        ("eval_steps", "options: finetune.encoders, finetune.train"),
+        ("workers", "options: finetune.encoders, finetune.train"),
+        ("hidden_size", "options: finetune.encoders, finetune.train"),
+    ],
+)
+def test_an_unknown_key_of_a_fine_tune_suggests_what_a_fine_tune_has(electra, name, hint):
+    arguments = ["finetune", "runs/none", "--train", "a.csv", "--set", f"finetune.{name}=1"]
+    problem, found = electra.refusal(*arguments)
+    assert problem == f"unknown option 'finetune.{name}'"
+    assert found.startswith(hint)
+
+
 def test_numbers_are_decimal_wherever_they_are_written(electra, tmp_path):
     (tmp_path / "mine.yaml").write_text("run: {num_steps: 010}\noptim: {learning_rate: 1e-4}")
     ways = (["--steps", "010"], ["--set", "run.num_steps=010"], ["--preset", "mine.yaml"])
