@@ -37,6 +37,12 @@ def check_utf8(path: str) -> None:
     raise DataError(f"the path {path} is not UTF-8", hint="rename it, or use another one")
 
 
+def whole_path(name: str) -> str:
+    """The full name of a file or folder that is there; any other name as it is."""
+    path = Path(name).expanduser()
+    return str(path.resolve()) if path.exists() else name
+
+
 def as_argument(path: Path) -> str:
     """A path in a command that can be pasted: quoted where a shell would read it otherwise."""
     text = f"./{path}" if str(path).startswith("-") else str(path)
@@ -215,9 +221,15 @@ def step_folder(directory: Path, step: int) -> Path:
     return directory / f"step-{step:08d}"
 
 
+def step_of_folder(path: Path) -> int | None:
+    """The step whose checkpoint this folder is, by its name; None for any other folder."""
+    match = _STEP_FOLDER.fullmatch(path.name)
+    return None if match is None else int(match[1])
+
+
 def steps_of_folders(directory: Path) -> list[int]:
     """Steps of the checkpoints in a folder, ascending; none of them is opened or verified."""
     if not directory.is_dir():
         return []
-    matches = (_STEP_FOLDER.fullmatch(path.name) for path in directory.iterdir())
-    return sorted(int(match[1]) for match in matches if match)
+    steps = map(step_of_folder, directory.iterdir())
+    return sorted(step for step in steps if step is not None)

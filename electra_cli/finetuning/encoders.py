@@ -11,15 +11,13 @@ import torch
 from electra_cli.config import PretrainConfig
 from electra_cli.data.manifest import TOKENIZER_NAME
 from electra_cli.data.tokenizer import Tokenizer, count_ids, load_tokenizer
-from electra_cli.disk import as_argument
+from electra_cli.disk import as_argument, step_of_folder
 from electra_cli.errors import ConfigError, DataError, RunError
 from electra_cli.model.encoders import EncoderWeights, encoder_of_checkpoint, open_encoder
 from electra_cli.model.objectives.registry import objective_class
 from electra_cli.presets import load_config
 from electra_cli.run_directory import RunDirectory
 from electra_cli.training.checkpoint import CheckpointManager
-
-_STEP_FOLDER = re.compile(r"step-(\d{8,})")
 
 
 @dataclass(frozen=True)
@@ -76,7 +74,7 @@ def open_encoders(names: Sequence[str], layers: int | None = None) -> list[Encod
 def _open(name: str) -> Encoder:
     path = Path(name)
     run = RunDirectory(path)
-    step = _STEP_FOLDER.fullmatch(path.resolve().name)
+    step = step_of_folder(path.resolve())
     if run.config.is_file():
         exported = run.model(objective_class(load_config(run.config).objective.name).main_network)
         if exported.is_dir():
@@ -88,8 +86,8 @@ def _open(name: str) -> Encoder:
                 hint=f"go on with it: electra resume {as_argument(path)}",
             )
         return _open_checkpoint(name, run, steps[-1])
-    if step and path.is_dir():
-        return _open_checkpoint(name, RunDirectory(path.resolve().parents[1]), int(step[1]))
+    if step is not None and path.is_dir():
+        return _open_checkpoint(name, RunDirectory(path.resolve().parents[1]), step)
     beside = RunDirectory(path.resolve().parent)
     return _open_folder(name, name, beside if path.is_dir() and beside.config.is_file() else None)
 

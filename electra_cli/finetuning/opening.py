@@ -1,11 +1,10 @@
 """Open a fine-tune: its data, encoders and jobs, and what they were when it began."""
 
 import json
-from pathlib import Path
 from typing import Any, Literal
 
 from electra_cli.config import PretrainConfig, RunConfig
-from electra_cli.disk import write_bytes_atomically
+from electra_cli.disk import whole_path, write_bytes_atomically
 from electra_cli.errors import RunError
 from electra_cli.finetuning.encoders import open_encoders
 from electra_cli.finetuning.labelled import load_labelled
@@ -38,13 +37,8 @@ def compute_of(device: str, precision: Literal["auto", "fp32", "bf16", "fp16"]) 
 
 def with_whole_paths(config: FinetuneConfig) -> FinetuneConfig:
     """Files and folders by their full names, so that a resume works from anywhere."""
-
-    def whole(name: str) -> str:
-        path = Path(name).expanduser()
-        return str(path.resolve()) if path.exists() else name
-
-    named = {n: whole(v) for n in _FILES if (v := getattr(config, n)) is not None}
-    return config.model_copy(update={**named, "encoders": tuple(map(whole, config.encoders))})
+    named = {n: whole_path(v) for n in _FILES if (v := getattr(config, n)) is not None}
+    return config.model_copy(update={**named, "encoders": tuple(map(whole_path, config.encoders))})
 
 
 def _fingerprints(session: FinetuneSession) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ import numpy as np
 from electra_cli.config import PretrainConfig
 from electra_cli.data.prepared import PreparedData
 from electra_cli.data.tokenizer import load_tokenizer
+from electra_cli.disk import whole_path
 from electra_cli.errors import DataError
 from electra_cli.finetuning.inputs import InputBuilder
 from electra_cli.finetuning.rows import Table, read_table
@@ -68,16 +68,11 @@ def describe_probes(config: PretrainConfig, size: RunSize, vocab_size: int, prob
 
 def with_whole_paths(config: PretrainConfig) -> PretrainConfig:
     """Probe files and older text by their full names, so that a resume works from anywhere."""
-
-    def whole(name: str) -> str:
-        path = Path(name).expanduser()
-        return str(path.resolve()) if path.exists() else name
-
-    probes = tuple(map(whole, config.run.probes))
+    probes = tuple(map(whole_path, config.run.probes))
     changed: dict[str, object] = {"run": config.run.model_copy(update={"probes": probes})}
     if config.data.replay is not None:
         directory, _, share = config.data.replay.rpartition(":")
-        replay = {"replay": f"{whole(directory)}:{share}"}
+        replay = {"replay": f"{whole_path(directory)}:{share}"}
         changed["data"] = config.data.model_copy(update=replay)
     return config.model_copy(update=changed)
 

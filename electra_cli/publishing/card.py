@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from electra_cli.disk import step_of_folder
 from electra_cli.errors import UserError
 from electra_cli.finetuning.intervals import Estimate
 from electra_cli.finetuning.report import REPORT_NAME
 from electra_cli.finetuning.settings import FinetuneRecipe
 from electra_cli.finetuning.words import RANDOM_WEIGHTS, metric_title, show_gain, show_score
-from electra_cli.presets import load_recipe
+from electra_cli.presets import load_config, load_recipe
 from electra_cli.publishing.hub import Publication
 from electra_cli.run_directory import NoRowsError, RunDirectory
 from electra_cli.runs.export import TrainedModel, as_text, held_out_table
@@ -23,7 +24,7 @@ _NO_RECIPE = ("data.directory", "run.probes", "run.report_to", "run.device")
 def write_card(
     trained: TrainedModel, publication: Publication, finetunes: Path, has_curves: bool
 ) -> str:
-    """The README of a repository. `finetunes`: a folder of fine-tunes, some perhaps of this run."""
+    """The README of a repository. `finetunes`: a folder of fine-tunes, some of this model."""
     repo = publication.repo
     model, manifest = trained.model, trained.data.manifest
     main = model.main_network
@@ -45,7 +46,7 @@ def write_card(
         "\n".join(_training(trained)),
         held_out_table(trained).strip(),
         "![loss curves](loss_curve.png)" if has_curves else "",
-        "\n".join(_finetune_rows(trained.run.root, finetunes)),
+        "\n".join(finetune_rows(trained.run, main, trained.step, finetunes)),
         "## Recipe",
         "\n".join(_recipe(trained)),
         "Made with electra-cli.",
@@ -79,9 +80,13 @@ def _recipe(trained: TrainedModel) -> Iterator[str]:
             yield f"| {name} | {as_text(json.dumps(value))} |"
 
 
-def _finetune_rows(root: Path, finetunes: Path) -> Iterator[str]:
-    """A table of the fine-tunes that began at this run; nothing if there is none."""
-    rows = [row for path in sorted(finetunes.glob(f"*/{REPORT_NAME}")) for row in _rows(path, root)]
+def finetune_rows(run: RunDirectory, main: str, step: int, finetunes: Path) -> Iterator[str]:
+    """A table of the fine-tunes that began at this network after this step; nothing without one."""
+    rows = [
+        row
+        for path in sorted(finetunes.glob(f"*/{REPORT_NAME}"))
+        for row in _rows(path, run, main, step)
+    ]
     if rows:
         yield "## Fine-tuning\n"
         yield "| training data | split | metric | score (95% interval) | over random weights |"
@@ -89,7 +94,7 @@ def _finetune_rows(root: Path, finetunes: Path) -> Iterator[str]:
         yield from rows
 
 
-def _rows(path: Path, root: Path) -> Iterator[str]:
+def _rows(path: Path, run: RunDirectory, main: str, step: int) -> Iterator[str]:
     config = RunDirectory(path.parent).config
     try:
         recipe = load_recipe(FinetuneRecipe, str(config), {}).finetune
@@ -97,15 +102,32 @@ def _rows(path: Path, root: Path) -> Iterator[str]:
     except (UserError, OSError, ValueError):
         return  # an unfinished or foreign folder is no reason not to publish
     metric = report["metrics"][0]
+    data = as_text(Path(recipe.train).name if recipe.train else recipe.task)
+    if recipe.layers is not None:
+        data += f" ({recipe.layers} layers)"
     for split, judged in report["splits"].items():
         for given, encoder in zip(recipe.encoders, judged["encoders"].values(), strict=True):
-            if not Path(given).resolve().is_relative_to(root.resolve()):
+            if _step_meant(Path(given), run, main) != step:
                 continue
             score = show_score(metric, _estimate(encoder["scores"][metric]))
             gain = encoder["gains"].get(RANDOM_WEIGHTS)
             gained = "" if gain is None else show_gain(metric, _estimate(gain[metric]))
-            data = as_text(Path(recipe.train).name if recipe.train else recipe.task)
             yield f"| {data} | {split} | {metric_title(metric)} | {score} | {gained} |"
+
+
+def _step_meant(encoder: Path, run: RunDirectory, main: str) -> int | None:
+    """After which step of this run the encoder is its main network; None if it is another one."""
+    path, root = encoder.resolve(), run.root.resolve()
+    if path in (root, root / main):
+        # As a fine-tune reads a run: what it exported at its end, if that is there.
+        if run.model(main).is_dir():
+            return load_config(run.config).run.num_steps
+        return max(run.checkpoint_steps(), default=None)
+    if path.parent == root / run.checkpoints.name:
+        return step_of_folder(path)
+    if path.name == main and path.parent.parent == root / "export":
+        return step_of_folder(path.parent)
+    return None
 
 
 def _estimate(score: dict[str, Any]) -> Estimate:

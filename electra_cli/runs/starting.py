@@ -13,7 +13,7 @@ from electra_cli import console
 from electra_cli.data.manifest import TOKENIZER_NAME, load_new_tokens
 from electra_cli.data.prepared import PreparedData
 from electra_cli.data.tokenizer import fingerprint, load_tokenizer
-from electra_cli.disk import as_argument
+from electra_cli.disk import as_argument, step_of_folder
 from electra_cli.errors import DataError, RunError
 from electra_cli.metrics import first_row
 from electra_cli.model.networks import load_parameters
@@ -34,7 +34,6 @@ from electra_cli.runs.session import Session
 from electra_cli.runs.write_errors import record_event
 from electra_cli.training.checkpoint import CheckpointManager
 
-_STEP_FOLDER = re.compile(r"step-(\d{8,})")
 _MAIN_FOLDERS = ("discriminator", "masked_lm")
 _SIZES = (
     "num_hidden_layers", "hidden_size", "num_attention_heads", "intermediate_size",
@@ -162,9 +161,9 @@ def open_starting_point(
 
 def _open(name: str, num_attention_heads: int | None = None) -> _Source:
     path = Path(name)
-    step = _STEP_FOLDER.fullmatch(path.name)
-    if step and (run := RunDirectory(path.parent.parent)).config.is_file():
-        return _open_checkpoint(name, run, int(step[1]))
+    step = step_of_folder(path)
+    if step is not None and (run := RunDirectory(path.parent.parent)).config.is_file():
+        return _open_checkpoint(name, run, step)
     if path.is_dir() and not (path / "config.json").is_file():
         for kind in _MAIN_FOLDERS:
             if (path / kind).is_dir():

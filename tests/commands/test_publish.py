@@ -13,6 +13,9 @@ from hub_stub import Hub, running_hub
 from run_checks import assert_refused
 from transformers import AutoModelForMaskedLM, AutoModelForPreTraining, AutoTokenizer
 
+from electra_cli.publishing.card import finetune_rows
+from electra_cli.run_directory import RunDirectory
+
 TOKEN = "hf_onlyForThisTest"
 PUSH = ("--push-to-hub", "me/model", "--license", "apache-2.0")
 
@@ -32,10 +35,10 @@ def publish(folder: Path, run: Path, *more: object):
     return run_electra(folder, "export", run, *PUSH, *more)
 
 
-def write_finetune(folder: Path, encoder: Path) -> None:
+def write_finetune(folder: Path, encoder: Path, train: str = "questions.csv") -> None:
     """A report as `electra finetune` leaves it."""
     folder.mkdir(parents=True)
-    config = {"encoders": [str(encoder)], "train": "questions.csv"}
+    config = {"encoders": [str(encoder)], "train": train}
     (folder / "config.yaml").write_text(yaml.safe_dump({"finetune": config}))
     score = {"value": 0.803, "low": 0.768, "high": 0.837, "num_examples": 100, "num_seeds": 5}
     gain = {**score, "value": 0.1, "low": 0.05, "high": 0.15}
@@ -97,6 +100,30 @@ def test_a_failed_upload_leaves_nothing_and_the_same_command_publishes_all(hub, 
     assert TOKEN not in failed.stderr + done.stderr + card
     stored = [path for path in run_copy.rglob("*") if path.is_file()]
     assert not [path for path in stored if TOKEN.encode() in path.read_bytes()]
+
+
+def test_the_card_has_the_fine_tunes_of_what_is_exported_alone(finished, tmp_path):
+    """Named as a run, its exported network, a checkpoint, an export; the generator is another."""
+    run = RunDirectory(finished.root)
+    names = {
+        "run": run.root,
+        "network": run.root / "discriminator",
+        "early": run.root / "checkpoints" / "step-00000005",
+        "exported": run.root / "export" / "step-00000005" / "discriminator",
+        "generator": run.root / "generator",
+        "early generator": run.root / "export" / "step-00000005" / "generator",
+        "elsewhere": tmp_path,
+    }
+    for name, encoder in names.items():
+        write_finetune(tmp_path / "finetune" / name, encoder, train=f"{name}.csv")
+
+    def listed(step: int) -> set[str]:
+        rows = list(finetune_rows(run, "discriminator", step, tmp_path / "finetune"))[3:]
+        return {row.split(" | ")[0].removeprefix("| ").removesuffix(".csv") for row in rows}
+
+    assert listed(12) == {"run", "network"}
+    assert listed(5) == {"early", "exported"}
+    assert listed(8) == set()
 
 
 @pytest.mark.slow
