@@ -70,7 +70,11 @@ def resample(seeds: Sequence[Predictions], metric: str) -> Resampled:
     chunks = [
         np.stack([measure(weights) for measure in measures], axis=1) for weights in _weights(count)
     ]
-    return Resampled(values, np.concatenate(chunks), count, range_of(metric))
+    resampled = np.concatenate(chunks)
+    has_value = np.isfinite(values)
+    if has_value.any():  # a correlation of a seed that predicts a constant counts as 0 in the mean
+        values, resampled = (np.where(has_value, each, 0.0) for each in (values, resampled))
+    return Resampled(values, resampled, count, range_of(metric))
 
 
 def estimate(scores: Resampled) -> Estimate:

@@ -89,10 +89,10 @@ tags: [electra]
 
 {use}
 
-Fine-tuned with electra-cli on {len(session.data.splits[TRAIN]):,} examples for
-{inputs.recipe.epochs:g} epochs of {inputs.num_steps:,} steps in all (seed {job.seed}, at most
+Fine-tuned with electra-cli on {len(session.data.splits[TRAIN]):,} examples:
+{inputs.recipe.epochs:g} epochs, {inputs.num_steps:,} steps in all, seed {job.seed}, at most
 {inputs.recipe.max_seq_length} tokens, peak rate {inputs.recipe.learning_rate:g}, layer decay
-{inputs.recipe.layer_decay:g}). How it scores stands in report.html beside it.
+{inputs.recipe.layer_decay:g}. How it scores stands in report.html beside it.
 """
 
 

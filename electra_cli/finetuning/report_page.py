@@ -20,6 +20,7 @@ from electra_cli.finetuning.words import (
     metric_title,
     show_gain,
     show_score,
+    show_value,
 )
 from electra_cli.plotting.look import DARK, LIGHT
 from electra_cli.plotting.tables import table
@@ -137,12 +138,12 @@ def _gain_table(metrics: Sequence[str], encoder: Any) -> str:
         (name, [show_gain(m, gain[m]) for m in metrics]) for name, gain in encoder["gains"].items()
     ]
     seeds = [
-        (f"seed {seed}", [f"{encoder['by_seed'][m][at]:.4g}" for m in metrics])
+        (f"seed {seed}", [show_value(m, encoder["by_seed"][m][at]) for m in metrics])
         for at, seed in enumerate(encoder["seeds"])
     ]
     titles = list(map(metric_title, metrics))
     return (
-        f"<h3>Above each control</h3>{table(_head('', *titles), gains)}"
+        f"<h3>Difference from each control</h3>{table(_head('', *titles), gains)}"
         f"<details><summary>Each seed's score</summary>{table(_head('', *titles), seeds)}</details>"
     )
 

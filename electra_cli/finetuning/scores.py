@@ -236,7 +236,6 @@ _MEASURES: dict[type, dict[str, Callable[[Any], Measure]]] = {
     TagPredictions: {
         "span_f1": _of_spans("seqeval"),
         "span_f1_strict": _of_spans("strict"),
-        "span_f1_google": _of_spans("google"),
         "tag_accuracy": lambda predictions: partial(
             _of_counts, _micro_f1, _counts_of_words(predictions)
         ),

@@ -1,4 +1,4 @@
-"""Spans of tags such as B-PER I-PER O, by three rules that differ where tags are malformed.
+"""Spans of tags such as B-PER I-PER O, by two rules that differ where tags are malformed.
 
 The rules, and where they differ:
 
@@ -6,15 +6,13 @@ The rules, and where they differ:
   The same as conlleval for IOB1 and IOB2. (The conlleval script forgets a span at E followed by B.)
 - strict: only B I* of one type (where the tags have E and S: B I* E, or S) is a span. The rest is
   no span at all (seqeval, mode="strict").
-- google: a span ends at O, B or S only; its type is that of its last tag
-  (google-research/electra, finetune/tagging/tagging_utils.py:23-40).
 """
 
 from collections.abc import Sequence
 from typing import Literal, get_args
 
 Span = tuple[int, int, str]  # first word, word after the last, type
-Rule = Literal["seqeval", "strict", "google"]
+Rule = Literal["seqeval", "strict"]
 RULES: tuple[Rule, ...] = get_args(Rule)
 
 
@@ -27,9 +25,7 @@ def spans_of(tags: Sequence[str], rule: Rule = "seqeval") -> set[Span]:
     start: int | None = None
     for at, (prefix, kind) in enumerate([*split, ("O", "")]):
         before, kind_before = split[at - 1] if at else ("O", "")
-        ends = prefix in ("O", "B", "S") or (
-            rule == "seqeval" and (before in ("E", "S") or kind != kind_before)
-        )
+        ends = prefix in ("O", "B", "S") or before in ("E", "S") or kind != kind_before
         if start is not None and ends:
             spans.add((start, at, kind_before))
             start = None

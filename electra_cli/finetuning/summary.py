@@ -7,7 +7,7 @@ from typing import Any
 from electra_cli import console
 from electra_cli.disk import as_argument
 from electra_cli.finetuning.report import PAGE_NAME
-from electra_cli.finetuning.words import compared, findings, metric_title, show_score
+from electra_cli.finetuning.words import compared, failures, findings, metric_title, show_score
 
 
 def show_report(folder: Path, report: Mapping[str, Any]) -> None:
@@ -24,16 +24,8 @@ def show_report(folder: Path, report: Mapping[str, Any]) -> None:
         )
         for sentence in findings(metrics[0], judged):
             console.talk(sentence)
-        for name, encoder in judged["encoders"].items():
-            _warn_of_failures(name, encoder)
+        for sentence in failures(judged):
+            console.warn(
+                sentence.removesuffix("."), "a lower --learning-rate or more --epochs may help"
+            )
     console.hint(f"open {as_argument(folder / PAGE_NAME)}")
-
-
-def _warn_of_failures(name: str, encoder: Mapping[str, Any]) -> None:
-    failed = encoder["failed_seeds"]
-    if failed:
-        reasons = "; ".join(f"seed {seed}: {reason}" for seed, reason in failed.items())
-        console.warn(
-            f"{len(failed)} of {len(encoder['seeds'])} seeds of {name} failed ({reasons})",
-            "they are in the mean; a lower --learning-rate or more --epochs may help",
-        )

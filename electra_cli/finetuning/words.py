@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from electra_cli.finetuning.intervals import Estimate
@@ -17,14 +18,14 @@ _TITLES = {
     "exact_match": "exact match",
     "pearson": "Pearson correlation",
     "spearman": "Spearman correlation",
-    "mean_squared_error": "mean squared error",
+    "mean_squared_error": "mean squared error (lower is better)",
     "span_f1": "span F1",
     "span_f1_strict": "strict span F1",
-    "span_f1_google": "span F1, ELECTRA authors' rule",
     "tag_accuracy": "tag accuracy",
 }
 _MOST_EXAMPLES = 10_000_000  # more are not worth a word
-_ERRORS = ("mean_squared_error",)  # in the labels' units, and less is better
+_ERRORS = ("mean_squared_error",)  # in the labels' units, and lower is better
+_NO_VALUE = "predictions are constant, or all labels equal"
 
 
 def metric_title(metric: str) -> str:
@@ -35,17 +36,18 @@ def metric_title(metric: str) -> str:
 def show_score(metric: str, score: Estimate) -> str:
     """80.3 (76.8 to 83.7), or why there is no number."""
     if math.isnan(score.value):
-        return "none: predictions are constant"
-    value, low, high = (_shown(metric, each) for each in (score.value, score.low, score.high))
-    return f"{value} ({low} to {high})"
+        return f"none: {_NO_VALUE}"
+    return _with_interval(metric, score)
 
 
 def show_gain(metric: str, difference: Estimate) -> str:
     """+11.3 (9.8 to 12.9)."""
-    if math.isnan(difference.value):
-        return "none"
-    low, high = (_shown(metric, each) for each in (difference.low, difference.high))
-    return f"{_shown(metric, difference.value, sign='+')} ({low} to {high})"
+    return "none" if math.isnan(difference.value) else _with_interval(metric, difference, sign="+")
+
+
+def show_value(metric: str, value: float) -> str:
+    """80.3, as in a score; none for NaN."""
+    return "none" if math.isnan(value) else _shown(metric, value)
 
 
 def compared(judged: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Estimate]]]:
@@ -88,49 +90,62 @@ def compare(metric: str, name: str, other: str, difference: Estimate) -> str:
     """Which of two is better and by how much, or that they cannot be told apart."""
     title = metric_title(metric)
     if math.isnan(difference.value):
-        return f"{name} and {other} cannot be compared: one of them predicts a constant."
-    if difference.differs_from_zero:
-        is_better = (difference.value > 0) != (metric in _ERRORS)
-        first, second = (name, other) if is_better else (other, name)
-        size = show_gain(metric, difference if is_better else _negative(difference))
-        size = size if metric not in _ERRORS else show_gain(metric, difference)
-        return f"{first} is better than {second}: {size} {title}."
-    return (
-        f"{name} and {other} are not distinguishable with {_data(difference)}: "
-        f"{show_gain(metric, difference)} {title}{_needed(difference)}."
-    )
+        return f"{name} and {other} cannot be compared: of one of them {_NO_VALUE}."
+    if not difference.differs_from_zero:
+        return (
+            f"{name} and {other} are not distinguishable with {_data(difference)}: "
+            f"{show_gain(metric, difference)} {title}{_needed(difference)}."
+        )
+    first, second = (name, other) if _is_better(metric, difference) else (other, name)
+    size = _with_interval(metric, _positive(difference))
+    if metric in _ERRORS:
+        return f"{first} is better than {second}: its error is lower by {size}."
+    return f"{first} is better than {second}: +{size} {title}."
 
 
 def pretraining_gain(metric: str, name: str, gain: Estimate) -> str:
     """What pre-training gave, in one sentence."""
-    title, size = metric_title(metric), show_gain(metric, gain)
+    title = metric_title(metric)
     if math.isnan(gain.value):
-        return f"What pre-training gave {name} cannot be said: predictions are constant."
+        return f"What pre-training gave {name} cannot be said: with it or without it, {_NO_VALUE}."
     if not gain.differs_from_zero:
         return (
             f"Pre-training gave {name} nothing that can be told with {_data(gain)}: "
-            f"{size} {title} over random weights{_needed(gain)}."
+            f"{show_gain(metric, gain)} {title} against random weights{_needed(gain)}."
         )
-    if (gain.value > 0) != (metric in _ERRORS):
-        return f"Pre-training gave {name} {size} {title} against random weights."
-    return (
-        f"Pre-training cost {name} {size} {title} against random weights. Its last layers may be "
-        "in the way: compare with --set finetune.layers=1, or 2."
-    )
+    is_better, size = _is_better(metric, gain), _with_interval(metric, _positive(gain))
+    if metric in _ERRORS:
+        verb = "lowered" if is_better else "raised"
+        said = f"Pre-training {verb} the error of {name} by {size} against random weights."
+    elif is_better:
+        said = f"Pre-training gave {name} +{size} {title} against random weights."
+    else:
+        said = f"Pre-training cost {name} {size} {title} against random weights."
+    if is_better:
+        return said
+    return f"{said} Its last layers may be in the way: compare with --set finetune.layers=1, or 2."
+
+
+def _is_better(metric: str, difference: Estimate) -> bool:
+    """Whether the first of the two that are compared is."""
+    return (difference.value > 0) != (metric in _ERRORS)
+
+
+def _with_interval(metric: str, score: Estimate, sign: str = "") -> str:
+    low, high = (_shown(metric, each) for each in (score.low, score.high))
+    return f"{_shown(metric, score.value, sign)} ({low} to {high})"
 
 
 def _shown(metric: str, value: float, sign: str = "") -> str:
     return f"{value:{sign}.4g}" if metric in _ERRORS else f"{100 * value:{sign}.1f}"
 
 
-def _negative(difference: Estimate) -> Estimate:
-    return Estimate(
-        -difference.value,
-        -difference.high,
-        -difference.low,
-        difference.num_examples,
-        difference.num_seeds,
-    )
+def _positive(difference: Estimate) -> Estimate:
+    """The size of a difference."""
+    if difference.value > 0:
+        return difference
+    low, high = -difference.high, -difference.low
+    return replace(difference, value=-difference.value, low=low, high=high)
 
 
 def _data(difference: Estimate) -> str:

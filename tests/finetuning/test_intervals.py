@@ -108,5 +108,15 @@ def test_a_metric_without_a_value_has_no_interval():
     assert np.isnan([found.value, found.low, found.high]).all()
 
 
+def test_a_seed_that_predicts_a_constant_counts_as_no_correlation():
+    gold = np.arange(30.0)
+    good = RegressionPredictions(gold, gold + np.random.default_rng(0).normal(size=30))
+    constant = RegressionPredictions(gold, np.ones(30))
+    alone = estimate(resample([good], "pearson"))
+    found = estimate(resample([good, constant], "pearson"))
+    assert found.value == pytest.approx(alone.value / 2)
+    assert found.low < found.value < found.high
+
+
 def test_a_single_example_is_no_reason_to_fail():
     assert estimate(resample(right(np.array([True])), "accuracy")).value == 1

@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 from sklearn import metrics as sklearn_metrics
 
-from electra_cli.finetuning.answers import best_threshold, exact_match, given_answers, token_f1
+from electra_cli.finetuning.answers import exact_match, given_answers, token_f1
 from electra_cli.finetuning.predictions import (
     AnswerPredictions,
     ClassPredictions,
@@ -124,24 +124,3 @@ def test_no_answer_is_given_where_it_scores_higher():
     assert score(predictions, ["exact_match", "f1"]) == pytest.approx(
         {"exact_match": 2 / 3, "f1": 2 / 3}
     )
-
-
-def f1_at(predictions: AnswerPredictions, threshold: float) -> float:
-    given = given_answers(predictions, threshold)
-    return sum(token_f1(a, g) for a, g in zip(given, predictions.gold, strict=True))
-
-
-def test_the_best_threshold_is_the_best_of_all():
-    random = np.random.default_rng(9)
-    for _ in range(30):
-        rows = [
-            ([] if random.random() < 0.5 else ["cat"], random.choice(["cat", "dog"]), float(score))
-            for score in random.integers(-3, 3, size=8)
-        ]
-        predictions = answers(*rows)
-        tried = [f1_at(predictions, threshold) for threshold in np.arange(-4.5, 4, 0.5)]
-        assert f1_at(predictions, best_threshold(predictions)) == max(tried)
-
-
-def test_where_every_question_has_an_answer_the_threshold_stays():
-    assert best_threshold(answers((["a"], "b", -np.inf))) == 0
