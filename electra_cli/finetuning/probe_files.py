@@ -51,7 +51,7 @@ def open_probes(config: PretrainConfig, data: PreparedData) -> Probes | None:
             )
         else:
             raise DataError(f"{path} has columns {', '.join(table.columns)}", hint=_NEEDED)
-    probes = Probes(config.run.eval_every, encode.mask_id, labelled, pairs)
+    probes = Probes(config.run.eval_every, encode.mask_id, labelled, pairs, encode.num_cut)
     if config.run.probe_every is not None:
         return replace(probes, every=config.run.probe_every)
     vocab_size = data.manifest.vocab_size
@@ -60,10 +60,14 @@ def open_probes(config: PretrainConfig, data: PreparedData) -> Probes | None:
 
 
 def describe_probes(config: PretrainConfig, size: RunSize, vocab_size: int, probes: Probes) -> str:
-    """A line of the plan: how often, and at which cost."""
+    """A line of the plan: how often, at which cost, and how many texts are not read whole."""
     every = min(probes.every, config.run.num_steps)
     share = _cost_share(config, size, vocab_size, replace(probes, every=every))
-    return f"every {every:,} steps, at most {100 * share:.2g}% of the training FLOPs"
+    cost = f"every {every:,} steps, at most {100 * share:.2g}% of the training FLOPs"
+    if not probes.num_cut:
+        return cost
+    cut = f"{probes.num_cut:,} of {probes.num_texts:,} texts are cut"
+    return f"{cost}; {cut} to windows of {config.data.max_seq_length} tokens"
 
 
 def with_whole_paths(config: PretrainConfig) -> PretrainConfig:
@@ -91,10 +95,12 @@ class _Encoder:
         self._tokenizer = load_tokenizer(data.tokenizer_directory)
         self._max_length = config.data.max_seq_length
         self.mask_id = data.token_roles.mask_id
+        self.num_cut = 0  # texts so far
 
     def __call__(self, texts: Sequence[str]) -> list[TokenIds]:
         builder = InputBuilder(self._tokenizer, self._max_length)
         firsts = {window.example: window.ids for window in reversed([*builder.texts(texts, None)])}
+        self.num_cut += builder.counts.split_examples
         return [firsts[index].astype(np.int64) for index in range(len(texts))]
 
 

@@ -77,13 +77,14 @@ def share_preferred(
 ) -> float:
     """How often the good text scores higher: the mean over the paradigms; equals count a half.
 
-    by_token: scores are divided by the numbers of tokens, which differ within some pairs.
+    by_token: scores are divided by the numbers of tokens, which differ within some pairs. That of
+    a text without a token is 0.
     """
     won: dict[str, list[float]] = defaultdict(list)
     for at, paradigm in enumerate(pairs.paradigms):
         right, wrong = good[at], bad[at]
         if by_token:
-            right /= len(pairs.good[at]) - 2
-            wrong /= len(pairs.bad[at]) - 2
+            right /= max(1, len(pairs.good[at]) - 2)
+            wrong /= max(1, len(pairs.bad[at]) - 2)
         won[paradigm].append(0.5 if right == wrong else float(right > wrong))
     return float(np.mean([np.mean(each) for each in won.values()]))

@@ -43,6 +43,13 @@ class Probes:
     mask_id: int
     labelled: LabelledTexts | None
     pairs: MinimalPairs | None
+    num_cut: int = 0  # texts that are longer than the windows of the run
+
+    @property
+    def num_texts(self) -> int:
+        """All texts, two of each pair."""
+        labelled = len(self.labelled.texts) if self.labelled else 0
+        return labelled + (2 * len(self.pairs.good) if self.pairs else 0)
 
     def are_due(self, step: int, is_last: bool) -> bool:
         """Whether it is their turn; `step` is one at which held-out text is evaluated."""

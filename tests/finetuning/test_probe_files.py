@@ -1,12 +1,15 @@
 """Files to probe with: which are usable, and what is taken of them."""
 
+from dataclasses import replace
+
 import pytest
 from conftest import tiny_config
 from tiny_tasks import sentences, write_classes, write_jsonl
 
 from electra_cli.data.prepared import open_data
 from electra_cli.errors import DataError
-from electra_cli.finetuning.probe_files import open_probes
+from electra_cli.finetuning.probe_files import describe_probes, open_probes
+from electra_cli.runs.plan import measure_run
 
 
 def opened(prepared, *paths, **run):
@@ -35,6 +38,21 @@ def test_long_texts_are_cut_to_the_windows_and_large_files_sampled(tmp_path, pre
     assert [len(ids) for ids in probes.labelled.texts] == [32] * 10
     again = opened(prepared, write_jsonl(tmp_path / "b.jsonl", rows[::-1]))
     assert probes.labelled.labels == again.labelled.labels  # whatever the order of the file
+
+
+def test_the_line_of_the_plan_says_how_many_texts_are_cut(tmp_path, prepared):
+    texts = sentences(12)
+    rows = [{"text": t + " value" * 90 * (n < 3), "label": str(n % 2)} for n, t in enumerate(texts)]
+    pairs = [{"good": "the list", "bad": "value " * 90}]
+    files = [write_jsonl(tmp_path / f"{n}.jsonl", each) for n, each in enumerate((rows, pairs))]
+    config = tiny_config(run={"probes": tuple(map(str, files))}).with_directory(prepared)
+    data = open_data(prepared)
+    probes, vocab_size = open_probes(config, data), data.manifest.vocab_size
+    size = measure_run(config, vocab_size, data)
+    said = describe_probes(config, size, vocab_size, probes)
+    assert said.endswith("% of the training FLOPs; 4 of 14 texts are cut to windows of 32 tokens")
+    whole = replace(probes, num_cut=0)
+    assert describe_probes(config, size, vocab_size, whole).endswith("% of the training FLOPs")
 
 
 @pytest.mark.parametrize(

@@ -88,3 +88,16 @@ def test_preferred_pairs_are_counted_within_each_paradigm():
     # By token: 2 > 1, 0.5 < 0.75, 0.75 < 1.5, 0 < 2.5.
     found = share_preferred(pairs, [2, 1, 3, 0], [1, 3, 3, 5], by_token=True)
     assert found == pytest.approx((1 / 3 + 0) / 2)
+
+
+@torch.no_grad()
+def test_a_text_without_tokens_scores_nothing_per_token(model):
+    asked = texts(0, 2)
+    for scores in (
+        rtd_scores(model.discriminator, asked, CPU),
+        word_scores(model.generator, asked, MASK, CPU),
+    ):
+        assert scores[0] == 0 > scores[1]
+    pairs = MinimalPairs(texts(0, 2), texts(0, 0), ["x", "x"])
+    assert share_preferred(pairs, [0, -1], [0, 0], by_token=True) == 0.25
+    assert word_scores(model.generator, texts(0), MASK, CPU) == [0]
