@@ -16,6 +16,7 @@ _PAIR = ("text_pair", "text_b", "sentence2")
 _LABEL = ("label", "labels", "target", "score")
 _WORDS, _TAGS = ("tokens", "words"), ("tags", "ner_tags", "pos_tags", "chunk_tags")
 _ID = ("id", "idx")
+_FEW_CELLS = 0.01  # of the labels; the separator may be part of a name here and there
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ def find_columns(table: Table, config: FinetuneConfig, needs_label: bool = True)
     if label is None and needs_label:
         label = _require(table, _LABEL, "--label", "the label")
     if task == "auto" and label is not None:
-        task = _task_of(table, label)
+        task = _task_of(table, label, config.label_separator)
     return Columns(task, text, pair, label, config.id or _one(table, _ID), config.group)
 
 
@@ -88,15 +89,22 @@ def _not_found(table: Table, what: str, hint: str) -> DataError:
     )
 
 
-def _task_of(table: Table, column: str) -> str:
+def _task_of(table: Table, column: str, separator: str) -> str:
     """classify, multilabel or regress, from the labels. Raises DataError where it is not certain.
 
     Whole numbers are classes if they count up from 0 or 1 without a gap.
     """
     values = [row.values.get(column) for row in table.rows]
     labels = [value for value in values if not is_missing(value)]
-    if any(isinstance(value, list) for value in labels):
+    if any(as_list(value) is not None for value in labels):
         return "multilabel"
+    several = [value for value in labels if _has_parts(value, separator)]
+    if len(several) > _FEW_CELLS * len(labels):
+        raise DataError(
+            f"{table.name}: column {column} holds {str(several[0])[:40]!r} and the like in "
+            f"{len(several):,} of {len(labels):,} rows, which may be several labels or one class",
+            hint="say which: --task multilabel or --task classify",
+        )
     numbers = [as_number(value) for value in labels]
     if any(number is None for number in numbers):
         return "classify"
@@ -109,6 +117,11 @@ def _task_of(table: Table, column: str) -> str:
         f"{table.name}: column {column} holds whole numbers, which may be classes or amounts",
         hint="say which: --task classify or --task regress",
     )
+
+
+def _has_parts(value: Any, separator: str) -> bool:
+    """Whether a cell reads as several labels."""
+    return isinstance(value, str) and sum(map(bool, map(str.strip, value.split(separator)))) > 1
 
 
 def is_missing(value: Any) -> bool:

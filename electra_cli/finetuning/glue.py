@@ -74,8 +74,14 @@ def task_of(name: str) -> tuple[str, GlueTask]:
     return short, TASKS[short]
 
 
-def load_glue(config: FinetuneConfig) -> tuple[Task, dict[str, list[Example]]]:
-    """A task and the splits of its official folder; test sets have no labels there."""
+def load_glue(
+    config: FinetuneConfig, notes: dict[str, int] | None = None
+) -> tuple[Task, dict[str, list[Example]]]:
+    """A task and the splits of its official folder; test sets have no labels there.
+
+    notes: gets the numbers of rows that are left out.
+    """
+    notes = {} if notes is None else notes
     short, glue = task_of(config.task)
     if config.data is None:
         raise DataError(
@@ -85,20 +91,20 @@ def load_glue(config: FinetuneConfig) -> tuple[Task, dict[str, list[Example]]]:
     task = build_task("classify" if glue.label_names else "regress", config)
     task.epochs = glue.epochs
     task.label_names = glue.label_names or task.label_names
-    train = _read(folder / "train.tsv", glue, task)
+    train = _read(folder / "train.tsv", glue, task, notes)
     if glue.both_orders:
         train += [_swapped(example) for example in train]
     splits = {"train": train}
     for suffix in glue.suffixes:
         name = _MISMATCHED if suffix == _MISMATCHED else ""
-        splits[f"validation{name}"] = _read(folder / f"dev{suffix}.tsv", glue, task)
+        splits[f"validation{name}"] = _read(folder / f"dev{suffix}.tsv", glue, task, notes)
         test = folder / f"test{suffix}.tsv"
         if test.is_file():
-            splits[f"test{name}"] = _read(test, glue, task, is_test=True)
+            splits[f"test{name}"] = _read(test, glue, task, None)
     diagnostic = folder.resolve().parent / _DIAGNOSTIC_FILE
     if short == "mnli" and diagnostic.is_file():
         pairs = replace(glue, test_texts=(1, 2))
-        splits[f"test{_DIAGNOSTIC}"] = _read(diagnostic, pairs, task, is_test=True)
+        splits[f"test{_DIAGNOSTIC}"] = _read(diagnostic, pairs, task, None)
     return task, splits
 
 
@@ -108,17 +114,23 @@ def _swapped(example: Example) -> Example:
     )
 
 
-def _read(path: Path, glue: GlueTask, task: Task, is_test: bool = False) -> list[Example]:
-    """The examples of one file. Raises DataError that names the line."""
+def _read(path: Path, glue: GlueTask, task: Task, notes: dict[str, int] | None) -> list[Example]:
+    """The examples of one file; `notes` None: of a test set. Raises DataError that names the line.
+
+    Rows with too few fields, which QQP's own files have, are left out and counted in the notes, as
+    the authors do (classification_tasks.py:156-171). An answer per row of a test set is wanted.
+    """
     if not path.is_file():
         raise DataError(
             f"no such file: {path}",
             hint="name the folder of the official zip that has train.tsv: --data FOLDER",
         )
+    is_test = notes is None
     places = glue.test_texts if is_test else glue.texts
     lines = path.read_text(encoding="utf-8-sig").split("\n")
     first = 1 if glue.has_header or is_test else 0
     examples: list[Example] = []
+    broken: list[DataError] = []
     columns = Columns("", "text", "pair" if len(places) > 1 else None, "label", None, None)
     for number, line in enumerate(lines[first:], start=first + 1):
         if not line.strip():
@@ -129,10 +141,9 @@ def _read(path: Path, glue: GlueTask, task: Task, is_test: bool = False) -> list
             texts = [cells[place] for place in places]
             label = None if is_test else cells[glue.label]
         except IndexError:
-            raise DataError(
-                f"{where}: {len(cells)} fields, too few for {glue.submission}",
-                hint="copy the official file again",
-            ) from None
+            problem = f"{where}: {len(cells)} fields, too few for {glue.submission}"
+            broken.append(DataError(problem, hint="copy the official file again"))
+            continue
         if label is not None and glue.label_names and label not in glue.label_names:
             raise DataError(
                 f"{where}: the label is {label[:40]!r}, not one of {', '.join(glue.label_names)}",
@@ -140,6 +151,10 @@ def _read(path: Path, glue: GlueTask, task: Task, is_test: bool = False) -> list
             )
         values = {"text": texts[0], "pair": texts[-1], "label": label}
         examples.append(task.example(Row(values, where), columns, len(examples)))
+    if broken and (notes is None or not examples):
+        raise broken[0]
+    if notes is not None:
+        notes[f"{path.name} rows with too few fields, left out"] = len(broken)
     return examples
 
 

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from electra_cli.errors import DataError
@@ -44,7 +44,8 @@ class LabelledData:
 def load_labelled(config: FinetuneConfig) -> LabelledData:
     """Read what the settings name. Raises DataError for all that cannot be learned from."""
     if config.task.startswith("glue/"):
-        return finish(*glue.load_glue(config), config)
+        notes: dict[str, int] = {}
+        return finish(*glue.load_glue(config, notes), config, notes)
     if config.train is None:
         raise DataError("there is nothing to learn from", hint="name a file: --train FILE")
     table = read_table(config.train, config.subset)
@@ -62,7 +63,7 @@ def load_labelled(config: FinetuneConfig) -> LabelledData:
                 hint=f"its columns are: {', '.join(other.columns)}",
             )
         splits[name] = [task.example(r, columns, n) for n, r in enumerate(other.rows)]
-    return finish(task, splits, config)
+    return finish(task, splits, config, {})
 
 
 def _check_columns(table: Table, columns: Iterable[str | None]) -> None:
@@ -74,9 +75,14 @@ def _check_columns(table: Table, columns: Iterable[str | None]) -> None:
             )
 
 
-def finish(task: Task, splits: dict[str, list[Example]], config: FinetuneConfig) -> LabelledData:
-    """Check labels, drop what cannot be learned from, hold examples out, and count."""
-    notes: dict[str, int] = {}
+def finish(
+    task: Task,
+    splits: dict[str, list[Example]],
+    config: FinetuneConfig,
+    notes: Mapping[str, int],
+) -> LabelledData:
+    """Check labels, drop what cannot be learned from, hold examples out, add counts to `notes`."""
+    notes = dict(notes)
     train = splits[TRAIN]
     _check_labels(TRAIN, train)
     kept = [example for example in train if example.text or example.pair]

@@ -107,11 +107,23 @@ def test_questions_are_read_in_all_three_forms(tmp_path, name, content):
         (["1", "2", "3"], "classify"),
         (["0.5", "1"], "regress"),
         (["1", "?"], "classify"),
+        (["['a', 'b']", "['a']"], "multilabel"),
+        ([*["x", "y"] * 100, "n|a"], "classify"),  # here and there it is part of a name
     ],
 )
 def test_the_task_follows_from_labels_that_leave_no_doubt(tmp_path, labels, task):
     path = write_jsonl(tmp_path / "a.jsonl", [{"text": "a", "label": label} for label in labels])
     assert find_columns(read_table(str(path)), FinetuneConfig()).task == task
+
+
+@pytest.mark.parametrize(("separator", "cell"), [("|", "a|b"), (";", "a;b")])
+def test_cells_with_the_separator_are_a_doubt(tmp_path, separator, cell):
+    rows = [{"text": "a", "label": label} for label in ("a", cell, "b", "a")]
+    path = write_jsonl(tmp_path / "a.jsonl", rows)
+    config = FinetuneConfig(label_separator=separator)
+    with pytest.raises(DataError, match=r"holds 'a.b' and the like in 1 of 4 rows") as raised:
+        find_columns(read_table(str(path)), config)
+    assert raised.value.hint == "say which: --task multilabel or --task classify"
 
 
 @pytest.mark.parametrize("missing", [None, "", " ", float("nan")])
@@ -261,6 +273,27 @@ def test_cola_has_no_header_but_in_test_and_quotes_are_text(tmp_path):
         ("Said he no.", "0"),
     ]
     assert [(e.text, e.target) for e in splits["test"]] == [("Perhaps.", None)]
+
+
+QQP = "id\tqid1\tqid2\tquestion1\tquestion2\tis_duplicate\n"
+
+
+def test_rows_with_too_few_fields_are_left_out_and_counted_but_in_a_test_set(tmp_path):
+    rows = "".join(f"{n}\t1\t2\tone {n}\ttwo {n}\t{n % 2}\n" for n in range(6))
+    broken = f"{QQP}{rows}7\t1\t2\ta question that breaks\noff?\tanother\t0\n"
+    files = {"train.tsv": broken, "dev.tsv": QQP + rows}
+    config = glue_folder(tmp_path, files).model_copy(update={"task": "glue/QQP"})
+    data = load_labelled(config)
+    assert len(data.splits["train"]) == 6
+    assert data.notes["train.tsv rows with too few fields, left out"] == 2
+    assert "train.tsv rows with too few fields, left out: 2" in [each for each, _ in data.warnings]
+    (tmp_path / "test.tsv").write_text("id\tquestion1\tquestion2\n0\tone\n")
+    with pytest.raises(DataError, match=r"test.tsv, line 2: 2 fields, too few for QQP"):
+        load_labelled(config)
+    (tmp_path / "test.tsv").unlink()
+    (tmp_path / "dev.tsv").write_text("another\tfile\n1\t2\n")
+    with pytest.raises(DataError, match=r"dev.tsv, line 2: 2 fields, too few for QQP"):
+        load_labelled(config)
 
 
 def test_sts_b_reads_from_the_end_of_the_row_and_both_orders(tmp_path):
