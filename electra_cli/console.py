@@ -27,6 +27,7 @@ from rich.text import Text
 
 from electra_cli.errors import UserError
 
+_NARROWEST = 20  # characters that leave something of a table
 _WIDEST = 10_000  # characters of a table's line outside a terminal
 WAIT_SECONDS = 1.0  # in silence
 MAX_LINE_CHARS = 1_000  # of a problem or a hint, which may quote long names and lists of names
@@ -89,6 +90,9 @@ def _losing(file: TextIO) -> Iterator[None]:
             os.close(nowhere)
 
 
+# A width of 0, as terminals say that do not know theirs, would print nothing at all.
+if os.environ.get("COLUMNS", "").isdecimal() and int(os.environ["COLUMNS"]) < _NARROWEST:
+    del os.environ["COLUMNS"]
 _is_muted = False
 _is_silent = False
 stderr = Console(file=_Stderr(), highlight=False, soft_wrap=True)  # type: ignore[arg-type]

@@ -37,9 +37,17 @@ def check_utf8(path: str) -> None:
     raise DataError(f"the path {path} is not UTF-8", hint="rename it, or use another one")
 
 
+def expand_home(name: str) -> Path:
+    """A path with a home folder for ~ and ~USER; as it stands where there is no such folder."""
+    path = Path(name)
+    with suppress(RuntimeError):
+        return path.expanduser()
+    return path
+
+
 def whole_path(name: str) -> str:
     """The full name of a file or folder that is there; any other name as it is."""
-    path = Path(name).expanduser()
+    path = expand_home(name)
     return str(path.resolve()) if path.exists() else name
 
 

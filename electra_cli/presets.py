@@ -198,7 +198,7 @@ def save_preset(config: PretrainConfig, path: Path, comment: str) -> None:
 def _preset_path(preset: str) -> Path:
     """The file of a preset's name, or the file that was named."""
     path = Path(preset)
-    if path.suffix in (".yaml", ".yml"):
+    if path.suffix.lower() in (".yaml", ".yml"):
         return path
     if preset not in preset_names():
         raise ConfigError(
@@ -224,10 +224,14 @@ def _read_sections(path: Path) -> dict[str, Any]:
         )
     try:
         content = parse_yaml(text.decode("utf-8-sig"))
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path} is not in UTF-8", hint="save it as UTF-8") from None
     except ValueError as error:
         raise ConfigError(f"{path} is not valid YAML: {error}", hint="correct that line") from None
     if content is None:
         return {}
+    if isinstance(content, dict):  # a section whose lines are all comments is null
+        content = {key: {} if value is None else value for key, value in content.items()}
     if not isinstance(content, dict) or not all(isinstance(v, dict) for v in content.values()):
         raise _no_sections(path, content)
     for key in (*content, *(key for section in content.values() for key in section)):

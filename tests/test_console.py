@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+from command_line import run_electra
 
 from electra_cli import console
 
@@ -29,6 +30,11 @@ def test_talk_hints_and_tables_show_control_characters(capsys):
     shown = capsys.readouterr().err
     assert "\x1b" not in shown
     assert "\\x1b[31m" in shown
+
+
+def test_a_terminal_that_says_it_has_no_columns_still_gets_messages(tmp_path, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "0")
+    assert run_electra(tmp_path, "plot", "x").stderr.startswith("error: ")
 
 
 def test_letters_of_every_script_and_emoji_stay_as_they_are(capsys):

@@ -7,12 +7,12 @@ import errno
 import os
 import sys
 from collections.abc import Sequence
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext
 
 from electra_cli import console
 from electra_cli.cli import export, finetune, plot, predict, prepare, resume, status, train, tune
 from electra_cli.cli.app import Command, app
-from electra_cli.disk import check_utf8
+from electra_cli.cli.arguments import checked
 from electra_cli.errors import UserError
 from electra_cli.stopping import EXIT_STOPPED, exiting_at_once, follow_launcher
 
@@ -58,14 +58,6 @@ def quiet_torch() -> None:
         os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
 
 
-def _check_paths(arguments: Sequence[str]) -> None:
-    """Raise DataError if an argument, what it leads to or the current folder is not UTF-8."""
-    for argument in (".", *arguments):
-        check_utf8(argument)
-        with suppress(OSError, ValueError):  # the command says what is wrong with such a name
-            check_utf8(os.path.realpath(argument.rpartition("=")[2]))
-
-
 def main(argv: Sequence[str] | None = None) -> None:
     """Run a command; the arguments are those of the program where none are given."""
     follow_launcher()
@@ -83,8 +75,7 @@ def _run(arguments: list[str]) -> None:
     wherever they come up. A missing file is not among them: the commands look before they open.
     """
     try:
-        _check_paths(arguments)
-        app(args=arguments)
+        app(args=checked(arguments))
     except UserError as error:
         console.error(str(error), error.hint)
         raise SystemExit(1) from None

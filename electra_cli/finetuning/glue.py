@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from electra_cli.disk import expand_home
 from electra_cli.errors import DataError
 from electra_cli.finetuning.columns import Columns
 from electra_cli.finetuning.examples import Example
@@ -87,7 +88,7 @@ def load_glue(
         raise DataError(
             f"{config.task} is read from its official folder", hint="name it: --data FOLDER"
         )
-    folder = Path(config.data).expanduser()
+    folder = expand_home(config.data)
     task = build_task("classify" if glue.label_names else "regress", config)
     task.epochs = glue.epochs
     task.label_names = glue.label_names or task.label_names

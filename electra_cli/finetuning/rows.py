@@ -11,6 +11,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from electra_cli.disk import expand_home
 from electra_cli.errors import DataError
 from electra_cli.preparing.columns import BOM, ambiguous
 from electra_cli.preparing.csv_rows import DELIMITERS, OTHER_DELIMITERS, kind_of, read_csv_rows
@@ -63,7 +64,7 @@ def read_table(
 
     `plain_text`: a .txt file holds a text per line, not CoNLL's columns.
     """
-    path = Path(source).expanduser()
+    path = expand_home(source)
     kind, compression = _ending_of(path)
     if path.is_dir():
         raise DataError(f"{path} is a folder", hint="name one file of labelled examples")

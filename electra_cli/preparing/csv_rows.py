@@ -2,16 +2,20 @@
 
 import csv
 import io
+import re
 from collections.abc import Callable, Iterator
 from itertools import chain
 from pathlib import Path
 
 from electra_cli.errors import DataError
-from electra_cli.preparing.columns import find_column
+from electra_cli.preparing.columns import BOM, find_column
 from electra_cli.preparing.raw_text import InputChecker, read_lines
 
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
 OTHER_DELIMITERS = ";\t|,"
+_SEPARATOR_LINE = re.compile(
+    r'"?sep=([;,|\t])"?\s*$'
+)  # which Excel reads and writes before the header
 
 
 def read_csv_texts(
@@ -51,8 +55,11 @@ def read_csv_rows(
             yield checker.check(line, number).decode()
 
     lines = read()
-    first = next((line for line in lines if line.strip()), "")
-    delimiter = choose_delimiter(first)
+    first = next((line for line in lines if line.strip()), "").removeprefix(BOM)
+    named = _SEPARATOR_LINE.match(first)
+    if named:
+        first = next(lines, "")
+    delimiter = named[1] if named else choose_delimiter(first)
     rows = csv.reader(
         chain([first], lines),
         delimiter=delimiter,
@@ -89,8 +96,7 @@ def _delimiter_of(header: str, path: Path, column: str) -> str:
     """What separates the fields: the ending says it, unless only another one gives the column."""
     usual = DELIMITERS[kind_of(path)]
     names = {
-        mark: [name.strip().strip('\ufeff"') for name in header.split(mark)]
-        for mark in OTHER_DELIMITERS
+        mark: [name.strip().strip('"') for name in header.split(mark)] for mark in OTHER_DELIMITERS
     }
     fitting = [mark for mark, found in names.items() if column.strip() in found]
     return fitting[0] if len(fitting) == 1 else usual

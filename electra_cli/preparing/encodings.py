@@ -14,6 +14,8 @@ _SAMPLE_BYTES = 1 << 20
 _BAD_PER_GOOD = 5
 _PROSE_FRACTION = 0.95  # of random 16-bit numbers two thirds are letters
 
+# Halves of characters beyond U+FFFF, each in three bytes: UTF-8 as Java and databases write it.
+_HALVES = re.compile(rb"\xed[\xa0-\xbf][\x80-\xbf]")
 _NOT_ISO = re.compile(rb"[\x80-\x9f]")
 
 # chardet's names of the encodings that iconv of GNU and of macOS knows, and iconv's names.
@@ -73,7 +75,7 @@ def conversion_hint(path: Path, compression: str, broken: bytes) -> str | None:
     sample = broken[:_SAMPLE_BYTES]
     with contextlib.suppress(OSError, *DAMAGED), path.open("rb", buffering=0) as raw:
         sample += decompress(raw, compression).read(_SAMPLE_BYTES) or b""
-    text = sample.decode("utf-8", errors="replace")
+    text = _HALVES.sub(b"", sample).decode("utf-8", errors="replace")
     bad = text.count("\ufffd")
     good = sum(map(text.count, set(text) - set(map(chr, range(128))) - {"\ufffd"}))
     if bad <= _BAD_PER_GOOD * good:

@@ -15,6 +15,7 @@ HINT = (
     "a .jsonl file has one object per line; jq -c '.[]' FILE makes them from a list, "
     "jq -c . FILE from objects of several lines"
 )
+_RETURN_HINT = "its lines end in carriage returns alone: tr '\\r' '\\n' < FILE > NEW.jsonl"
 _STRING_OR_BRACKET = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}]')
 
 
@@ -74,6 +75,7 @@ def invalid_json(where: str, error: ValueError, source: str, hint: str = HINT) -
             reason = f"no whole JSON value: it breaks off ({error})"
         elif error.msg == "Extra data":
             reason = "more than one JSON value"
+            hint = _RETURN_HINT if source[error.pos - 1] == "\r" else hint
     return DataError(f"{where}: {reason}", hint=hint)
 
 

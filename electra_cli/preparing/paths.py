@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from electra_cli.disk import check_utf8
+from electra_cli.disk import check_utf8, expand_home
 from electra_cli.errors import DataError
 
 PLAIN_ENDINGS = (".txt", ".md")
@@ -41,9 +41,10 @@ def stem_of(path: Path) -> str:
 
 def looks_like_path(source: str) -> bool:
     """Whether an argument is meant as a file, a folder or a glob, not as a dataset id."""
-    path = Path(source).expanduser()
+    path = expand_home(source)
     return (
         path.exists()
+        or source == "-"
         or ending_of(path) is not None
         or _GLOB_SIGN.search(source) is not None
         or source.startswith((".", "/", "~"))
@@ -59,7 +60,7 @@ def name_of(sources: Sequence[str], files: Sequence[Path]) -> str:
     One file or folder gives its own name, several files of one folder the folder's name, others
     the first file's name and the number of other files.
     """
-    first = Path(sources[0]).expanduser()
+    first = expand_home(sources[0])
     if len(sources) == 1 and first.exists():
         return stem_of(first)
     folders = {path.resolve().parent for path in files}
@@ -90,14 +91,17 @@ def find_files(sources: Sequence[str], choose: Chooser) -> tuple[list[Path], lis
 
 
 def _files_of(source: str, skipped: dict[Path, None], choose: Chooser) -> list[Path]:
-    path = Path(source).expanduser()
+    path = expand_home(source)
     if path.is_file():
         if ending_of(path) is None:
-            raise DataError(f"{path} has an unknown ending", hint=f"usable are {USABLE}")
+            raise DataError(
+                f"{path} has an unknown ending",
+                hint=f"usable are {USABLE}; rename text that has another ending",
+            )
         return [path]
     if path.is_dir():
         matches = [path]
-    elif path.exists():
+    elif path.exists() or source == "-":
         raise DataError(
             f"{path} is a pipe or a device, and what is read must be a file: it is read twice",
             hint="write it to a file first, such as text.txt",
@@ -109,6 +113,11 @@ def _files_of(source: str, skipped: dict[Path, None], choose: Chooser) -> list[P
     elif _GLOB_SIGN.search(source):
         anchor = Path(path.anchor)
         matches = sorted(anchor.glob(str(path.relative_to(anchor))))
+    elif "://" in source:
+        raise DataError(
+            f"{source} is an address, not a file",
+            hint="download it first; a Hugging Face dataset is named by its id, such as ORG/NAME",
+        )
     else:
         raise _no_such_file(path)
     files = [file for match in matches for file in _usable_below(match, skipped, choose)]

@@ -34,7 +34,8 @@ def read_plain_documents(
         # Checking a portion at once takes a tenth of the time of checking each document.
         text = checker.check(portion, number)
         if b"\r" in text:
-            text = text.replace(b"\r\n", b"\n")
+            # Alone it ends the lines of a text without line feeds, as old Macs wrote them.
+            text = text.replace(*((b"\r\n", b"\n") if b"\n" in text else (b"\r", b"\n")))
         if number == 1:
             text = text.removeprefix(codecs.BOM_UTF8)
         documents = [strip_text(part) for part in _BLANK_LINES.split(text)]

@@ -30,6 +30,12 @@ _MAYBE_SPACE = bytes((*range(0x1C, 0x20), *range(0x80, 0x100)))
 _OTHER_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE)
 _SHIFT = b"\x1b$"
 _COMPRESSED_MARKS = {b"\x1f\x8b": ".gz", b"\xfd7zXZ\0": ".xz", b"\x28\xb5\x2f\xfd": ".zst"}
+# Texts in formats of which a beginning, or all, may look like plain text.
+_OTHER_FORMATS = {
+    b"PK\x03\x04": "a zip archive, as .docx, .xlsx and .epub files are",
+    b"%PDF-": "a PDF",
+    b"{\\rtf": "RTF",
+}
 _STRANGE = re.compile("[\0-\x08\x0e-\x1a\x1c-\x1f\x7f\ufffd]")
 
 
@@ -260,6 +266,9 @@ def _check_head(path: Path, compression: str, head: bytes) -> None:
             raise DataError(
                 f"{path} is compressed, as {ending} files are", hint=f"rename it: NAME.txt{ending}"
             )
+    for mark, kind in _OTHER_FORMATS.items():
+        if head.startswith(mark):
+            raise DataError(f"{path} is {kind}", hint="unpack it, or convert it to plain text")
     is_strange = len(_STRANGE.findall(text)) > MAX_STRANGE_FRACTION * len(text)
     if not is_strange and not head.startswith(_OTHER_MARKS) and _SHIFT not in head:
         return

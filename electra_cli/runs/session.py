@@ -22,7 +22,7 @@ from electra_cli.model.objectives.objective import Objective
 from electra_cli.model.objectives.registry import build_objective
 from electra_cli.presets import save_config
 from electra_cli.probing.probes import Probes
-from electra_cli.run_directory import RunDirectory
+from electra_cli.run_directory import FINETUNE_FOLDER, RUNS_FOLDER, RunDirectory
 from electra_cli.runs.environment import write_environment
 from electra_cli.runs.loggers import RunLogger, build_loggers
 from electra_cli.runs.training_batches import TrainingBatches
@@ -176,7 +176,9 @@ def count_model_parameters(config: PretrainConfig, vocab_size: int) -> tuple[int
 
 
 def refuse_existing(root: Path) -> None:
-    """Raise RunError if a run's folder is there, and not empty."""
+    """Raise RunError if a run's folder is there, and not empty, or if its name names none."""
+    if root in (RUNS_FOLDER, FINETUNE_FOLDER) or root.name == "..":
+        raise RunError(f"{root} is the folder of all runs, or above it", hint="give a run a name")
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
         raise _exists(root)
 

@@ -13,7 +13,7 @@ from electra_cli import console
 from electra_cli.data.manifest import TOKENIZER_NAME, load_new_tokens
 from electra_cli.data.prepared import PreparedData
 from electra_cli.data.tokenizer import fingerprint, load_tokenizer
-from electra_cli.disk import as_argument, step_of_folder
+from electra_cli.disk import as_argument, expand_home, step_of_folder
 from electra_cli.errors import DataError, RunError
 from electra_cli.metrics import first_row
 from electra_cli.model.networks import load_parameters
@@ -117,7 +117,7 @@ def checkpoint_of(name: str, step: int | None = None) -> str:
     The checkpoint is that of a step, by default the newest that verifies. So another start from
     the same settings finds the same weights. Raises RunError where there is none.
     """
-    path = Path(name).expanduser()
+    path = expand_home(name)
     run = RunDirectory(path)
     if not run.config.is_file():
         if step is not None:

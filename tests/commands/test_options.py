@@ -133,6 +133,42 @@ def test_an_unknown_key_of_a_fine_tune_suggests_what_a_fine_tune_has(electra, na
     assert found.startswith(hint)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "problem", "near"),
+    [
+        (["train", "--preset", ""], "--preset is empty", "not set"),
+        (["train", "--run-name="], "--run-name is empty", "not set"),
+        (["tune", "--data", " "], "--data is empty", "not set"),
+        (["status", ""], "an argument is empty", "not set"),
+        (["train", "–steps", "5"], "–steps begins with EN DASH, not with -", "--steps?"),
+        (["train", "—-steps=5"], "—-steps=5 begins with EM DASH, not with -", "--steps=5?"),
+    ],
+)
+def test_an_empty_argument_and_another_dash_are_named(electra, arguments, problem, near):
+    found, hint = electra.refusal(*arguments)
+    assert found == problem
+    assert hint.endswith(near) or near in hint
+
+
+def test_a_tilde_after_an_equals_sign_is_the_home_folder(electra, monkeypatch):
+    monkeypatch.setenv("HOME", "/the/home")
+    for arguments in (["--data=~/d"], ["--set", "data.directory=~/d"]):
+        assert "/the/home/d" in electra.refusal("train", "--dry-run", *arguments)[0]
+
+
+@pytest.mark.parametrize("name", [".", "..", "a/.."])
+def test_a_run_needs_a_name_of_its_own(electra, name):
+    assert "is the folder of all runs" in electra.refusal("train", "--run-name", name)[0]
+
+
+def test_a_preset_may_have_an_empty_section_and_must_be_utf8(electra, tmp_path):
+    (tmp_path / "mine.YAML").write_text("run:\n  # num_steps: 9\noptim: {learning_rate: 1e-3}\n")
+    assert load_preset("mine.YAML").optim.learning_rate == 1e-3
+    (tmp_path / "mine.YAML").write_text("run: {num_steps: 9}", encoding="utf-16")
+    problem = electra.refusal("train", "--preset", "mine.YAML")
+    assert problem == ("mine.YAML is not in UTF-8", "save it as UTF-8")
+
+
 def test_numbers_are_decimal_wherever_they_are_written(electra, tmp_path):
     (tmp_path / "mine.yaml").write_text("run: {num_steps: 010}\noptim: {learning_rate: 1e-4}")
     ways = (["--steps", "010"], ["--set", "run.num_steps=010"], ["--preset", "mine.yaml"])

@@ -98,6 +98,9 @@ def write(name: str, content: bytes | str) -> Path:
         ("a.txt.xz", lzma.compress(b"one") + b"\0" * 3, "a.txt.xz is damaged"),
         ("a.txt", lzma.compress(WORDS.encode()), "a.txt is compressed, as .xz files are"),
         ("a.txt", gzip.compress(WORDS.encode(), mtime=0), "a.txt is compressed, as .gz files are"),
+        ("a.txt", b"PK\3\4" + WORDS.encode(), "a.txt is a zip archive, as .docx"),
+        ("a.md.gz", gzip.compress(b"%PDF-1.7\n" + WORDS.encode(), mtime=0), "a.md.gz is a PDF"),
+        ("a.txt", f"{{\\rtf1 {WORDS}}}", "a.txt is RTF"),
         ("a.arrow", b"FEA1" + bytes(99), "cannot be read here: it is in Feather's version 1"),
     ],
 )
@@ -148,6 +151,9 @@ def test_a_column_name_that_a_table_has_twice_is_refused(prepare):
     [
         ("a.csv", f'id,text\n1,"{WORDS}, too"\n2,{WORDS},,\n', 0, 2),
         ("a.csv", f" id ; text \n7;{WORDS}, and more\n", 0, 1),
+        ("a.csv", f'\ufeff"id","text"\n"7","{WORDS}"\n', 0, 1),
+        ("a.csv", f"sep=;\r\nid;text\r\n7;{WORDS}, and more\r\n", 0, 1),
+        ("a.csv", f'"sep=|"\nid|text\n7|{WORDS}\n', 0, 1),
         ("a.tsv", f'text\tnote\n"{WORDS}\tthree "words" more\n', 0, len('three "words" more')),
         ("a.jsonl", f'{{"text": "{WORDS}", "n": {"7" * 5_000}}}\n', 0, 5_000),
         ("a.jsonl", f'{{"text": "{WORDS}", "x": {"[" * 5_000}"é"{"]" * 5_000}}}\n', 0, 0),
@@ -178,6 +184,15 @@ def test_valid_input_is_read_and_other_columns_are_not_framing(
     dropped = ("separator_bytes", "other_column_bytes", "duplicate_bytes", "too_short_bytes")
     assert report["bytes_read"] == report["kept_bytes"] + sum(report[name] for name in dropped)
     assert ("dropped: other columns" in prepare.said) == (other > 0)
+
+
+def test_carriage_returns_alone_end_lines(prepare):
+    rows = f'{{"text": "{WORDS}"}}\r{{"text": "{WORDS} too"}}\r'
+    hint = prepare.refusal(write("a.jsonl", rows))[1]
+    assert hint.startswith("its lines end in carriage returns alone: tr ")
+    assert prepare.report(write("a.txt", f"{WORDS}\r\r{WORDS} too\r"))["documents"] == 2
+    shutil.rmtree("out")
+    assert prepare.report(write("a.txt", f"{WORDS}\r\r\n{WORDS} too\r\r\n"))["documents"] == 1
 
 
 def test_text_beyond_the_limit_is_not_framing(prepare):
@@ -242,6 +257,30 @@ def test_a_few_wrong_bytes_in_utf8_are_no_other_encoding(prepare):
     assert "a.txt, line 10: broken UTF-8 (byte 0xe9)" in problem
     assert "iconv" not in hint
     assert "--replace-broken" in hint
+
+
+def test_halves_of_characters_are_no_other_encoding(prepare):
+    """Java and some databases write UTF-8 of the two halves that UTF-16 has for an emoji."""
+    halves = "\ud83d\ude00".encode("utf-8", "surrogatepass")
+    problem, hint = prepare.refusal(write("a.txt", WORDS.encode() + halves))
+    assert problem == "a.txt, line 1: broken UTF-8 (byte 0xed)"
+    assert "iconv" not in hint
+
+
+@pytest.mark.parametrize(
+    ("source", "problem"),
+    [
+        ("https://example.com/a.txt", "https://example.com/a.txt is an address, not a file"),
+        ("-", "- is a pipe or a device, and what is read must be a file"),
+        ("", "an argument is empty"),
+    ],
+)
+def test_what_is_no_name_of_a_file_is_told_from_one(prepare, source, problem):
+    assert problem in prepare.refusal(source)[0]
+
+
+def test_a_name_with_a_tilde_is_that_of_a_file(prepare):
+    assert prepare.report(write("~$ notes.txt", WORDS))["documents"] == 1
 
 
 def rows(split: str, count: int = 12) -> datasets.Dataset:

@@ -6,7 +6,7 @@ from conftest import tiny_config, tiny_reader
 from transformers import AutoModelForMaskedLM, AutoModelForPreTraining
 
 from electra_cli.batch import Batch
-from electra_cli.model.export import export_network
+from electra_cli.model.export import export_network, logit_difference
 from electra_cli.model.objectives.registry import build_objective
 
 
@@ -59,6 +59,14 @@ def test_weights_that_came_out_differently_are_not_exported(model, sample, tmp_p
     monkeypatch.setattr(network, "save_pretrained", save_other_weights)
     with pytest.raises(RuntimeError, match=r"dense\.bias differs from the trained weights"):
         export_network(network, tmp_path, sample)
+
+
+def test_logits_may_differ_by_their_last_digits_alone():
+    logits = torch.tensor([1.0, -400.0])
+    assert logit_difference(logits, logits * (1 + 5e-6)) is None
+    assert logit_difference(logits, logits * (1 + 5e-5)) == pytest.approx(0.02, rel=0.01)
+    assert logit_difference(torch.ones(1), torch.ones(1) + 2e-4) is not None
+    assert logit_difference(logits, logits * torch.nan) is not None
 
 
 @pytest.mark.parametrize("name", ["discriminator", "generator"])
