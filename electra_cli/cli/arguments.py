@@ -16,7 +16,7 @@ def checked(arguments: Sequence[str]) -> list[str]:
     Raises DataError for a path that is not UTF-8, ConfigError for an empty word, and for another
     dash than - before an option.
     """
-    check_utf8(".")
+    _check_path(".")
     words = []
     before = ""
     for word in arguments:

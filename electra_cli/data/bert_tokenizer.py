@@ -13,11 +13,14 @@ from typing import Any
 from tokenizers import BertWordPieceTokenizer
 from tokenizers.processors import TemplateProcessing
 
+from electra_cli.errors import DataError
+
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 MODEL_MAX_LENGTH = 512  # positions of every published ELECTRA
 ENGINE_NAME = "tokenizer.json"
 SETTINGS_NAME = "tokenizer_config.json"
 VOCABULARY_NAME = "vocab.txt"
+OTHERS = "take one made for BERT or ELECTRA, or leave out --tokenizer to train one"
 
 # transformers adds these when it saves a tokenizer that it opened; they decide nothing.
 _NOT_SETTINGS = ("is_local", "local_files_only")
@@ -110,19 +113,24 @@ def open_bert_tokenizer(folder: Path) -> BertTokenizer | None:
 def open_vocabulary(folder: Path) -> BertTokenizer | None:
     """The tokenizer of a folder that has a vocab.txt alone, as those of the authors' checkpoints.
 
-    It is cased if a piece has an upper-case letter. None for other folders, and for a vocabulary
-    without BERT's special tokens.
+    It is cased if a piece has an upper-case letter. None for other folders. Raises DataError for a
+    vocabulary that is not BERT's.
     """
     file = folder / VOCABULARY_NAME
     others = (ENGINE_NAME, SETTINGS_NAME, "config.json")
     if not file.is_file() or any((folder / name).exists() for name in others):
         return None
     try:
-        tokens = file.read_text("utf-8").splitlines()
+        # As transformers: a piece may be U+2028 or another of the ends that splitlines knows.
+        tokens = file.read_text("utf-8-sig").removesuffix("\n").split("\n")
     except ValueError:
-        return None
+        raise DataError(f"{file} is not in UTF-8", hint="save it as UTF-8") from None
     vocab = {token: index for index, token in enumerate(tokens)}
-    if len(vocab) < len(tokens) or not set(SPECIAL_TOKENS) <= vocab.keys():
-        return None
+    if missing := [token for token in SPECIAL_TOKENS if token not in vocab]:
+        raise DataError(f"{file} has no {', '.join(missing)}, which ELECTRA needs", hint=OTHERS)
+    if twice := next((t for index, t in enumerate(tokens) if vocab[t] != index), None):
+        raise DataError(
+            f"{file} holds {twice!r} twice, so its id is in doubt", hint="remove one of the two"
+        )
     plain = (token for token in tokens if not (token.startswith("[") and token.endswith("]")))
     return BertTokenizer(vocab, cased=any(token != token.lower() for token in plain))

@@ -16,11 +16,13 @@ from numpy.typing import NDArray
 
 from electra_cli.data.bert_tokenizer import (
     MODEL_MAX_LENGTH,
+    OTHERS,
+    SETTINGS_NAME,
     BertTokenizer,
     open_bert_tokenizer,
     open_vocabulary,
 )
-from electra_cli.disk import as_os_error
+from electra_cli.disk import as_argument, as_os_error
 from electra_cli.errors import DataError
 from electra_cli.hub import HUB_TIMEOUT_SECONDS, check_model
 
@@ -37,6 +39,11 @@ def load_tokenizer(name: str | Path, announce: Announce = nullcontext) -> Tokeni
     `announce` says what is waited for while the block that it returns takes long.
     Raises DataError when there is none, it is damaged, or it does not suit ELECTRA.
     """
+    if Path(name).is_file():
+        raise DataError(
+            f"{name} is a file, and a tokenizer is a folder",
+            hint=f"name the folder: {as_argument(Path(name).parent)}",
+        )
     for open_quickly in (open_bert_tokenizer, open_vocabulary):
         if (bert := open_quickly(Path(name))) is not None:
             return bert
@@ -63,9 +70,27 @@ def load_tokenizer(name: str | Path, announce: Announce = nullcontext) -> Tokeni
     if missing:
         raise DataError(
             f"the tokenizer {name} has no {', '.join(missing)}, which ELECTRA needs",
-            hint="take one made for BERT or ELECTRA, or leave out --tokenizer to train one",
+            hint=f"name them in {SETTINGS_NAME}, {OTHERS}",
         )
+    _refuse_doubled(tokenizer)
     return tokenizer
+
+
+def _refuse_doubled(tokenizer: Tokenizer) -> None:
+    """Raise DataError for two added tokens that the normaliser makes one.
+
+    Each time such a tokenizer is opened, chance decides which id a word gets.
+    """
+    normalizer = tokenizer.backend_tokenizer.normalizer
+    seen: dict[str, str] = {}
+    for token in describe(tokenizer)["added_tokens"] if normalizer else ():
+        form = normalizer.normalize_str(token["content"])
+        if token["normalized"] and seen.setdefault(form, token["content"]) != token["content"]:
+            raise DataError(
+                f"the tokenizer's added tokens {seen[form]!r} and {token['content']!r} are the "
+                f"same, {form!r}, when text is normalised",
+                hint="remove one of them: which of the two ids a word gets is chance",
+            )
 
 
 def open_with_transformers(name: str, announce: Announce = nullcontext) -> Tokenizer:
@@ -74,11 +99,10 @@ def open_with_transformers(name: str, announce: Announce = nullcontext) -> Token
 
     folder = Path(name)
     try:
-        found = AutoTokenizer.from_pretrained(name, local_files_only=True, trust_remote_code=False)
         if folder.is_dir() and not [f for form in _VOCABULARY_FILES for f in folder.glob(form)]:
-            # Made of special tokens alone, by the model type in config.json.
+            # transformers may make one of special tokens alone, by the model type in config.json.
             raise OSError("it holds no file with a vocabulary")
-        return found
+        return AutoTokenizer.from_pretrained(name, local_files_only=True, trust_remote_code=False)
     except OSError:
         if Path(name).exists():
             raise

@@ -13,6 +13,7 @@ from transformers import AutoTokenizer, BertTokenizer
 from electra_cli.data.bert_tokenizer import BertTokenizer as OurTokenizer
 from electra_cli.data.bert_tokenizer import open_vocabulary
 from electra_cli.data.tokenizer import fingerprint, load_tokenizer, save_tokenizer
+from electra_cli.errors import DataError
 from electra_cli.preparing.vocabulary import train_tokenizer
 
 
@@ -86,6 +87,7 @@ def test_a_folder_that_says_more_or_two_things_is_opened_as_transformers_does(
 def test_a_vocabulary_alone_is_opened_if_it_is_berts(tmp_path: Path):
     """The authors' checkpoints come with a vocab.txt and nothing else."""
     pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "river"]
+    pieces += ["\u2028", "\x85"]  # no ends of lines here, and none to transformers
     file = tmp_path / "vocab.txt"
 
     def opened(tokens: list[str]) -> OurTokenizer | None:
@@ -96,11 +98,15 @@ def test_a_vocabulary_alone_is_opened_if_it_is_berts(tmp_path: Path):
     assert found is not None and cased is not None
     assert found.get_vocab() == {piece: index for index, piece in enumerate(pieces)}
     assert found.backend_tokenizer.encode("River").ids == [2, 6, 3]
-    assert cased.backend_tokenizer.encode("River").ids == [2, 7, 3]
-    assert opened([*pieces, "river"]) is None  # which id is meant?
-    assert opened([piece for piece in pieces if piece != "[MASK]"]) is None
+    assert cased.backend_tokenizer.encode("River").ids == [2, 9, 3]
+    assert opened(["\ufeff[PAD]", *pieces[1:]]) is not None
+    with pytest.raises(DataError, match="holds 'river' twice"):
+        opened([*pieces, "river"])
+    with pytest.raises(DataError, match=r"has no \[UNK\], \[MASK\]"):
+        opened([piece for piece in pieces if piece not in ("[UNK]", "[MASK]")])
     file.write_bytes(b"\xff")
-    assert open_vocabulary(tmp_path) is None
+    with pytest.raises(DataError, match="is not in UTF-8"):
+        open_vocabulary(tmp_path)
     (tmp_path / "config.json").write_text("{}")
     assert opened(pieces) is None  # the file says which tokenizer it is
 

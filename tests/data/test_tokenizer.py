@@ -99,11 +99,9 @@ def write(directory: Path, **files: str) -> Path:
 
 def test_what_is_no_tokenizer_is_a_data_error_with_a_hint(tmp_path: Path, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    (tmp_path / "file").write_text("text")
     broken = '{"version": "1.0", "model": {"type": "WordPiece"}}'
     for name in (
         tmp_path / "nowhere",
-        tmp_path / "file",
         write(tmp_path / "empty"),
         write(tmp_path / "cut", tokenizer='{"version"'),
         write(tmp_path / "odd", tokenizer=broken, tokenizer_config="{}"),
@@ -124,6 +122,24 @@ def test_a_tokenizer_without_the_special_tokens_of_electra_is_refused(tmp_path: 
     fast_tokenizer(engine, pad_token="<pad>", unk_token="<unk>").save_pretrained(tmp_path)
     with pytest.raises(DataError, match="no cls_token, sep_token, mask_token"):
         load_tokenizer(tmp_path)
+
+
+def test_added_tokens_that_the_normaliser_makes_one_are_refused(tokenizer_folder, tmp_path):
+    """Which of the two ids a word gets would differ from one opening to the next."""
+    given = AutoTokenizer.from_pretrained(tokenizer_folder)
+    given.add_tokens(["Zorg", "Zurg"])
+    given.save_pretrained(tmp_path / "given")
+    load_tokenizer(tmp_path / "given")
+    given.add_tokens(["zorg"])
+    given.save_pretrained(tmp_path / "given")
+    with pytest.raises(DataError, match="'Zorg' and 'zorg' are the same, 'zorg', when"):
+        load_tokenizer(tmp_path / "given")
+
+
+def test_a_file_is_no_tokenizer(tokenizer_folder):
+    with pytest.raises(DataError, match="is a file, and a tokenizer is a folder") as refused:
+        load_tokenizer(tokenizer_folder / "tokenizer.json")
+    assert refused.value.hint == f"name the folder: {tokenizer_folder}"
 
 
 def test_a_saved_tokenizer_is_what_was_opened_from_its_folder(trained, tmp_path):
