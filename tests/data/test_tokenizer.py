@@ -155,6 +155,7 @@ def test_code_that_comes_with_a_tokenizer_never_runs(tmp_path):
     (tmp_path / "theirs.py").write_text(f"open({str(tmp_path / 'it_ran')!r}, 'w')\n")
     config = {"auto_map": {"AutoTokenizer": ["theirs.Tokenizer", None]}}
     (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
+    (tmp_path / "vocab.json").write_text("{}")
     with pytest.raises(DataError, match="cannot open the tokenizer"):
         load_tokenizer(tmp_path)
     assert not (tmp_path / "it_ran").exists()
@@ -176,6 +177,7 @@ def test_only_a_name_that_is_no_folder_is_looked_up_on_the_hub(
     opened = AutoTokenizer.from_pretrained(tokenizer_folder)
     monkeypatch.setattr(AutoTokenizer, "from_pretrained", from_pretrained)
     monkeypatch.setattr(HfApi, "model_info", model_info)
+    (tmp_path / "vocab.json").write_text("{}")
     with pytest.raises(DataError, match="is not in the cache"):
         load_tokenizer(tmp_path)
     assert asked == []
