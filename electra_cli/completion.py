@@ -19,6 +19,14 @@ def runs(incomplete: str) -> list[str]:
     return _matching([str(path.parent) for path in found], incomplete)
 
 
+def models(incomplete: str) -> list[str]:
+    """Folders of fine-tunes below finetune/, and of runs."""
+    from electra_cli.run_directory import FINETUNE_FOLDER
+
+    found = [str(path.parent) for path in FINETUNE_FOLDER.glob("*/config.yaml")]
+    return sorted([*_matching(found, incomplete), *runs(incomplete)])
+
+
 def data_folders(incomplete: str) -> list[str]:
     """Prepared folders below data/."""
     return _matching(
@@ -31,6 +39,14 @@ def options(incomplete: str) -> list[str]:
     from electra_cli.config import iter_options
 
     return _matching([f"{name}=" for name, _ in iter_options()], incomplete)
+
+
+def finetune_options(incomplete: str) -> list[str]:
+    """Every option of a fine-tune."""
+    from electra_cli.config import iter_options
+    from electra_cli.finetuning.settings import FinetuneRecipe
+
+    return _matching([f"{name}=" for name, _ in iter_options(FinetuneRecipe)], incomplete)
 
 
 def changeable_options(incomplete: str) -> list[str]:

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from electra_cli import completion
 from electra_cli.cli.app import AsJson, MaxMinutes, NumProcesses
 
 
@@ -14,6 +15,7 @@ def finetune(
             metavar="ENCODER...",
             help="A run (runs/NAME), a checkpoint of one (runs/NAME/checkpoints/step-N), or a "
             "Hugging Face folder or id; several are compared.",
+            autocompletion=completion.runs,
         ),
     ],
     train: Annotated[
@@ -59,14 +61,22 @@ def finetune(
         str | None, typer.Option(help="none, or balanced: rare classes count as much.")
     ] = None,
     preset: Annotated[
-        str | None, typer.Option(help="A YAML file with a section finetune:.")
+        str | None,
+        typer.Option(
+            help="A YAML file with a section finetune:.", autocompletion=completion.presets
+        ),
     ] = None,
     run_name: Annotated[
         str | None, typer.Option(help="Name under finetune/.  [default: the file's, and date]")
     ] = None,
     assignments: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="finetune.KEY=VALUE", help="Any option; may be repeated."),
+        typer.Option(
+            "--set",
+            metavar="finetune.KEY=VALUE",
+            help="Any option; may be repeated.",
+            autocompletion=completion.finetune_options,
+        ),
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would be done, and stop.")

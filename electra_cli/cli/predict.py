@@ -5,12 +5,15 @@ from typing import Annotated
 
 import typer
 
+from electra_cli import completion
+
 
 def predict(
     model: Annotated[
         str,
         typer.Argument(
-            help="finetune/NAME, a run (its discriminator), or a Hugging Face folder or id."
+            help="finetune/NAME, a run (its discriminator), or a Hugging Face folder or id.",
+            autocompletion=completion.models,
         ),
     ],
     file: Annotated[

@@ -158,6 +158,9 @@ def test_a_full_stdout_is_one_line(run_copy):
         (("plot", "runs/w"), {"runs/whole"}),
         (("status", ""), {"runs/whole"}),
         (("train", "--data", "da"), {"data/words"}),
+        (("finetune", "r"), {"runs/whole"}),
+        (("finetune", "x", "--set", "finetune.doc"), {"finetune.doc_stride="}),
+        (("predict", ""), {"finetune/mine", "runs/whole"}),
         (("st",), {"status"}),
     ],
 )
@@ -166,6 +169,8 @@ def test_the_shell_completes(run_copy, words, expected):
     write_preset(folder / "mine.yaml")
     (folder / "data" / "words").mkdir(parents=True)
     (folder / "data" / "words" / "manifest.json").touch()
+    (folder / "finetune" / "mine").mkdir(parents=True)
+    (folder / "finetune" / "mine" / "config.yaml").touch()
     environment = electra_environment() | {
         "_ELECTRA_COMPLETE": "complete_bash",
         "COMP_WORDS": "electra " + " ".join(words),
