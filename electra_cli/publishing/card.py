@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -60,16 +60,21 @@ def _training(trained: TrainedModel) -> Iterator[str]:
         f"{trained.step:,} of {config.run.num_steps:,} steps of {config.run.batch_size:,} windows "
         f"of at most {config.data.max_seq_length} tokens."
     )
+    spent = _spent(trained.run, trained.step)
+    if spent is not None:
+        yield f"{spent[0]:,.0f} tokens and {spent[1]:.3g} training FLOPs."
+
+
+def _spent(run: RunDirectory, until: int) -> tuple[float, float] | None:
+    """Tokens and FLOPs of the last row up to a step; None where there is no row."""
     try:
-        log = trained.run.read_log()
+        log = run.read_log()
     except NoRowsError:
-        return
-    rows = [
-        row for row, step in enumerate(log["step"]) if step is not None and step <= trained.step
-    ]
-    if rows:
-        tokens, flops = (log[name][rows[-1]] or 0.0 for name in ("tokens_seen", "train_flops"))
-        yield f"{tokens:,.0f} tokens and {flops:.3g} training FLOPs."
+        return None
+    rows = [row for row, step in enumerate(log["step"]) if step is not None and step <= until]
+    if not rows:
+        return None
+    return log["tokens_seen"][rows[-1]] or 0.0, log["train_flops"][rows[-1]] or 0.0
 
 
 def _recipe(trained: TrainedModel) -> Iterator[str]:
@@ -82,11 +87,15 @@ def _recipe(trained: TrainedModel) -> Iterator[str]:
 
 def finetune_rows(run: RunDirectory, main: str, step: int, finetunes: Path) -> Iterator[str]:
     """A table of the fine-tunes that began at this network after this step; nothing without one."""
-    rows = [
-        row
-        for path in sorted(finetunes.glob(f"*/{REPORT_NAME}"))
-        for row in _rows(path, run, main, step)
-    ]
+
+    def began_here(encoder: str, flops: float | None) -> bool:
+        # A run's name means another step after more training: the FLOPs tell.
+        return _step_meant(Path(encoder), run, main) == step and flops in (None, of_step)
+
+    spent = _spent(run, step)
+    of_step = None if spent is None else spent[1]
+    paths = sorted(finetunes.glob(f"*/{REPORT_NAME}"))
+    rows = [row for path in paths for row in _rows(path, began_here)]
     if rows:
         yield "## Fine-tuning\n"
         yield "| training data | split | metric | score (95% interval) | over random weights |"
@@ -94,7 +103,7 @@ def finetune_rows(run: RunDirectory, main: str, step: int, finetunes: Path) -> I
         yield from rows
 
 
-def _rows(path: Path, run: RunDirectory, main: str, step: int) -> Iterator[str]:
+def _rows(path: Path, began_here: Callable[[str, float | None], bool]) -> Iterator[str]:
     config = RunDirectory(path.parent).config
     try:
         recipe = load_recipe(FinetuneRecipe, str(config), {}).finetune
@@ -107,7 +116,7 @@ def _rows(path: Path, run: RunDirectory, main: str, step: int) -> Iterator[str]:
         data += f" ({recipe.layers} layers)"
     for split, judged in report["splits"].items():
         for given, encoder in zip(recipe.encoders, judged["encoders"].values(), strict=True):
-            if _step_meant(Path(given), run, main) != step:
+            if not began_here(given, encoder.get("pretraining_flops")):
                 continue
             score = show_score(metric, _estimate(encoder["scores"][metric]))
             gain = encoder["gains"].get(RANDOM_WEIGHTS)

@@ -35,7 +35,9 @@ def publish(folder: Path, run: Path, *more: object):
     return run_electra(folder, "export", run, *PUSH, *more)
 
 
-def write_finetune(folder: Path, encoder: Path, train: str = "questions.csv") -> None:
+def write_finetune(
+    folder: Path, encoder: Path, train: str = "questions.csv", flops: float | None = None
+) -> None:
     """A report as `electra finetune` leaves it."""
     folder.mkdir(parents=True)
     config = {"encoders": [str(encoder)], "train": train}
@@ -44,6 +46,7 @@ def write_finetune(folder: Path, encoder: Path, train: str = "questions.csv") ->
     gain = {**score, "value": 0.1, "low": 0.05, "high": 0.15}
     encoders = {"one": {
         "scores": {"accuracy": score}, "gains": {"random weights": {"accuracy": gain}},
+        "pretraining_flops": flops,
     }}  # fmt: skip
     report = {"metrics": ["accuracy"], "splits": {"test": {"encoders": encoders}}}
     (folder / "report.json").write_text(json.dumps(report))
@@ -116,12 +119,15 @@ def test_the_card_has_the_fine_tunes_of_what_is_exported_alone(finished, tmp_pat
     }
     for name, encoder in names.items():
         write_finetune(tmp_path / "finetune" / name, encoder, train=f"{name}.csv")
+    flops = run.read_log()["train_flops"]
+    for name, at in (("whole", -1), ("before more training", 0)):
+        write_finetune(tmp_path / "finetune" / name, run.root, f"{name}.csv", flops[at])
 
     def listed(step: int) -> set[str]:
         rows = list(finetune_rows(run, "discriminator", step, tmp_path / "finetune"))[3:]
         return {row.split(" | ")[0].removeprefix("| ").removesuffix(".csv") for row in rows}
 
-    assert listed(12) == {"run", "network"}
+    assert listed(12) == {"run", "network", "whole"}
     assert listed(5) == {"early", "exported"}
     assert listed(8) == set()
 
