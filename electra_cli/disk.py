@@ -45,6 +45,12 @@ def expand_home(name: str) -> Path:
     return path
 
 
+def cache_folder() -> Path:
+    """Where the program keeps what it can make again; a place to keep nothing without a home."""
+    base = expand_home(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
+    return (base if base.parts[:1] != ("~",) else Path(os.devnull)) / "electra"
+
+
 def whole_path(name: str) -> str:
     """The full name of a file or folder that is there; any other name as it is."""
     path = expand_home(name)

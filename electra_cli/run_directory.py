@@ -28,6 +28,18 @@ class NoRowsError(RunError):
     """A run that has not logged anything yet."""
 
 
+def not_a_run(root: Path) -> RunError:
+    """The RunError for a folder without settings; it names the run that was probably meant."""
+    near = (RUNS_FOLDER / root, FINETUNE_FOLDER / root, *root.parents)
+    meant = next((path for path in near if RunDirectory(path).config.is_file()), None)
+    reason = f"it has no {RunDirectory(root).config.name}" if root.is_dir() else "no such folder"
+    hint = "name a folder that electra train made, such as runs/NAME"
+    return RunError(
+        f"{root} is not a run: {reason}",
+        hint=f"did you mean {as_argument(meant)}?" if meant else hint,
+    )
+
+
 @dataclass(frozen=True)
 class RunDirectory:
     """The paths inside a run's folder, and its log. Constructing one creates no file."""

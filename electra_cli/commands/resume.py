@@ -112,6 +112,10 @@ def open_run(
 def _read_config(options: ResumeOptions) -> PretrainConfig:
     run = open_run_folder(options.root)
     config = load_preset(str(run.config), assignments=options.assignments)
-    assert config.data.directory is not None  # train saved it resolved
+    if config.data.directory is None:  # train saved it resolved
+        raise RunError(
+            f"{run.config} names no data: it was changed, or is not whole",
+            hint="put it back, or name the data: --set data.directory=FOLDER",
+        )
     require_trackers(config.run.report_to)
     return config.with_directory(config.data.directory.resolve())

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from electra_cli.data.manifest import ShardManifest, ShardRecord
 from electra_cli.data.shards import find_shard, verify_shards
-from electra_cli.disk import expand_home, write_bytes_atomically
+from electra_cli.disk import cache_folder, write_bytes_atomically
 
 # A file's size, two times in nanoseconds and its number on the disk, and the checksum that it had.
 Signature = list[int | str]
@@ -44,9 +44,8 @@ def _signature(directory: Path, shard: ShardRecord) -> Signature:
 
 def _memory_of(directory: Path) -> Path:
     """The file in the user's cache that remembers a folder of shards."""
-    cache = expand_home(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
     name = hashlib.sha256(os.fsencode(directory.resolve())).hexdigest()
-    return cache / "electra" / "verified" / f"{name}.json"
+    return cache_folder() / "verified" / f"{name}.json"
 
 
 def _load(path: Path) -> dict[str, Signature]:

@@ -18,17 +18,21 @@ def write_files(
     With `reload_seconds` the page reloads itself at that interval. Raises RunError for a path that
     cannot be written, or that holds a file of the user's.
     """
-    _write(page, partial(write_page, runs=logs, reload_seconds=reload_seconds), option="--out")
+    endings = (".html", ".htm", "")
+    write = partial(write_page, runs=logs, reload_seconds=reload_seconds)
+    _write(page, write, "--out", endings)
     if png is None:
         return [page]
     from electra_cli.plotting.picture import write_picture  # loads matplotlib: half a second
 
-    _write(png, partial(write_picture, runs=logs), option="--png")
+    _write(png, partial(write_picture, runs=logs), "--png", (".png",))
     return [page, png]
 
 
-def _write(path: Path, write: Callable[[Path], None], option: str) -> None:
-    """Let `write` write one file, unless there is a file without our signature."""
+def _write(
+    path: Path, write: Callable[[Path], None], option: str, endings: tuple[str, ...]
+) -> None:
+    """Let `write` write one file with such an ending, unless one without our signature is there."""
     try:
         if path.is_dir():
             raise RunError(f"{path} is a folder", hint=f"name a file: {option} FILE")
@@ -36,6 +40,11 @@ def _write(path: Path, write: Callable[[Path], None], option: str) -> None:
             raise RunError(
                 f"{path} exists and was not written by electra",
                 hint=f"choose another {option} FILE",
+            )
+        if path.suffix.lower() not in endings:
+            raise RunError(
+                f"{option} {path}: what it writes is not {path.suffix or 'without an ending'}",
+                hint=f"name it {path.stem}{endings[0]}",
             )
         path.parent.mkdir(parents=True, exist_ok=True)
         write(path)

@@ -10,7 +10,7 @@ from electra_cli.errors import ConfigError, RunError
 from electra_cli.plotting.curves import groups_to_draw
 from electra_cli.plotting.run_log import RunLog, read_run
 from electra_cli.presets import load_options
-from electra_cli.run_directory import NoRowsError, RunDirectory
+from electra_cli.run_directory import NoRowsError, RunDirectory, not_a_run
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class RunReader:
 def check_folder(folder: Path) -> None:
     """Raise RunError if there is no such folder, or another command than `train` made it."""
     if not folder.is_dir():
-        raise RunError(f"no folder {folder}", hint="name the folder of a run: runs/NAME")
+        raise not_a_run(folder)
     RunDirectory(folder).refuse_finetune()
 
 

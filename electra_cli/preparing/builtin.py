@@ -18,6 +18,7 @@ from collections.abc import Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
 
+from electra_cli.disk import cache_folder
 from electra_cli.errors import DataError
 from electra_cli.preparing.prose import paragraphs
 
@@ -199,8 +200,7 @@ def _roots() -> tuple[Path, list[Path]]:
 
 
 def _cache_file() -> Path:
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base, "electra", f"python-docs-{builtin_fingerprint()[:16]}.txt")
+    return cache_folder() / f"python-docs-{builtin_fingerprint()[:16]}.txt"
 
 
 def _write_cache(documents: Iterator[str], path: Path) -> Iterator[str]:

@@ -6,7 +6,7 @@ Whether the folder may be written is folder.py's work.
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from electra_cli import console
@@ -71,6 +71,7 @@ def prepare_folder(
     preparation = ShardPreparation(directory, encoder, state, workers)
     with _show_progress(source, "tokenizing", stop) as on_batch:
         state = preparation.write_rounds(source.documents(), on_batch)
+    _warn_of_change(source, settings)
     if not count_split(state.shards, "train")[0]:
         raise _nothing_to_train_on(source, state)
     manifest = _build_manifest(source, tokenizer, encoder, preparation, state)
@@ -82,6 +83,16 @@ def prepare_folder(
             f"only the first {MAX_REMEMBERED:,} documents were checked for duplicates",
             hint="remove duplicates beforehand if the rest may hold many",
         )
+
+
+def _warn_of_change(source: Source, settings: PrepareSettings) -> None:
+    with suppress(OSError):  # a file was removed meanwhile
+        if source.fingerprint() == settings.source:
+            return
+    console.warn(
+        "the source changed while it was read: some of the text may be old, twice or missing",
+        hint="prepare it again, with another --out, when nothing writes to it",
+    )
 
 
 def _nothing_to_train_on(source: Source, state: PreparationState) -> DataError:

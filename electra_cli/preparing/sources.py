@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from electra_cli import console
+from electra_cli.data.manifest import MANIFEST_NAME, PROGRESS_NAME, TOKENIZER_NAME
 from electra_cli.errors import DataError
 from electra_cli.preparing import builtin
 from electra_cli.preparing.columns import no_column, not_text
@@ -29,6 +30,7 @@ from electra_cli.preparing.raw_text import (
     strip_text,
 )
 from electra_cli.preparing.source import Source, SourceOptions
+from electra_cli.run_directory import RunDirectory
 
 BUILTIN_NAME = "python-docs"
 FILES_CHECKED_FIRST = 100  # before work begins; of more files, each is checked when it is read
@@ -41,6 +43,8 @@ class FileSource(Source):
         dataset_folders = []
 
         def choose(folder: Path) -> list[Path] | None:
+            if _is_own_folder(folder):
+                return []
             files = dataset_files(folder, options.subset, options.split)
             if files is not None:
                 dataset_folders.append(folder)
@@ -149,6 +153,14 @@ def open_source(options: SourceOptions, limits: Limits = DEFAULT_LIMITS) -> Sour
             f"{where} cannot be read: {error.strerror or error}",
             hint="check the name, and that you may read it",
         ) from None
+
+
+def _is_own_folder(folder: Path) -> bool:
+    """Whether this program made it: a prepared folder or a run. What is in there is no text."""
+    marks = (MANIFEST_NAME, PROGRESS_NAME)
+    is_prepared = (folder / TOKENIZER_NAME).is_dir() and any((folder / n).is_file() for n in marks)
+    run = RunDirectory(folder)
+    return is_prepared or (run.config.is_file() and run.environment.is_file())
 
 
 def _refuse(options: SourceOptions, names: Sequence[str], reason: str) -> None:

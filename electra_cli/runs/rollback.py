@@ -13,7 +13,7 @@ from electra_cli.data.prepared import PreparedData
 from electra_cli.disk import as_argument, name_aside, set_aside
 from electra_cli.errors import ConfigError, DataError, RunError
 from electra_cli.presets import load_config, save_config
-from electra_cli.run_directory import RunDirectory
+from electra_cli.run_directory import RunDirectory, not_a_run
 from electra_cli.run_events import truncate_events
 from electra_cli.runs.environment import environment_changes, write_environment
 from electra_cli.runs.session import Session
@@ -27,10 +27,7 @@ def open_run_folder(root: Path) -> RunDirectory:
     """The run in a folder. Raises RunError if there is none."""
     run = RunDirectory(root)
     if not run.config.is_file():
-        raise RunError(
-            f"{run.root} is not a run: it has no {run.config.name}",
-            hint="name a folder that electra train made, such as runs/NAME",
-        )
+        raise not_a_run(root)
     return run
 
 

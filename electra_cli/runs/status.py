@@ -18,7 +18,7 @@ from electra_cli.errors import ConfigError, RunError
 from electra_cli.locks import owner_of
 from electra_cli.metrics import VALIDATION_PREFIX, Metrics
 from electra_cli.presets import load_config
-from electra_cli.run_directory import NoRowsError, RunDirectory
+from electra_cli.run_directory import NoRowsError, RunDirectory, not_a_run
 from electra_cli.run_events import RunEvent, read_events
 from electra_cli.training.checkpoint_damage import find_damage
 
@@ -55,10 +55,7 @@ def read_status(root: Path) -> RunStatus:
     """A run's state. Raises RunError if the folder is no run's."""
     run = RunDirectory(root)
     if not run.config.is_file():
-        raise RunError(
-            f"{root} is not a run: it has no {run.config.name}",
-            hint="name folders that electra train made, such as runs/*",
-        )
+        raise not_a_run(root)
     run.refuse_finetune()
     problems: list[str] = []
     config = _read_config(run, problems)

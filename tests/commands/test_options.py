@@ -156,6 +156,21 @@ def test_a_tilde_after_an_equals_sign_is_the_home_folder(electra, monkeypatch):
         assert "/the/home/d" in electra.refusal("train", "--dry-run", *arguments)[0]
 
 
+def test_the_run_that_was_meant_is_named(electra, tmp_path):
+    write_preset(tmp_path / "config.yaml")
+    Path("runs/my run/checkpoints").mkdir(parents=True)
+    Path("config.yaml").rename("runs/my run/config.yaml")
+    for name in ("my run", "runs/my run/checkpoints", "runs/my run/config.yaml"):
+        for command in ("status", "resume", "plot", "export"):
+            if command != "plot" or not Path(name).is_dir():
+                problem, hint = electra.refusal(command, name)
+                assert problem.startswith(f"{name} is not a run: ")
+                assert hint == "did you mean 'runs/my run'?"
+    problem, hint = electra.refusal("resume", "runs/my run")
+    assert problem.startswith("runs/my run/config.yaml names no data")
+    assert "--set data.directory=" in hint
+
+
 @pytest.mark.parametrize("name", [".", "..", "a/.."])
 def test_a_run_needs_a_name_of_its_own(electra, name):
     assert "is the folder of all runs" in electra.refusal("train", "--run-name", name)[0]

@@ -169,7 +169,7 @@ def test_a_warning_is_given_once_however_often_the_runs_are_read(tmp_path, capsy
 
 
 def test_a_watched_run_that_was_deleted_is_an_error(tmp_path):
-    with pytest.raises(RunError, match="no folder"):
+    with pytest.raises(RunError, match="no such folder"):
         RunReader([tmp_path / "gone"]).read_all()
 
 
@@ -204,7 +204,7 @@ def test_a_log_that_cannot_be_drawn_is_an_error_and_leaves_no_page(tmp_path, con
 
 def test_a_missing_folder_is_an_error(tmp_path):
     problem, hint = refused(tmp_path, write_log(tmp_path / "run"), "other")
-    assert problem == "error: no folder other"
+    assert problem == "error: other is not a run: no such folder"
     assert "runs/NAME" in hint
 
 
@@ -252,6 +252,15 @@ def test_a_file_of_the_users_is_never_overwritten(tmp_path, option):
     assert problem == "error: notes.txt exists and was not written by electra"
     assert hint == f"  hint: choose another {option} FILE"
     assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("option", "name", "meant"), [("--out", "a.pdf", "a.html"), ("--png", "a.jpg", "a.png")]
+)
+def test_a_file_is_named_after_what_is_in_it(tmp_path, option, name, meant):
+    with pytest.raises(RunError, match=f"{option} .*{name}: what it writes is not ") as error:
+        draw(write_log(tmp_path / "run"), **{option.strip("-"): tmp_path / name})
+    assert error.value.hint == f"name it {meant}"
 
 
 @pytest.mark.parametrize("place", ["run", "run/training_log.csv/page.html"])

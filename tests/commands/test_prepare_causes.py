@@ -279,6 +279,36 @@ def test_what_is_no_name_of_a_file_is_told_from_one(prepare, source, problem):
     assert problem in prepare.refusal(source)[0]
 
 
+def test_folders_that_the_program_made_are_no_text(prepare):
+    write("a.txt", WORDS)
+    write("runs/x/README.md", "about the run")
+    write("runs/x/training_log.csv", "step\n1\n")
+    assert "training_log.csv: no column text" in prepare.refusal(".")[0]
+    for name in ("config.yaml", "environment.json"):
+        write(f"runs/x/{name}", "{}")
+    assert prepare.report(".")["documents"] == 1
+    prepare.report(".")
+    assert "out is there already, made from this source with these settings" in prepare.said
+
+
+def test_a_source_that_changes_while_it_is_read_is_told(prepare, monkeypatch):
+    from electra_cli.preparing import pipeline
+
+    write("a.txt", WORDS)
+    prepare.report("a.txt")
+    assert "changed" not in prepare.said
+    shutil.rmtree("out")
+    learn = pipeline.train_tokenizer
+
+    def learn_while_the_file_grows(*arguments: object) -> object:
+        write("a.txt", f"{WORDS}\n\n{WORDS} too")
+        return learn(*arguments)
+
+    monkeypatch.setattr(pipeline, "train_tokenizer", learn_while_the_file_grows)
+    prepare.report("a.txt")
+    assert "warning: the source changed while it was read" in prepare.said
+
+
 def test_a_name_with_a_tilde_is_that_of_a_file(prepare):
     assert prepare.report(write("~$ notes.txt", WORDS))["documents"] == 1
 
