@@ -143,6 +143,15 @@ def test_class_names_stay_as_they_are_written(tmp_path):
     assert {e.target for e in data.splits["train"]} == {*map(str, labels[:-2]), "2", "3"}
 
 
+@pytest.mark.parametrize("label", ["a|b;c", ["a|b", "c"]])
+def test_a_label_with_the_mark_that_stands_between_labels_is_refused(tmp_path, label):
+    rows = [{"text": "a", "label": label}, {"text": "b", "label": "c"}]
+    path = str(write_jsonl(tmp_path / "a.jsonl", rows))
+    config = FinetuneConfig(train=path, task="multilabel", label_separator=";")
+    with pytest.raises(DataError, match=r"line 1: the label 'a\|b' has a \|, which stands between"):
+        load_labelled(config)
+
+
 def test_a_tag_with_a_blank_is_refused_before_anything_is_trained(tmp_path):
     rows = [{"tokens": ["a", "b"], "tags": ["O", "B-first name"]}]
     path = write_jsonl(tmp_path / "a.jsonl", rows)

@@ -25,6 +25,7 @@ from electra_cli.finetuning.predictions import (
     MultiLabelPredictions,
     RegressionPredictions,
 )
+from electra_cli.finetuning.results import LABEL_SEPARATOR
 from electra_cli.finetuning.rows import Row
 from electra_cli.finetuning.tasks.task import Floats, Task
 
@@ -129,6 +130,13 @@ class MultiLabel(_Labels):
         names = as_list(value)
         if names is None:
             names = str(value).split(self._separator)
+        unclear = next((name for name in names if LABEL_SEPARATOR in name), None)
+        if unclear is not None:
+            raise DataError(
+                f"{row.where}: the label {unclear[:40]!r} has a {LABEL_SEPARATOR}, which stands "
+                "between labels in predictions and reports",
+                hint="write it without",
+            )
         return tuple(dict.fromkeys(name.strip() for name in names if name.strip()))
 
     def targets(self, window: Window, example: Example) -> NDArray[Any]:
