@@ -64,7 +64,7 @@ def tune(
         with stop_request() as stop:
             from electra_cli.commands.children import run_children
 
-            run_children(processes, stop)
+            run_children(processes, trials, stop)
     from electra_cli.commands.tune import TuneOptions
     from electra_cli.commands.tune import tune as run
 

@@ -22,12 +22,13 @@ _POLL_SECONDS = 0.2
 _GRACE_SECONDS = 60.0  # within which all fail that have the same problem
 
 
-def run_children(wanted: str, stop: StopRequest) -> NoReturn:
-    """Run this command in as many children as are `wanted`; exits as the first one does.
+def run_children(wanted: str, most: int, stop: StopRequest) -> NoReturn:
+    """Run this command in as many children as are `wanted`, but at most `most`.
 
-    The others go on without one that fails; a stop that is asked of this process is asked of all.
+    Exits as the first one does. The others go on without one that fails; a stop that is asked of
+    this process is asked of all.
     """
-    count = count_processes(wanted)
+    count = min(count_processes(wanted), most)
     children = [start_child(number, count, own_arguments()) for number in range(count)]
     failed: set[int] = set()
     try:

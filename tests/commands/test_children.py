@@ -44,7 +44,7 @@ def test_children_that_fail(tmp_path, monkeypatch, capsys, script, codes, warnin
     (tmp_path / "python").write_text(f"#!/bin/sh\n{script}\n")
     (tmp_path / "python").chmod(0o755)
     with stop_request() as stop, pytest.raises(SystemExit) as ended:
-        children.run_children("2", stop)
+        children.run_children("99", 2, stop)
     said = capsys.readouterr().err
     assert ended.value.code in codes
     assert said.count("the others do its work") == said.count("ended with SIGKILL") == warnings
