@@ -23,6 +23,8 @@ USER_FIXABLE_ERRNOS = frozenset(
         errno.EISDIR, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO,
     )
 )  # fmt: skip
+# What loading a library and starting a thread raise where a limit forbids it.
+_LIMITS = ("failed to map segment", "can't start new thread")
 
 # In the order of `electra --help`.
 for _command in (
@@ -85,6 +87,14 @@ def _run(arguments: list[str]) -> None:
         console.error(
             f"{str(error.filename)[:MAX_SHOWN_CHARS]} cannot be used: {error.strerror}",
             "check the name, the permissions and the disk",
+        )
+        raise SystemExit(1) from None
+    except (MemoryError, ImportError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and not any(sign in str(error) for sign in _LIMITS):
+            raise
+        console.error(
+            f"there is not enough memory, or another limit is reached: {error}",
+            "free some, or allow more (ulimit -v and -u, a container's limits), then run it again",
         )
         raise SystemExit(1) from None
     except KeyboardInterrupt:

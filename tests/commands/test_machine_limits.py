@@ -53,3 +53,12 @@ def test_data_is_compared_again_when_it_changed_or_on_request(tmp_path, prepared
         done = dry_run(tmp_path, data, *options)
         assert done.returncode == 1
         assert f"{path} is damaged: its checksum differs" in done.stderr
+
+
+def test_too_little_memory_to_load_the_libraries_is_one_line(tmp_path, prepared):
+    limits = (400 << 20, 400 << 20)
+    done = dry_run(tmp_path, prepared, limit=lambda: resource.setrlimit(resource.RLIMIT_AS, limits))
+    problem, hint = done.stderr.splitlines()
+    assert done.returncode == 1
+    assert problem.startswith("error: there is not enough memory, or another limit is reached: ")
+    assert "ulimit -v" in hint
