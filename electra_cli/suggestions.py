@@ -4,6 +4,7 @@ import difflib
 from collections.abc import Collection, Iterable, Mapping
 
 MAX_COMPARED_CHARS = 80  # comparing long names takes long
+_SIMILAR = 0.65  # of 1; by difflib's 0.6, vocab_size is near batch_size and notes near steps
 
 # What Hugging Face's TrainingArguments, the authors' flags, fairseq and PyTorch users call ours.
 # A name that begins with -- is an argument of some command; the first one that exists is taken.
@@ -36,6 +37,9 @@ _OTHER_WORDS = {
     "--run-name --study": "name run run_id experiment exp_name",
     "finetune.encoders --preset": "model model_size size config config_file model_name "
     "model_name_or_path",
+    "--init-from": "init_checkpoint init from_pretrained pretrained pretrained_model load_from",
+    "--processes": "nproc nproc_per_node num_processes num_gpus n_gpu world_size ddp devices",
+    "run.report_to": "wandb use_wandb tensorboard mlflow trackio tracker logger",
     "--step": "checkpoint resume_from_checkpoint ckpt",
     "--trials": "n_trials num_trials",
     "--max-minutes": "timeout time_limit max_time minutes",
@@ -107,12 +111,12 @@ def nearest_argument(name: str, arguments: Collection[str], options: Mapping[str
     ways |= {_plain(argument): argument for argument in arguments}
     meant = [known for known in _NAMES_BY_WORD.get(word, ()) if known in {*arguments, *options}]
     key = _plain(meant[0].rpartition(".")[2]) if meant else nearest(word, ways)
-    return ways.get(word) or ways.get(key or "", "")
+    return ways.get(key or "", "")
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
     """The most similar of the known names; None if none is similar."""
-    close = difflib.get_close_matches(name[:MAX_COMPARED_CHARS], list(known), n=1)
+    close = difflib.get_close_matches(name[:MAX_COMPARED_CHARS], list(known), 1, _SIMILAR)
     return close[0] if close else None
 
 
