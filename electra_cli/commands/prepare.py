@@ -2,10 +2,9 @@
 
 import gc
 import os
-from pathlib import Path
 
 from electra_cli import console
-from electra_cli.data.manifest import PROGRESS_NAME, load_manifest
+from electra_cli.data.manifest import DATA_FOLDER, PROGRESS_NAME, load_manifest
 from electra_cli.data.shards import SHARD_TOKENS
 from electra_cli.disk import as_argument
 from electra_cli.preparing.folder import (
@@ -32,7 +31,7 @@ def run(options: PrepareOptions, *, shard_tokens: int = SHARD_TOKENS) -> None:
     source = open_source(options.source)
     given = options.open_tokenizer()
     settings = options.settings(source, given, shard_tokens)
-    directory = options.out or Path("data") / source.name
+    directory = options.out or DATA_FOLDER / source.name
     with explain_failures(directory), stop_request() as stop:
         if is_finished(directory, settings):
             (directory / PROGRESS_NAME).unlink(missing_ok=True)  # killed between the last two steps

@@ -11,10 +11,11 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from electra_cli.data.report import PreparationReport
-from electra_cli.disk import write_bytes_atomically
+from electra_cli.disk import as_argument, write_bytes_atomically
 from electra_cli.errors import DataError
 
 FORMAT_VERSION = 1
+DATA_FOLDER = Path("data")  # of the current folder
 MANIFEST_NAME = "manifest.json"
 PROGRESS_NAME = "progress.json"
 TOKENIZER_NAME = "tokenizer"
@@ -92,6 +93,19 @@ def save_manifest(directory: Path, manifest: ShardManifest) -> None:
     write_bytes_atomically(directory / MANIFEST_NAME, content)
 
 
+def _not_prepared(directory: Path) -> DataError:
+    """The DataError for a folder without manifest; it names the one that was probably meant."""
+    near = (DATA_FOLDER / directory.name, *directory.parents, *sorted(directory.glob("*")))
+    meant = next((path for path in near if (path / MANIFEST_NAME).is_file()), None)
+    problem = f"there is no folder {directory}"
+    if directory.exists():
+        what = f"it has no {MANIFEST_NAME}" if directory.is_dir() else "it is a file"
+        problem = f"{directory} is not a prepared folder: {what}"
+    source = as_argument(directory) if directory.is_file() else "SOURCE"
+    make_one = f"make one with: electra prepare {source} --out DIR"
+    return DataError(problem, hint=f"did you mean {as_argument(meant)}?" if meant else make_one)
+
+
 def load_manifest(directory: Path) -> ShardManifest:
     """Read what a finished folder holds.
 
@@ -99,18 +113,13 @@ def load_manifest(directory: Path) -> ShardManifest:
     damaged, or has a newer format.
     """
     path = directory / MANIFEST_NAME
-    if not directory.is_dir():
-        raise DataError(f"there is no folder {directory}", hint="make one with: electra prepare")
     if not path.is_file():
         if (directory / PROGRESS_NAME).exists():
             raise DataError(
                 f"{directory} is unfinished: electra prepare was interrupted",
                 hint="run the same electra prepare command again; it goes on where it stopped",
             )
-        raise DataError(
-            f"{directory} is not a prepared folder: it has no {MANIFEST_NAME}",
-            hint="make one with: electra prepare SOURCE --out DIR",
-        )
+        raise _not_prepared(directory)
     try:
         content = json.loads(path.read_bytes())
         version = int(content["format_version"])

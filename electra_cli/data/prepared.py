@@ -8,10 +8,12 @@ from pathlib import Path
 from electra_cli.config import PretrainConfig
 from electra_cli.data.batches import TokenRoles, WindowReader
 from electra_cli.data.manifest import (
+    DATA_FOLDER,
     MANIFEST_NAME,
     TOKENIZER_NAME,
     ShardManifest,
     Split,
+    damaged_file,
     load_manifest,
 )
 from electra_cli.data.replay import Replay
@@ -21,8 +23,6 @@ from electra_cli.data.verified import verify_changed_shards
 from electra_cli.disk import as_argument, check_utf8
 from electra_cli.errors import DataError
 from electra_cli.schedule import last_value
-
-DATA_FOLDER = Path("data")
 
 
 @dataclass(frozen=True)
@@ -130,6 +130,8 @@ def open_data(directory: Path, verify_all: bool = False, verifies: bool = True) 
     manifest = load_manifest(directory)
     if verifies:
         verify_changed_shards(directory, manifest, verify_all)
+    if not (directory / TOKENIZER_NAME).is_dir():
+        raise damaged_file(directory / TOKENIZER_NAME, "it is missing")
     tokenizer = load_tokenizer(directory / TOKENIZER_NAME)
     found = fingerprint(tokenizer)
     if found != manifest.tokenizer_sha256:

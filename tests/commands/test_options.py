@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -173,6 +174,23 @@ def test_the_run_that_was_meant_is_named(electra, tmp_path):
     problem, hint = electra.refusal("resume", "runs/my run")
     assert problem.startswith("runs/my run/config.yaml names no data")
     assert "--set data.directory=" in hint
+
+
+def test_the_prepared_folder_that_was_meant_is_named(electra, prepared, tmp_path):
+    shutil.copytree(prepared, "data/my words")
+    shutil.copytree(prepared, "data/damaged")
+    shutil.rmtree("data/damaged/tokenizer")
+    Path("a.txt").write_text("text")
+    for name, hint in (
+        ("my words", "did you mean 'data/my words'?"),
+        ("data/my words/tokenizer", f"did you mean '{tmp_path}/data/my words'?"),
+        ("data", f"did you mean {tmp_path}/data/damaged?"),
+        ("a.txt", f"make one with: electra prepare {tmp_path}/a.txt --out DIR"),
+        ("nowhere", "make one with: electra prepare SOURCE --out DIR"),
+    ):
+        assert electra.refusal("train", "--dry-run", "--data", name)[1] == hint
+    problem, _ = electra.refusal("train", "--dry-run", "--data", "data/damaged")
+    assert problem.endswith("data/damaged/tokenizer is damaged: it is missing")
 
 
 @pytest.mark.parametrize("name", [".", "..", "a/.."])
