@@ -9,7 +9,7 @@ from electra_cli.config import PretrainConfig
 from electra_cli.errors import ConfigError
 from electra_cli.model.sources import EMBEDDINGS, SourceNetwork
 from electra_cli.presets import with_options
-from electra_cli.runs.starting import StartingPoint
+from electra_cli.runs.starting import StartingPoint, sizes_of
 
 
 def fit_sizes(
@@ -21,7 +21,7 @@ def fit_sizes(
     generator does not fit beside the main network.
     """
     if start.main is not None:
-        _refuse_others(config, start.sizes, chosen, start.main.name)
+        _refuse_others(config, sizes_of(start.main), chosen, start.main.name)
     if not config.objective.has_generator:
         return config
     if start.generator is not None:

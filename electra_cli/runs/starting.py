@@ -61,13 +61,6 @@ class StartingPoint:
     generator: SourceNetwork | None
     sources: tuple[_Source, ...]
 
-    @property
-    def sizes(self) -> dict[str, Any]:
-        """Options that follow from the main network."""
-        if self.main is None:
-            return {}
-        return {f"model.{name}": getattr(self.main.config, name) for name in _SIZES}
-
     def usual_options(self, max_seq_length: object) -> dict[str, Any]:
         """What takes the place of a preset's values: sizes, and the dropout of before.
 
@@ -80,7 +73,7 @@ class StartingPoint:
         if isinstance(max_seq_length, int) and max_seq_length > positions:
             options["data.max_seq_length"] = positions
         # Tied only where the weights of a pair are the same (_fit_generator).
-        return {**self.sizes, **options, "model.tie_encoders": False}
+        return {**sizes_of(self.main), **options, "model.tie_encoders": False}
 
     def new_tokens(self, data: PreparedData) -> NewTokens:
         """The ids that the data's tokenizer has beyond those of the networks.
@@ -109,6 +102,11 @@ class StartingPoint:
                     hint="put the tokenizer of its pre-training into the folder",
                 )
         return gained
+
+
+def sizes_of(main: SourceNetwork) -> dict[str, Any]:
+    """Options that follow from the main network."""
+    return {f"model.{name}": getattr(main.config, name) for name in _SIZES}
 
 
 def checkpoint_of(name: str, step: int | None = None) -> str:

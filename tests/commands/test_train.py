@@ -39,6 +39,7 @@ def test_a_run_leaves_what_the_readme_says(finished, prepared):
         "step-00000010",
         "step-00000012",
     ]
+    assert not list(finished.root.rglob("*.onnx"))  # of electra export --onnx alone
 
 
 OWN_COLUMNS = (

@@ -40,6 +40,9 @@ def test_a_run_on_data_has_the_windows_there_are(prepared):
     assert size.num_eval_windows == data.reader("validation", config).num_windows(0) < 2048
     few = tiny_config(run={"num_eval_windows": 2})
     assert measure_run(few, data.manifest.vocab_size, data).num_eval_windows == 2
+    mixed = tiny_config(data={"replay": f"{prepared}:0.25"})  # of which a quarter is not new text
+    epochs = measure_run(mixed, data.manifest.vocab_size, data).num_epochs
+    assert epochs == pytest.approx(6 * 8 * 0.75 / num_windows)
 
 
 def test_less_text_than_a_batch_is_refused(prepared):
