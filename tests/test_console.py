@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 import pytest
-from command_line import run_electra
+from command_line import electra_command, run_electra
 
 from electra_cli import console
 
@@ -35,6 +35,17 @@ def test_talk_hints_and_tables_show_control_characters(capsys):
 def test_a_terminal_that_says_it_has_no_columns_still_gets_messages(tmp_path, monkeypatch):
     monkeypatch.setenv("COLUMNS", "0")
     assert run_electra(tmp_path, "plot", "x").stderr.startswith("error: ")
+
+
+def test_a_closed_stdout_stops_nothing(tmp_path):
+    (tmp_path / "a.txt").write_text("a tree by the river\n")
+    command = shlex.join(electra_command("prepare", "a.txt", "--out", "out", "--vocab-size", 64))
+    done = subprocess.run(
+        ["bash", "-c", f"{command} <&- >&-"], cwd=tmp_path, capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "next: electra train" in done.stderr
 
 
 def test_letters_of_every_script_and_emoji_stay_as_they_are(capsys):

@@ -16,6 +16,7 @@ from electra_cli.cli.arguments import checked
 from electra_cli.errors import UserError
 from electra_cli.stopping import EXIT_STOPPED, exiting_at_once, follow_launcher
 
+_STDOUT, _STDERR = 1, 2  # descriptors
 MAX_SHOWN_CHARS = 200  # of a file's name in a message
 USER_FIXABLE_ERRNOS = frozenset(
     (
@@ -60,8 +61,21 @@ def quiet_torch() -> None:
         os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
 
 
+def open_closed_files() -> None:
+    """Put /dev/null where a shell closed stdin, stdout or stderr (`>&-`).
+
+    The next file that is opened would get its number, and what libraries print.
+    """
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= _STDERR:
+        pass
+    os.close(descriptor)
+    if sys.stdout is None:
+        sys.stdout = os.fdopen(_STDOUT, "w")
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Run a command; the arguments are those of the program where none are given."""
+    open_closed_files()
     follow_launcher()
     limit_spinning()
     quiet_torch()
