@@ -30,11 +30,13 @@ _MAYBE_SPACE = bytes((*range(0x1C, 0x20), *range(0x80, 0x100)))
 _OTHER_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE)
 _SHIFT = b"\x1b$"
 _COMPRESSED_MARKS = {b"\x1f\x8b": ".gz", b"\xfd7zXZ\0": ".xz", b"\x28\xb5\x2f\xfd": ".zst"}
-# Texts in formats of which a beginning, or all, may look like plain text.
+# Formats of which a beginning, or all, may look like plain text, and what to do then.
+_CONVERT = "unpack it, or convert it to plain text"
 _OTHER_FORMATS = {
-    b"PK\x03\x04": "a zip archive, as .docx, .xlsx and .epub files are",
-    b"%PDF-": "a PDF",
-    b"{\\rtf": "RTF",
+    b"PK\x03\x04": ("a zip archive, as .docx, .xlsx and .epub files are", _CONVERT),
+    b"%PDF-": ("a PDF", _CONVERT),
+    b"{\\rtf": ("RTF", _CONVERT),
+    b"version https://git-lfs": ("a pointer of Git LFS, not the file itself", "git lfs pull"),
 }
 _STRANGE = re.compile("[\0-\x08\x0e-\x1a\x1c-\x1f\x7f\ufffd]")
 
@@ -258,6 +260,13 @@ def unreadable(path: Path, error: Exception) -> DataError:
     )
 
 
+def refuse_other_formats(path: Path, head: bytes) -> None:
+    """Raise DataError for a file whose first bytes are those of another format."""
+    for mark, (kind, hint) in _OTHER_FORMATS.items():
+        if head.startswith(mark):
+            raise DataError(f"{path} is {kind}", hint=hint)
+
+
 def _check_head(path: Path, compression: str, head: bytes) -> None:
     """Raise DataError for bytes that are no text in UTF-8."""
     text = head.decode("utf-8", errors="replace")
@@ -266,9 +275,7 @@ def _check_head(path: Path, compression: str, head: bytes) -> None:
             raise DataError(
                 f"{path} is compressed, as {ending} files are", hint=f"rename it: NAME.txt{ending}"
             )
-    for mark, kind in _OTHER_FORMATS.items():
-        if head.startswith(mark):
-            raise DataError(f"{path} is {kind}", hint="unpack it, or convert it to plain text")
+    refuse_other_formats(path, head)
     is_strange = len(_STRANGE.findall(text)) > MAX_STRANGE_FRACTION * len(text)
     if not is_strange and not head.startswith(_OTHER_MARKS) and _SHIFT not in head:
         return

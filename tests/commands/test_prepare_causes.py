@@ -24,6 +24,7 @@ else:
     from backports import zstd
 
 WORDS = "a tree stands beside the river and its leaves are green"
+LFS_POINTER = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0' * 64}\nsize 99\n"
 
 
 @pytest.fixture(autouse=True)
@@ -101,6 +102,8 @@ def write(name: str, content: bytes | str) -> Path:
         ("a.txt", b"PK\3\4" + WORDS.encode(), "a.txt is a zip archive, as .docx"),
         ("a.md.gz", gzip.compress(b"%PDF-1.7\n" + WORDS.encode(), mtime=0), "a.md.gz is a PDF"),
         ("a.txt", f"{{\\rtf1 {WORDS}}}", "a.txt is RTF"),
+        ("a.txt", LFS_POINTER, "a.txt is a pointer of Git LFS, not the file itself"),
+        ("a.parquet", LFS_POINTER, "a.parquet is a pointer of Git LFS, not the file itself"),
         ("a.arrow", b"FEA1" + bytes(99), "cannot be read here: it is in Feather's version 1"),
     ],
 )
