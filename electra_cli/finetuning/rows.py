@@ -213,13 +213,21 @@ def _read_texts(path: Path, stream: Stream, checker: InputChecker) -> Iterator[R
 
 
 def _read_words(path: Path, stream: Stream, checker: InputChecker) -> Iterator[Row]:
-    """CoNLL: a word per line, its tag in the last column, an empty line after a sentence."""
+    """CoNLL: a word per line, its tag in the last column, an empty line after a sentence.
+
+    Of CoNLL-U (universaldependencies.org/format.html) FORM and UPOS, without joined forms as 1-2.
+    """
+    is_universal = ".conllu" in path.suffixes
     tokens: list[str] = []
     tags: list[str] = []
     begun = 1
     for at, line in chain(_lines(path, stream, checker), [(0, "")]):
         columns = line.split("\t") if "\t" in line else line.split()
         columns = [column.strip() for column in columns]
+        if is_universal:
+            if line.startswith("#") or (any(columns) and not columns[0].isdecimal()):
+                continue
+            columns = columns[1:4]
         if not any(columns) or columns[0] == "-DOCSTART-":
             if tokens:
                 yield Row({"tokens": tokens, "tags": tags}, f"{path}, line {begun}")

@@ -47,6 +47,21 @@ def test_conll_lines_are_sentences(tmp_path):
     ]
 
 
+def test_conllu_lines_have_form_and_upos(tmp_path):
+    path = tmp_path / "a.conllu"
+    rest = "\t_" * 5
+    lines = [
+        "# text = zum # Markt", "1-2\tzum\t_\t_\t_" + rest, f"1\tzu\tzu\tADP\tAPPR{rest}",
+        f"2\tdem\tder\tDET\tART{rest}", f"3\t#\t#\tSYM\t${rest}", f"3.1\tx\t_\t_\t_{rest}",
+        f"4\tMarkt\tMarkt\tNOUN\tNN{rest}", "", "# sent_id = 2", f"1\tJa\tja\tINTJ\t_{rest}", "",
+    ]  # fmt: skip
+    path.write_text("\n".join(lines))
+    assert [row.values for row in read_table(str(path)).rows] == [
+        {"tokens": ["zu", "dem", "#", "Markt"], "tags": ["ADP", "DET", "SYM", "NOUN"]},
+        {"tokens": ["Ja"], "tags": ["INTJ"]},
+    ]
+
+
 CONTEXT = "the list of a file"
 ANSWER = {"text": "a file", "answer_start": 12}
 SQUAD = {
