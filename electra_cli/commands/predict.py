@@ -9,6 +9,7 @@ from electra_cli import console
 from electra_cli.disk import write_bytes_atomically
 from electra_cli.errors import RunError
 from electra_cli.finetuning.columns import find_columns
+from electra_cli.finetuning.inputs import SHORTEN_QUESTIONS
 from electra_cli.finetuning.judging import judge_table
 from electra_cli.finetuning.opening import compute_of
 from electra_cli.finetuning.predicting import Model, open_model, predict
@@ -78,9 +79,8 @@ def _answer(
     predictions, counts = predict(model, task, examples, compute)
     if counts.cut_tokens:
         console.warn(
-            f"{counts.cut_examples:,} of {len(examples):,} examples {counts.cut_rule}; "
-            f"{counts.cut_tokens / counts.tokens:.1%} of all tokens are cut",
-            "no option reads more than 64 tokens of a question: shorten it"
+            counts.describe_cut(f"{len(examples):,} examples"),
+            SHORTEN_QUESTIONS
             if math.isinf(counts.uncut_length)
             else f"shorten them, or fine-tune with --max-seq-length {counts.uncut_length:.0f}",
         )

@@ -20,7 +20,7 @@ MODEL_MAX_LENGTH = 512  # positions of every published ELECTRA
 ENGINE_NAME = "tokenizer.json"
 SETTINGS_NAME = "tokenizer_config.json"
 VOCABULARY_NAME = "vocab.txt"
-OTHERS = "take one made for BERT or ELECTRA, or leave out --tokenizer to train one"
+TAKE_ANOTHER = "take one made for BERT or ELECTRA, or leave out --tokenizer to train one"
 
 # transformers adds these when it saves a tokenizer that it opened; they decide nothing.
 _NOT_SETTINGS = ("is_local", "local_files_only")
@@ -127,7 +127,9 @@ def open_vocabulary(folder: Path) -> BertTokenizer | None:
         raise DataError(f"{file} is not in UTF-8", hint="save it as UTF-8") from None
     vocab = {token: index for index, token in enumerate(tokens)}
     if missing := [token for token in SPECIAL_TOKENS if token not in vocab]:
-        raise DataError(f"{file} has no {', '.join(missing)}, which ELECTRA needs", hint=OTHERS)
+        raise DataError(
+            f"{file} has no {', '.join(missing)}, which ELECTRA needs", hint=TAKE_ANOTHER
+        )
     if twice := next((t for index, t in enumerate(tokens) if vocab[t] != index), None):
         raise DataError(
             f"{file} holds {twice!r} twice, so its id is in doubt", hint="remove one of the two"

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from electra_cli.data.bert_tokenizer import (
     MODEL_MAX_LENGTH,
-    OTHERS,
     SETTINGS_NAME,
+    TAKE_ANOTHER,
     BertTokenizer,
     open_bert_tokenizer,
     open_vocabulary,
@@ -70,7 +70,7 @@ def load_tokenizer(name: str | Path, announce: Announce = nullcontext) -> Tokeni
     if missing:
         raise DataError(
             f"the tokenizer {name} has no {', '.join(missing)}, which ELECTRA needs",
-            hint=f"name them in {SETTINGS_NAME}, {OTHERS}",
+            hint=f"name them in {SETTINGS_NAME}, {TAKE_ANOTHER}",
         )
     _refuse_doubled(tokenizer)
     return tokenizer

@@ -76,13 +76,13 @@ def task_of(name: str) -> tuple[str, GlueTask]:
 
 
 def load_glue(
-    config: FinetuneConfig, notes: dict[str, int] | None = None
-) -> tuple[Task, dict[str, list[Example]]]:
-    """A task and the splits of its official folder; test sets have no labels there.
+    config: FinetuneConfig,
+) -> tuple[Task, dict[str, list[Example]], dict[str, int]]:
+    """A task, the splits of its official folder, and the numbers of rows that are left out.
 
-    notes: gets the numbers of rows that are left out.
+    Test sets have no labels there.
     """
-    notes = {} if notes is None else notes
+    notes: dict[str, int] = {}
     short, glue = task_of(config.task)
     if config.data is None:
         raise DataError(
@@ -101,12 +101,12 @@ def load_glue(
         splits[f"validation{name}"] = _read(folder / f"dev{suffix}.tsv", glue, task, notes)
         test = folder / f"test{suffix}.tsv"
         if test.is_file():
-            splits[f"test{name}"] = _read(test, glue, task, None)
+            splits[f"test{name}"] = _read(test, glue, task, notes, is_test=True)
     diagnostic = folder.resolve().parent / _DIAGNOSTIC_FILE
     if short == "mnli" and diagnostic.is_file():
         pairs = replace(glue, test_texts=(1, 2))
-        splits[f"test{_DIAGNOSTIC}"] = _read(diagnostic, pairs, task, None)
-    return task, splits
+        splits[f"test{_DIAGNOSTIC}"] = _read(diagnostic, pairs, task, notes, is_test=True)
+    return task, splits, notes
 
 
 def _swapped(example: Example) -> Example:
@@ -115,8 +115,10 @@ def _swapped(example: Example) -> Example:
     )
 
 
-def _read(path: Path, glue: GlueTask, task: Task, notes: dict[str, int] | None) -> list[Example]:
-    """The examples of one file; `notes` None: of a test set. Raises DataError that names the line.
+def _read(
+    path: Path, glue: GlueTask, task: Task, notes: dict[str, int], is_test: bool = False
+) -> list[Example]:
+    """The examples of one file. Raises DataError that names the line.
 
     Rows with too few fields, which QQP's own files have, are left out and counted in the notes, as
     the authors do (classification_tasks.py:156-171). An answer per row of a test set is wanted.
@@ -126,7 +128,6 @@ def _read(path: Path, glue: GlueTask, task: Task, notes: dict[str, int] | None) 
             f"no such file: {path}",
             hint="name the folder of the official zip that has train.tsv: --data FOLDER",
         )
-    is_test = notes is None
     places = glue.test_texts if is_test else glue.texts
     lines = path.read_text(encoding="utf-8-sig").split("\n")
     first = 1 if glue.has_header or is_test else 0
@@ -152,9 +153,9 @@ def _read(path: Path, glue: GlueTask, task: Task, notes: dict[str, int] | None) 
             )
         values = {"text": texts[0], "pair": texts[-1], "label": label}
         examples.append(task.example(Row(values, where), columns, len(examples)))
-    if broken and (notes is None or not examples):
+    if broken and (is_test or not examples):
         raise broken[0]
-    if notes is not None:
+    if not is_test:
         notes[f"{path.name} rows with too few fields, left out"] = len(broken)
     return examples
 

@@ -21,6 +21,10 @@ from electra_cli.data.tokenizer import Tokenizer
 # Texts that are encoded at a time: enough for all threads of the tokenizer.
 _ENCODED_AT_ONCE = 1_024
 _QUESTION_TOKENS = 64  # google-research/electra, qa_tasks.py:292: longer questions are cut
+SHORTEN_QUESTIONS = (
+    f"no option reads more than {_QUESTION_TOKENS} tokens of a question, as in the authors' code: "
+    "shorten it"
+)
 
 
 class Window(NamedTuple):
@@ -50,6 +54,11 @@ class InputCounts:
     words_without_tokens: int = 0
     longest: int = 0  # input, in tokens
     beyond: int = field(default=0)  # inputs longer than the windows of pre-training
+
+    def describe_cut(self, of: str) -> str:
+        """What is cut, in words. of: "1,000 training examples"."""
+        share = self.cut_tokens / self.tokens
+        return f"{self.cut_examples:,} of {of} {self.cut_rule}; {share:.1%} of all tokens are cut"
 
 
 class InputBuilder:

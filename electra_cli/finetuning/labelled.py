@@ -44,8 +44,8 @@ class LabelledData:
 def load_labelled(config: FinetuneConfig) -> LabelledData:
     """Read what the settings name. Raises DataError for all that cannot be learned from."""
     if config.task.startswith("glue/"):
-        notes: dict[str, int] = {}
-        return finish(*glue.load_glue(config, notes), config, notes)
+        task, splits, notes = glue.load_glue(config)
+        return finish(task, splits, config, notes)
     if config.train is None:
         raise DataError("there is nothing to learn from", hint="name a file: --train FILE")
     table = read_table(config.train, config.subset)

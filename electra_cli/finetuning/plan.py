@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from electra_cli import console
 from electra_cli.finetuning.examples import count_classes
-from electra_cli.finetuning.inputs import InputCounts
+from electra_cli.finetuning.inputs import SHORTEN_QUESTIONS, InputCounts
 from electra_cli.finetuning.labelled import TRAIN
 from electra_cli.finetuning.session import FinetuneSession, Inputs, distinct
 from electra_cli.model.encoders import describe
@@ -141,12 +141,8 @@ def warnings_of(session: FinetuneSession) -> list[tuple[str, str]]:
         for split, counts in each.counts.items():
             kind = "training" if split == TRAIN else split
             if counts.cut_tokens:
-                problem = (
-                    f"{encoder.label}: {counts.cut_examples:,} of {counts.examples:,} {kind} "
-                    f"examples {counts.cut_rule}; {counts.cut_tokens / counts.tokens:.1%} of all "
-                    "tokens are cut"
-                )
-                found.append((problem, _how_to_cut_less(each, counts)))
+                said = counts.describe_cut(f"{counts.examples:,} {kind} examples")
+                found.append((f"{encoder.label}: {said}", _how_to_cut_less(each, counts)))
             if counts.beyond:
                 problem = (
                     f"{encoder.label}: {counts.beyond:,} of {counts.windows:,} {kind} inputs are "
@@ -172,9 +168,7 @@ def _how_to_cut_less(inputs: Inputs, counts: InputCounts) -> str:
     if counts.uncut_length <= longest:
         return f"--max-seq-length {counts.uncut_length:.0f} cuts nothing"
     if math.isinf(counts.uncut_length):
-        return (
-            "no option reads more than 64 tokens of a question, as in the authors' code: shorten it"
-        )
+        return SHORTEN_QUESTIONS
     if inputs.recipe.max_seq_length < longest:
         return f"--max-seq-length {longest}, all that {inputs.encoder.label} reads, cuts less"
     return f"{inputs.encoder.label} reads no longer windows: shorten the texts"

@@ -13,9 +13,8 @@ from electra_cli.preparing.raw_text import InputChecker, read_lines
 
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
 OTHER_DELIMITERS = ";\t|,"
-_SEPARATOR_LINE = re.compile(
-    r'"?sep=([;,|\t])"?\s*$'
-)  # which Excel reads and writes before the header
+# Which Excel reads and writes before the header.
+_SEPARATOR_LINE = re.compile(r'"?sep=([;,|\t])"?\s*$')
 
 
 def read_csv_texts(

@@ -16,13 +16,11 @@ from electra_cli.preparing.json_rows import read_json_texts
 from electra_cli.preparing.paths import PLAIN_ENDINGS, TABLE_ENDINGS, ending_of
 from electra_cli.preparing.plain_text import read_plain_documents
 from electra_cli.preparing.raw_text import (
-    HEAD_BYTES,
     DocumentGroup,
     InputChecker,
     Limits,
     check_lines_of,
     open_text,
-    refuse_other_formats,
     strip_text,
     unreadable,
 )
@@ -81,8 +79,6 @@ def _read_table(path: Path, column: str, checker: InputChecker) -> Iterator[Docu
     read_batches = _read_parquet if _ending_of(path)[0] == ".parquet" else _read_arrow
     try:
         size = path.stat().st_size
-        with path.open("rb") as file:
-            refuse_other_formats(path, file.read(HEAD_BYTES))
         for texts, done_fraction in read_batches(path, column):
             checked = _as_checked_bytes(texts)
             for start in range(0, len(checked), TABLE_ROWS):

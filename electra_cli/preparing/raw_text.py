@@ -9,7 +9,7 @@ import io
 import re
 import struct
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
@@ -254,17 +254,21 @@ def unreadable(path: Path, error: Exception) -> DataError:
     for sign, hint in _OTHER_LIMITS.items():
         if sign in f"{type(error).__name__} {error}".lower():
             return DataError(f"{path} cannot be read here: {error}", hint=hint)
+    with suppress(OSError), path.open("rb") as file:
+        if (other := _other_format(path, file.read(HEAD_BYTES))) is not None:
+            return other
     return DataError(
         f"{path} is damaged, or not what its ending says: {error}",
         hint="copy or download it again, or rename it if its ending is wrong",
     )
 
 
-def refuse_other_formats(path: Path, head: bytes) -> None:
-    """Raise DataError for a file whose first bytes are those of another format."""
+def _other_format(path: Path, head: bytes) -> DataError | None:
+    """What to say of a file whose first bytes are those of another format."""
     for mark, (kind, hint) in _OTHER_FORMATS.items():
         if head.startswith(mark):
-            raise DataError(f"{path} is {kind}", hint=hint)
+            return DataError(f"{path} is {kind}", hint=hint)
+    return None
 
 
 def _check_head(path: Path, compression: str, head: bytes) -> None:
@@ -275,7 +279,8 @@ def _check_head(path: Path, compression: str, head: bytes) -> None:
             raise DataError(
                 f"{path} is compressed, as {ending} files are", hint=f"rename it: NAME.txt{ending}"
             )
-    refuse_other_formats(path, head)
+    if (other := _other_format(path, head)) is not None:
+        raise other
     is_strange = len(_STRANGE.findall(text)) > MAX_STRANGE_FRACTION * len(text)
     if not is_strange and not head.startswith(_OTHER_MARKS) and _SHIFT not in head:
         return

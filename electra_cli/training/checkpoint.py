@@ -239,7 +239,7 @@ def _holds(file: Path, tensors: dict[str, Tensor]) -> bool:
 
     Compared by numpy, in this thread alone: torch would start a team of OpenMP threads for it, and
     with more of them than cores libgomp (env.c, gomp_throttled_spin_count_var) lets all threads
-    sleep at each product. A step of `tiny` on two cores took nearly twice as long from then on.
+    sleep at each product. A step of `tiny` on two cores took 1.2 times as long from then on.
     """
 
     def bits(tensor: Tensor) -> npt.NDArray[np.uint8]:

@@ -133,16 +133,23 @@ def select_precision(requested: str, device: torch.device) -> Precision:
     return requested  # type: ignore[return-value]
 
 
+def ask_cublas_for_fixed_order() -> None:
+    """A setting that cuBLAS reads at its first product, and that takes no time by itself.
+
+    Source: docs.nvidia.com/cuda/cublas, "Results reproducibility".
+    """
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+
+
 def fix_order(device: torch.device, is_fixed: bool) -> None:
     """Let a CUDA GPU add in the same order each time, or in whatever order is fastest.
 
-    Call before the first product: cuBLAS reads its setting then (docs.nvidia.com/cuda/cublas,
-    "Results reproducibility"). Where torch knows no such kernel it raises RuntimeError.
+    Call before the first product. Where torch knows no such kernel it raises RuntimeError.
     """
     if device.type != "cuda":
         return
     if is_fixed:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        ask_cublas_for_fixed_order()
     torch.use_deterministic_algorithms(is_fixed)
     # Nothing here reads memory that was not written, and to fill it takes time.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]

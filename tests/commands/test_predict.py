@@ -16,13 +16,18 @@ def rows_of(text: str) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(text)))
 
 
-def test_it_answers_as_the_fine_tune_did(electra, finished, tmp_path):
-    train = write_classes(tmp_path / "a.csv")
+def finetune(electra, run: Path, train: Path, epochs: int) -> None:
+    """finetune/a, scored on what it learned from."""
     done = electra(
-        "finetune", finished.root, "--train", train, "--validation", train, "--epochs", 1,
+        "finetune", run, "--train", train, "--validation", train, "--epochs", epochs,
         "--max-seq-length", 32, "--run-name", "a", "--set", "finetune.untrained_twin=false",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
+
+
+def test_it_answers_as_the_fine_tune_did(electra, finished, tmp_path):
+    train = write_classes(tmp_path / "a.csv")
+    finetune(electra, finished.root, train, epochs=1)
     found = electra("predict", "finetune/a", train)
     assert found.returncode == 0, found.stderr
     known = rows_of((tmp_path / "finetune" / "a" / "predictions-validation.csv").read_text())
@@ -60,11 +65,7 @@ def write_questions(path: Path) -> Path:
 
 def test_a_question_may_have_no_answer_as_in_the_fine_tune(electra, finished, tmp_path):
     train = write_questions(tmp_path / "a.jsonl")
-    done = electra(
-        "finetune", finished.root, "--train", train, "--validation", train, "--epochs", 3,
-        "--max-seq-length", 32, "--run-name", "a", "--set", "finetune.untrained_twin=false",
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    finetune(electra, finished.root, train, epochs=3)
     folder = tmp_path / "finetune" / "a"
     known = rows_of((folder / "predictions-validation.csv").read_text())
     found = rows_of(electra("predict", "finetune/a", train).stdout)

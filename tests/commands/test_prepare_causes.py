@@ -103,6 +103,7 @@ def write(name: str, content: bytes | str) -> Path:
         ("a.md.gz", gzip.compress(b"%PDF-1.7\n" + WORDS.encode(), mtime=0), "a.md.gz is a PDF"),
         ("a.txt", f"{{\\rtf1 {WORDS}}}", "a.txt is RTF"),
         ("a.txt", LFS_POINTER, "a.txt is a pointer of Git LFS, not the file itself"),
+        ("a.txt.xz", LFS_POINTER, "a.txt.xz is a pointer of Git LFS, not the file itself"),
         ("a.parquet", LFS_POINTER, "a.parquet is a pointer of Git LFS, not the file itself"),
         ("a.arrow", b"FEA1" + bytes(99), "cannot be read here: it is in Feather's version 1"),
     ],

@@ -290,7 +290,7 @@ def test_cola_has_no_header_but_in_test_and_quotes_are_text(tmp_path):
             "test.tsv": "index\tsentence\n0\tPerhaps.\n",
         },
     ).model_copy(update={"task": "glue/CoLA"})
-    task, splits = load_glue(config)
+    task, splits, _ = load_glue(config)
     assert task.label_names == ("0", "1")
     assert [(e.text, e.target) for e in splits["train"]] == [
         ('He said "no.', "1"),
@@ -328,7 +328,7 @@ def test_sts_b_reads_from_the_end_of_the_row_and_both_orders(tmp_path):
             "dev.tsv": "index\tgenre\tsentence1\tsentence2\tscore\n0\tnews\ta\tb\t5.0\n",
         },
     ).model_copy(update={"task": "glue/STS-B"})
-    task, splits = load_glue(config)
+    task, splits, _ = load_glue(config)
     assert task.epochs == 10
     assert [(e.text, e.pair, e.target) for e in splits["train"]] == [
         ("a", "b", 2.5),
@@ -345,7 +345,7 @@ def test_mnli_answers_the_mismatched_and_the_diagnostic_pairs_too(tmp_path):
     config = glue_folder(tmp_path / "MNLI", {f"{name}.tsv": header + row for name in names})
     (tmp_path / "diagnostic").mkdir()
     (tmp_path / "diagnostic" / "diagnostic.tsv").write_text("index\ta\tb\n0\tone\ttwo\n")
-    task, splits = load_glue(config.model_copy(update={"task": "glue/MNLI"}))
+    task, splits, _ = load_glue(config.model_copy(update={"task": "glue/MNLI"}))
     assert task.label_names == ("contradiction", "entailment", "neutral")
     assert [(e.text, e.pair, e.target) for e in splits["test_diagnostic"]] == [("one", "two", None)]
     assert [e.target for e in splits["validation_mismatched"]] == ["neutral"]
