@@ -341,9 +341,14 @@ def start(corpus: Path, out: Path, shard_tokens: int) -> "subprocess.Popen[str]"
 
 def wait_for_change(child: "subprocess.Popen[str]", folder: Path) -> None:
     """Until the child writes something into the folder, or ends."""
-    before = set(folder.rglob("*"))
+
+    def files() -> list[tuple[str, list[str]]]:
+        # os.walk passes over a folder that the child renames meanwhile; rglob raises.
+        return sorted((root, sorted(names)) for root, _, names in os.walk(folder))
+
+    before = files()
     deadline = time.monotonic() + 60
-    while set(folder.rglob("*")) == before and child.poll() is None:
+    while files() == before and child.poll() is None:
         assert time.monotonic() < deadline
         time.sleep(0.002)
 
