@@ -5,7 +5,7 @@ from pathlib import Path
 
 def presets(incomplete: str) -> list[str]:
     """The presets' names, and YAML files here."""
-    from electra_cli.presets import preset_names
+    from electra_cli.preset_reading import preset_names
 
     files = [str(path) for path in Path().glob("*.yaml")]
     return _matching([*preset_names(), *files], incomplete)

@@ -14,29 +14,15 @@ from electra_cli import console
 from electra_cli.config import PretrainConfig, Section, idle_options, iter_options
 from electra_cli.disk import write_bytes_atomically
 from electra_cli.errors import ConfigError
-from electra_cli.suggestions import nearest, nearest_option
+from electra_cli.preset_reading import nearest_or_all, preset_path, read_sections
 from electra_cli.yaml_text import parse_yaml, shown, write_yaml
 
 # A section of preset files only: what `electra tune` searches (electra_cli/tuning/space.py).
 TUNE_SECTION = "tune"
 # What `electra finetune` reads of a preset (electra_cli/finetuning/settings.py).
 FINETUNE_SECTION = "finetune"
-MAX_FILE_BYTES = 1 << 20  # a preset has about a kilobyte; a huge file would take long to parse
-
-_PACKAGE = Path(__file__).parent
 
 Recipe = TypeVar("Recipe", bound=Section)
-
-
-def preset_folder() -> Path:
-    """Where the presets are: inside an installed wheel, or at the top of the repository."""
-    shipped = _PACKAGE / "preset_files"
-    return shipped if shipped.is_dir() else _PACKAGE.parent / "presets"
-
-
-def preset_names() -> list[str]:
-    """The presets that --preset takes by name."""
-    return sorted(path.stem for path in preset_folder().glob("*.yaml"))
 
 
 def load_preset(
@@ -47,7 +33,7 @@ def load_preset(
     What comes later wins. Raises ConfigError, with the nearest name for an unknown one, and for
     one that does nothing under these settings.
     """
-    sections = _read_sections(_preset_path(preset))
+    sections = read_sections(preset_path(preset))
     for name in (TUNE_SECTION, FINETUNE_SECTION):
         sections.pop(name, None)
     written = {f"{section}.{key}" for section, keys in sections.items() for key in keys}
@@ -62,7 +48,7 @@ def written_value(
 ) -> Any:
     """What an option is set to, before anything is validated; None where nothing sets it."""
     section, _, key = name.partition(".")
-    value = options.get(name, _read_sections(_preset_path(preset)).get(section, {}).get(key))
+    value = options.get(name, read_sections(preset_path(preset)).get(section, {}).get(key))
     for assignment in assignments:
         assigned, _, text = assignment.partition("=")
         if assigned.strip() == name:
@@ -77,7 +63,7 @@ def load_recipe(
     assignments: Sequence[str] = (),
 ) -> Recipe:
     """As load_preset, for a recipe that finds its own sections beside those of PretrainConfig."""
-    sections = {} if preset is None else _read_sections(_preset_path(preset))
+    sections = {} if preset is None else read_sections(preset_path(preset))
     for name in {*PretrainConfig.model_fields, TUNE_SECTION} - recipe.model_fields.keys():
         sections.pop(name, None)
     return _resolve(recipe, sections, preset or "--set", options, assignments)
@@ -137,13 +123,13 @@ def load_tune_section(preset: str, also_known: Sequence[str]) -> Mapping[str, An
 
     Raises ConfigError for a name that is neither an option nor one of `also_known`.
     """
-    section: dict[str, Any] | None = _read_sections(_preset_path(preset)).get(TUNE_SECTION)
+    section: dict[str, Any] | None = read_sections(preset_path(preset)).get(TUNE_SECTION)
     known = {**dict(iter_options()), **dict.fromkeys(also_known)}
     for name in map(str, section or ()):
         if name not in known:
             raise ConfigError(
                 f"{preset}: {TUNE_SECTION}: unknown option {name!r}",
-                hint=_nearest(name, known, "options"),
+                hint=nearest_or_all(name, known, "options"),
             )
     return section
 
@@ -158,7 +144,7 @@ def with_options(config: PretrainConfig, options: Mapping[str, Any], source: str
 
 def load_config(path: Path) -> PretrainConfig:
     """The resolved config.yaml of a run. Raises ConfigError if it is missing or does not fit."""
-    return _validate(_read_sections(path), str(path), PretrainConfig)
+    return _validate(read_sections(path), str(path), PretrainConfig)
 
 
 def load_options(path: Path) -> dict[str, Any]:
@@ -166,7 +152,7 @@ def load_options(path: Path) -> dict[str, Any]:
 
     Raises ConfigError if it is missing or no YAML with sections.
     """
-    sections = _read_sections(path)
+    sections = read_sections(path)
     return {
         f"{name}.{key}": value for name, keys in sections.items() for key, value in keys.items()
     }
@@ -195,74 +181,13 @@ def save_preset(config: PretrainConfig, path: Path, comment: str) -> None:
     write_bytes_atomically(path, text.encode())
 
 
-def _preset_path(preset: str) -> Path:
-    """The file of a preset's name, or the file that was named."""
-    path = Path(preset)
-    if path.suffix.lower() in (".yaml", ".yml"):
-        return path
-    if preset not in preset_names():
-        raise ConfigError(
-            f"there is no preset {shown(preset)}",
-            hint=_nearest(preset, preset_names(), "presets") + ", or name a .yaml file",
-        )
-    return preset_folder() / f"{preset}.yaml"
-
-
-def _read_sections(path: Path) -> dict[str, Any]:
-    try:
-        with path.open("rb") as file:
-            text = file.read(MAX_FILE_BYTES + 1)
-    except (OSError, ValueError) as error:  # ValueError: no path has a NUL
-        raise ConfigError(
-            f"{path} cannot be read: {getattr(error, 'strerror', error)}",
-            hint=f"presets: {_listed(preset_names())}",
-        ) from None
-    if len(text) > MAX_FILE_BYTES:
-        raise ConfigError(
-            f"{path} is larger than {MAX_FILE_BYTES >> 20} MB: it is not a preset",
-            hint=f"presets: {_listed(preset_names())}",
-        )
-    try:
-        content = parse_yaml(text.decode("utf-8-sig"))
-    except UnicodeDecodeError:
-        raise ConfigError(f"{path} is not in UTF-8", hint="save it as UTF-8") from None
-    except ValueError as error:
-        raise ConfigError(f"{path} is not valid YAML: {error}", hint="correct that line") from None
-    if content is None:
-        return {}
-    if isinstance(content, dict):  # a section whose lines are all comments is null
-        content = {key: {} if value is None else value for key, value in content.items()}
-    if not isinstance(content, dict) or not all(isinstance(v, dict) for v in content.values()):
-        raise _no_sections(path, content)
-    for key in (*content, *(key for section in content.values() for key in section)):
-        if not isinstance(key, str):
-            raise ConfigError(
-                f"{path}: {shown(key)} is not the name of a section or an option",
-                hint=f"sections: {_listed(PretrainConfig.model_fields)}",
-            )
-    return content
-
-
-def _no_sections(path: Path, content: object) -> ConfigError:
-    known = dict(iter_options())
-    entries = content.items() if isinstance(content, dict) else ()
-    outside = next((str(key) for key, value in entries if not isinstance(value, dict)), "")
-    close = None if outside in PretrainConfig.model_fields else nearest_option(outside, known)
-    if close:
-        return ConfigError(
-            f"{path}: {shown(outside)} stands in no section", hint=f"did you mean {close}?"
-        )
-    return ConfigError(
-        f"{path} does not hold sections with options",
-        hint=f"sections: {_listed(PretrainConfig.model_fields)}, each with `key: value` lines",
-    )
-
-
 def _assign(sections: dict[str, Any], name: str, value: Any, recipe: type[Section]) -> None:
     section, _, key = name.partition(".")
     known = dict(iter_options(recipe))
     if name not in known:
-        raise ConfigError(f"unknown option {shown(name)}", hint=_nearest(name, known, "options"))
+        raise ConfigError(
+            f"unknown option {shown(name)}", hint=nearest_or_all(name, known, "options")
+        )
     sections.setdefault(section, {})[key] = value
 
 
@@ -281,11 +206,13 @@ def _explain(error: ErrorDetails, source: str, recipe: type[Section]) -> ConfigE
     if error["type"] == "extra_forbidden":
         if "." in name:
             return ConfigError(
-                f"{source}: unknown option {shown(name)}", hint=_nearest(name, known, "options")
+                f"{source}: unknown option {shown(name)}",
+                hint=nearest_or_all(name, known, "options"),
             )
         sections = recipe.model_fields
         return ConfigError(
-            f"{source}: unknown section {shown(name)}", hint=_nearest(name, sections, "sections")
+            f"{source}: unknown section {shown(name)}",
+            hint=nearest_or_all(name, sections, "sections"),
         )
     reason = error["msg"].removeprefix("Value error, ")
     if name not in known:  # a check between options, which names them itself
@@ -297,12 +224,3 @@ def _explain(error: ErrorDetails, source: str, recipe: type[Section]) -> ConfigE
         f"{source}: {name} = {shown(error['input'])}: {reason}",
         hint=f"{name}: {known[name].description}",
     )
-
-
-def _nearest(name: str, known: Mapping[str, Any] | Sequence[str], kind: str) -> str:
-    close = nearest_option(name, known) if kind == "options" else nearest(name, known)
-    return f"did you mean {close}?" if close else f"{kind}: {_listed(known)}"
-
-
-def _listed(names: Mapping[str, Any] | Sequence[str]) -> str:
-    return ", ".join(names)

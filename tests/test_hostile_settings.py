@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from electra_cli.config import PretrainConfig, iter_options
 from electra_cli.errors import ConfigError
-from electra_cli.presets import MAX_FILE_BYTES, load_config, load_preset, save_config
+from electra_cli.preset_reading import MAX_FILE_BYTES
+from electra_cli.presets import load_config, load_preset, save_config
 
 LONGEST_MESSAGE = 1_500  # the list of all options is the longest hint
 

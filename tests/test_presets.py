@@ -9,12 +9,11 @@ from electra_cli.config import (
 )
 from electra_cli.errors import ConfigError
 from electra_cli.finetuning.settings import FinetuneRecipe
+from electra_cli.preset_reading import preset_folder, preset_names
 from electra_cli.presets import (
     load_config,
     load_preset,
     load_recipe,
-    preset_folder,
-    preset_names,
     save_config,
     save_preset,
     with_options,

@@ -131,8 +131,8 @@ def train(
             from electra_cli.commands.launch import launch
 
             launch(processes, stop)
-        from electra_cli.commands.recipe import TrainOptions
         from electra_cli.commands.train import train as run
+        from electra_cli.commands.train_options import TrainOptions
 
         run(
             TrainOptions(

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from electra_cli import console
-from electra_cli.commands.launch import count_processes, own_arguments
+from electra_cli.commands.processes_option import count_processes, own_arguments
 from electra_cli.machine import usable_cores
 from electra_cli.stopping import EXIT_STOPPED, LAUNCHER_PID, StopRequest, pause
 

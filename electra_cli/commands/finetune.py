@@ -8,7 +8,7 @@ from typing import Any
 
 from electra_cli import console
 from electra_cli.commands.finetune_parts import part_of_this_process, train_beside
-from electra_cli.commands.launch import count_processes
+from electra_cli.commands.processes_option import count_processes
 from electra_cli.errors import RunError
 from electra_cli.finetuning.loop import finetune_to_end
 from electra_cli.finetuning.opening import (

@@ -19,12 +19,7 @@ from electra_cli.runs.agreement import read_checkpoint, read_config, refuse_diff
 from electra_cli.runs.loop import train_to_end
 from electra_cli.runs.micro_batch import fit_micro_batch
 from electra_cli.runs.out_of_memory import explain_out_of_memory
-from electra_cli.runs.rollback import (
-    choose_checkpoint,
-    go_back,
-    open_run_folder,
-    refuse_changes,
-)
+from electra_cli.runs.rollback import choose_checkpoint, go_back, open_run_folder, refuse_changes
 from electra_cli.runs.session import Session, count_model_parameters, open_checkpoints, open_session
 from electra_cli.runs.starting import StartingPoint, begin_run, open_starting_point
 from electra_cli.runs.trackers import require_trackers

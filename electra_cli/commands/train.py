@@ -7,7 +7,8 @@ from pathlib import Path
 
 from electra_cli import console
 from electra_cli.commands.processes import meet_processes
-from electra_cli.commands.recipe import TrainOptions, check_options, load_recipe, vocab_size_of
+from electra_cli.commands.recipe import load_recipe, vocab_size_of
+from electra_cli.commands.train_options import TrainOptions, check_options
 from electra_cli.config import PretrainConfig
 from electra_cli.data.prepared import open_training_data
 from electra_cli.disk import as_argument

@@ -4,18 +4,17 @@ A row keeps every column as the file has it. What the columns mean is columns.py
 """
 
 import io
-import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, starmap
 from pathlib import Path
 from typing import Any
 
 from electra_cli.disk import expand_home
 from electra_cli.errors import DataError
-from electra_cli.preparing.columns import BOM, ambiguous
+from electra_cli.finetuning.json_examples import read_json, read_json_lines
+from electra_cli.preparing.columns import BOM, refuse_repeated
 from electra_cli.preparing.csv_rows import DELIMITERS, OTHER_DELIMITERS, kind_of, read_csv_rows
-from electra_cli.preparing.json_rows import HINT, invalid_json, not_an_object
 from electra_cli.preparing.paths import COMPRESSIONS, closest_path
 from electra_cli.preparing.raw_text import (
     DEFAULT_LIMITS,
@@ -110,7 +109,7 @@ def _read_delimited(path: Path, stream: Stream, checker: InputChecker) -> Iterat
     )
     _, header = next(rows, (0, []))
     names = [name.strip().removeprefix(BOM).strip() for name in header]
-    _check_names(f"{path}, line 1", names, "columns")
+    refuse_repeated(f"{path}, line 1", names)
     for at, cells in rows:
         yield Row(dict(zip(names, cells, strict=False)), f"{path}, line {at}")
 
@@ -122,88 +121,12 @@ def _delimiter(header: str, path: Path) -> str:
     return others[0] if usual not in header and len(others) == 1 else usual
 
 
-def _check_names(where: str, names: Sequence[str], kind: str) -> None:
-    """Raise DataError where two columns or keys have one name."""
-    for name in names:
-        if names.count(name) > 1:
-            raise ambiguous(where, name, [name] * names.count(name), kind)
-
-
 def _read_json_lines(path: Path, stream: Stream, checker: InputChecker) -> Iterator[Row]:
-    """One object per line; MRQA's first line is a header, and its others hold several questions."""
-    for at, line in _lines(path, stream, checker):
-        where = f"{path}, line {at}"
-        if not line.strip():
-            continue
-        values = _as_object(_parse(line, where, HINT, checker, at), where)
-        if at == 1 and "header" in values:
-            continue
-        if "qas" in values:
-            yield from _read_mrqa(values, where)
-        else:
-            yield Row(values, where)
-
-
-def _read_mrqa(values: dict[str, Any], where: str) -> Iterator[Row]:
-    try:
-        for question in values["qas"]:
-            found = [
-                (answer["text"], span[0])
-                for answer in question["detected_answers"]
-                for span in answer["char_spans"]
-            ]
-            yield Row(
-                {
-                    "id": question["qid"],
-                    "question": question["question"],
-                    "context": values["context"],
-                    "answers": {
-                        "text": [text for text, _ in found],
-                        "answer_start": [start for _, start in found],
-                    },
-                },
-                f"{where}, question {question['qid']}",
-            )
-    except (KeyError, TypeError, IndexError) as error:
-        raise DataError(
-            f"{where}: not in MRQA's form: {type(error).__name__} {error}",
-            hint="context, qas / qid, question, detected_answers / text, char_spans",
-        ) from None
+    return starmap(Row, read_json_lines(path, _lines(path, stream, checker), checker))
 
 
 def _read_json(path: Path, stream: Stream, checker: InputChecker) -> Iterator[Row]:
-    """SQuAD's {"data": articles} -> a row per question, or a list of objects."""
-    text = "".join(line for _, line in _lines(path, stream, checker))
-    content = _parse(text, str(path), "correct the file", checker, 1)
-    if isinstance(content, dict) and isinstance(content.get("data"), list):
-        yield from _read_squad(path, content["data"])
-        return
-    if not isinstance(content, list):
-        raise DataError(
-            f"{path} holds neither a list of objects nor SQuAD's data",
-            hint='a list is written [{"text": ..., "label": ...}, ...]; SQuAD has a key "data"',
-        )
-    for at, value in enumerate(content, start=1):
-        where = f"{path}, object {at}"
-        yield Row(_as_object(value, where), where)
-
-
-def _read_squad(path: Path, articles: list[Any]) -> Iterator[Row]:
-    for at, article in enumerate(articles, start=1):
-        where = f"{path}, article {at}"
-        try:
-            if "paragraphs" not in article:  # datasets' flat rows under "data"
-                yield Row(_as_object(article, where), where)
-                continue
-            for paragraph in article["paragraphs"]:
-                for question in paragraph["qas"]:
-                    values = {**question, "context": paragraph["context"]}
-                    yield Row(values, f"{path}, question {question['id']}")
-        except (KeyError, TypeError) as error:
-            raise DataError(
-                f"{where}: not in SQuAD's form: {type(error).__name__} {error}",
-                hint="data / paragraphs / context and qas / id, question, answers",
-            ) from None
+    return starmap(Row, read_json(path, _lines(path, stream, checker), checker))
 
 
 def _read_texts(path: Path, stream: Stream, checker: InputChecker) -> Iterator[Row]:
@@ -242,33 +165,6 @@ def _read_words(path: Path, stream: Stream, checker: InputChecker) -> Iterator[R
             begun = at
         tokens.append(columns[0])
         tags.append(columns[-1])
-
-
-def _parse(text: str, where: str, hint: str, checker: InputChecker, line: int) -> Any:
-    """The value that a text spells. Raises DataError, also for a key that stands there twice."""
-
-    def repaired(value: Any) -> Any:
-        """A text, or those of a list, checked: half a character can be spelled as an escape."""
-        if isinstance(value, list):
-            return [repaired(each) for each in value]
-        return checker.repair(value, line) if isinstance(value, str) else value
-
-    def as_dict(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        _check_names(where, [name for name, _ in pairs], "keys")
-        return {name: repaired(value) for name, value in pairs}
-
-    try:
-        return json.loads(text, object_pairs_hook=as_dict)
-    except RecursionError:
-        raise DataError(f"{where}: lists in too many other lists", hint=hint) from None
-    except ValueError as error:
-        raise invalid_json(where, error, text, hint) from None
-
-
-def _as_object(value: Any, where: str) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise not_an_object(where, value)
-    return value
 
 
 def _lines(path: Path, stream: Stream, checker: InputChecker) -> Iterator[tuple[int, str]]:

@@ -36,6 +36,13 @@ def ambiguous(where: str, column: str, found: Sequence[str], kind: str = "column
     )
 
 
+def refuse_repeated(where: str, names: Sequence[str], kind: str = "columns") -> None:
+    """Raise DataError where two columns or keys have one name."""
+    for name in names:
+        if names.count(name) > 1:
+            raise ambiguous(where, name, [name] * names.count(name), kind)
+
+
 def not_text(where: str, column: str, kind: str) -> DataError:
     """The DataError for a column of another type."""
     return DataError(

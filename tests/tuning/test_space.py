@@ -7,7 +7,8 @@ import yaml
 
 from electra_cli.config import PretrainConfig
 from electra_cli.errors import ConfigError
-from electra_cli.presets import load_preset, load_tune_section, preset_names
+from electra_cli.preset_reading import preset_names
+from electra_cli.presets import load_preset, load_tune_section
 from electra_cli.tuning.space import (
     WARMUP_FRACTION,
     Parameter,
