@@ -75,6 +75,7 @@ def test_any_structure_is_a_config_or_a_clear_error(folder, content):
     check_file(yaml.dump(content, allow_unicode=True), folder)
 
 
+@pytest.mark.slow
 @settings(max_examples=500, deadline=None)
 @given(st.dictionaries(st.sampled_from(OPTIONS), values, min_size=1, max_size=3))
 def test_any_value_of_a_known_option_is_a_config_or_a_clear_error(folder, chosen):

@@ -134,6 +134,7 @@ def test_the_ids_are_those_of_autotokenizer(tmp_path, name, capsys):
         assert found == [ids for ids in expected if len(ids) >= MIN_DOCUMENT_TOKENS]
 
 
+@pytest.mark.slow
 def test_text_without_any_token_is_counted_as_unknown(tmp_path: Path):
     """BPE without an unknown token says nothing of the characters that it does not know."""
     vocabulary = {token: i for i, token in enumerate([*SPECIAL_TOKENS, "Ġ", *"abc"])}

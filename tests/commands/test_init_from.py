@@ -40,6 +40,7 @@ def folders(finished, tmp_path_factory) -> Path:
     return out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["run", "export", "discriminator"])
 def test_a_run_begins_exactly_where_its_source_stood(
     finished, folders, prepared, electra, tmp_path, kind

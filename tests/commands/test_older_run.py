@@ -57,6 +57,7 @@ def test_a_resumed_older_run_is_verified_bit_for_bit(gone_on):
     assert "steps 17 to 20 came out the same, bit for bit" in older.stdout
 
 
+@pytest.mark.slow
 def test_an_older_data_folder_is_trained_from(tmp_path):
     made = shutil.copytree(MADE, tmp_path / "made")
     options = ["--preset", "preset.yaml", "--data", "data/words", "--steps", 12]

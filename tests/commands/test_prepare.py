@@ -460,6 +460,7 @@ def test_a_kill_between_manifest_and_clean_up_is_cleaned_up(corpus: Path, tmp_pa
     assert not (out / PROGRESS_NAME).exists()
 
 
+@pytest.mark.slow
 def test_the_built_in_corpus_gets_the_small_vocabulary_that_the_help_names(tmp_path: Path):
     run(PrepareOptions(SourceOptions(max_bytes=300_000), tmp_path / "out"))
     manifest = load_manifest(tmp_path / "out")

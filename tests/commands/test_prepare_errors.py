@@ -132,6 +132,7 @@ def test_broken_text_is_replaced_when_asked_and_counted(tmp_path):
     assert report["bytes_read"] == len(lines + LATIN_1)
 
 
+@pytest.mark.slow
 def test_a_second_prepare_of_a_folder_is_refused_until_the_first_has_ended(tmp_path):
     corpus = write_corpus(tmp_path / "c.txt", 30_000)
     command = ("prepare", corpus, "--out", "out", "--vocab-size", 4_000)

@@ -458,6 +458,7 @@ def test_the_page_shows_optunas_figures_without_network(searched, tmp_path):
     assert f"Best: trial {best.number}," in done.stdout
 
 
+@pytest.mark.slow
 def test_a_study_records_what_its_trials_have_in_common_but_no_place_of_this_machine(searched):
     identity = searched.study().user_attrs["identity"]
     assert identity["metric"] == "yardstick_rtd_loss"

@@ -18,6 +18,7 @@ def read_rows(path: Path) -> list[dict[str, str]]:
     return [{name: row[name] for name in row if name not in OF_A_PROCESS} for row in rows]
 
 
+@pytest.mark.slow
 def test_a_study_of_three_trials_goes_on_as_the_version_that_made_it_would(
     tmp_path, monkeypatch, capsys
 ):

@@ -38,6 +38,7 @@ cli.main(sys.argv[1:])
 """
 
 
+@pytest.mark.slow
 def test_a_step_is_seven_frames_below_the_command_at_most(tmp_path, prepared):
     arguments = ["train", "--preset", "tiny", "--data", str(prepared), "--set=run.batch_size=4"]
     done = subprocess.run(

@@ -41,6 +41,7 @@ print(with_tensors - resident())
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="is about glibc's malloc")
 @pytest.mark.parametrize(("choice", "is_kept"), [("keep", True), ("leave", False)])
 def test_freed_memory_is_kept_for_the_next_step(choice, is_kept):

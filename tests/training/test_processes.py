@@ -69,6 +69,7 @@ def assert_same_run(found, expected, loss: float = 1e-6, weight: float = 1e-5) -
         torch.testing.assert_close(found[0][name], wanted_weight, rtol=0, atol=weight)
 
 
+@pytest.mark.slow
 def test_any_number_of_processes_trains_the_run_of_one():
     """With dropout, an odd number of windows, and a batch that an epoch's end divides."""
     config = tiny_config(model=DROPOUT, run={**RUN, "batch_size": 15, "micro_batch_size": 1})
