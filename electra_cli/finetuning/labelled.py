@@ -113,10 +113,7 @@ def finish(
         if labelled:
             _check_labels(name, splits[name])
     data = LabelledData(task, splits, notes)
-    if task.name in ("classify", "multilabel"):
-        _compare_classes(data)
-    elif isinstance(task, Tag):
-        _compare_tags(data)
+    _compare(data)
     if config.class_weights == "balanced":
         task.weigh(splits[TRAIN])
     notes |= count_repeats({n: list(e) for n, e in splits.items()})
@@ -167,6 +164,16 @@ def _check_labels(name: str, examples: Sequence[Example]) -> None:
         )
 
 
+def _compare(data: LabelledData) -> None:
+    """Warn of what cannot be learned, scored or told apart."""
+    if isinstance(data.task, Tag):
+        _compare_tags(data)
+    elif data.task.name == "qa":
+        _compare_ids(data)
+    elif data.task.name in ("classify", "multilabel"):
+        _compare_classes(data)
+
+
 def _compare_classes(data: LabelledData) -> None:
     """Warn of classes that cannot be both learned and scored."""
     counts = {name: count_classes(split) for name, split in data.splits.items()}
@@ -193,6 +200,19 @@ def _compare_classes(data: LabelledData) -> None:
         if absent and counts[split]:
             data.warnings.append(
                 (f"{_listed(absent)} in train, never in {split}: not scored", "score on more text")
+            )
+
+
+def _compare_ids(data: LabelledData) -> None:
+    """Warn of questions that share an id, of which SQuAD's file of answers can hold one."""
+    for name in data.scored:
+        repeated = len(data.splits[name]) - len({example.id for example in data.splits[name]})
+        if repeated:
+            data.warnings.append(
+                (
+                    f"{repeated:,} questions of {name} have the id of an earlier one",
+                    f"predictions-{name}.json has one answer per id; predictions-{name}.csv all",
+                )
             )
 
 

@@ -223,7 +223,7 @@ def _settings(session: FinetuneSession) -> dict[str, str]:
     inputs: dict[str, Inputs] = {job.inputs.encoder.label: job.inputs for job in session.jobs}
     for label, each in inputs.items():
         recipe = each.recipe
-        config[label] = (
+        config[f"encoder {label}"] = (  # which may be called as an option is
             f"{recipe.epochs:g} epochs, {each.num_steps:,} steps, rate {recipe.learning_rate:g}, "
             f"layer decay {recipe.layer_decay:g}, at most {recipe.max_seq_length} tokens"
         )

@@ -248,6 +248,19 @@ def test_answers_not_found_are_left_out_and_counted(electra, encoder, tmp_path):
     assert "train answers not found in their context, left out: 1" in done.stderr
 
 
+def test_questions_with_one_id_are_counted(electra, encoder, tmp_path):
+    answers = {"text": ["the"], "answer_start": [0]}
+    row = {"context": "the words of it", "question": "which", "answers": answers}
+    rows = [{"id": str(n // 2), **row} for n in range(20)]
+    train, validation = (write_jsonl(tmp_path / name, rows) for name in ("a.jsonl", "b.jsonl"))
+    done = electra("finetune", encoder, "--train", train, "--validation", validation, "--dry-run",
+                   "--max-seq-length", "32")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    said = " ".join(done.stderr.split())
+    assert "10 questions of validation have the id of an earlier one" in said, said
+    assert "predictions-validation.json has one answer per id" in said
+
+
 def test_a_file_of_labels_is_read_the_same_in_every_form(electra, encoder, tmp_path):
     """JSON lists and CSV of the same examples give the same plan."""
     rows = [{"text": text, "label": "ab"[n % 2]} for n, text in enumerate(TEXTS)]
