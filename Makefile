@@ -33,7 +33,10 @@ demo: $(INSTALLED)
 	echo "Next, in $(DEMO)/ with ../.venv/bin on the PATH:"; \
 	echo "  open runs/$$run/loss_curve.html"; \
 	echo "  electra prepare YOUR_TEXTS/*.txt --out data/mine --vocab-size 8192"; \
-	echo "  electra train --preset small --data data/mine --dry-run"
+	echo "  electra train --preset small --data data/mine --dry-run"; \
+	echo "Four minutes taught this encoder too little to gain by a fine-tune (docs/study.md)."; \
+	echo "One that gains, after about an hour on your texts:"; \
+	echo "  electra train --preset mini --set objective.name=mlm --data data/mine"
 
 test: $(INSTALLED)
 	$(PYTEST)
