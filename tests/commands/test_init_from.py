@@ -108,6 +108,25 @@ def test_a_lost_generator_starts_afresh(folders, prepared, electra, tmp_path):
     assert log["rtd_loss"][-1] > 0
 
 
+@pytest.mark.slow
+def test_a_masked_language_model_goes_on_with_both_heads(prepared, electra, tmp_path):
+    """The recipe of docs/study.md: named twice it is one encoder that keeps its head for words."""
+    alone = [each for each in TINY if "generator_width" not in each and "tie_" not in each]
+    done = electra("train", "--data", prepared, "--run-name", "words", *alone,
+                   "--set=objective.name=mlm")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    source = tmp_path / "runs" / "words"
+    done = electra("train", "--init-from", source, "--generator", source, "--data", prepared,
+                   "--run-name", "both", *RUN_OPTIONS)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    both = tmp_path / "runs" / "both"
+    model = load_config(both / "config.yaml").model
+    assert (model.tie_encoders, model.generator_width, model.generator_depth) == (True, 1, 1)
+    name = "validation_mlm_masked_loss"  # of the same masks
+    assert held_out(both, 0)[name] == pytest.approx(held_out(source, -1)[name], rel=1e-6)
+    assert held_out(both, -1)["validation_rtd_loss"] < held_out(both, 0)["validation_rtd_loss"]
+
+
 def test_a_frozen_generator_is_the_one_that_it_was(finished, folders, prepared, electra, tmp_path):
     start = ["train", "--init-from", finished.root, "--data", prepared, *RUN_OPTIONS]
     frozen = ["--set", "objective.freeze_generator=true"]
