@@ -50,9 +50,10 @@ check: $(INSTALLED)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# A baseline of the bench asks for an old transformers that it does not import, hence --no-deps.
+# Baselines of the bench ask for packages that they do not need here (an old transformers, psutil),
+# hence --no-deps.
 bench: $(INSTALLED)
-	$(BIN)/pip install --quiet --no-deps electra-pytorch==0.1.2
+	$(BIN)/pip install --quiet --no-deps electra-pytorch==0.1.2 accelerate==1.15.0
 	$(BIN)/python -m benchmarks $(PARTS)
 
 gpu: $(INSTALLED)

@@ -10,6 +10,7 @@ PARTS = (
     "preparation",
     "start_up",
     "reduction",
+    "fine_tuning",
 )
 
 
