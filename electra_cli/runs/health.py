@@ -150,7 +150,8 @@ def _weak(config: PretrainConfig, step: int, held_out: Metrics) -> HealthWarning
         f"the discriminator knows little at step {step:,} of {config.run.num_steps:,}: AUC on "
         f"content tokens {auc:.3f}; below {_WEAK_AUC} it fine-tunes worse than random weights",
         "train much longer, tie the encoders (as --preset mini), start from a masked language "
-        "model (--init-from), or --set objective.name=mlm; and fine-tune with finetune.layers=1",
+        "model (--init-from RUN --generator RUN), or --set objective.name=mlm; and fine-tune with "
+        "finetune.layers=1",
     )
 
 
