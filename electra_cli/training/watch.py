@@ -103,8 +103,11 @@ class Watch:
                 Path(os.environ[_ERROR_FILE]).write_text(json.dumps(said))
             if not self._stop.is_requested:  # else it has ended this process, as far as it can
                 time.sleep(_AGENT_SECONDS)
-        elif problem is not None and self._tell is not None:
-            self._tell(problem, self.go_on)
+        else:
+            if problem is not None and self._tell is not None:
+                self._tell(problem, self.go_on)
+            if self._place.rank == 0 and self._place.count > 2:
+                self.signs.tell()  # with this process ends the store: the others would name it
         exit_at_once(1)
 
     def _find_lost(self) -> str | None:
