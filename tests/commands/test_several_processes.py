@@ -44,6 +44,17 @@ Trainer.train_step = planted
 """
 
 
+LOOKS_LATE = """
+if os.environ["RANK"] == "2":
+    from electra_cli.training.watch import Watch
+    find = Watch._find_lost
+    def late(self):
+        time.sleep(4)
+        return find(self)
+    Watch._find_lost = late
+"""
+
+
 def command(prepared: Path, *more: object) -> list[object]:
     return ["train", "--data", prepared, "--run-name", "run", *OPTIONS, *more]
 
@@ -146,9 +157,10 @@ def test_a_killed_process_ends_the_others_and_the_run_resumes_bit_for_bit(
     assert_refused(done, "came out differently", "and 2 processes trained them, not 1")
 
 
-def test_a_process_that_is_gone_is_named_where_no_agent_looks(tmp_path, prepared):
+@pytest.mark.parametrize("more", ["", LOOKS_LATE], ids=["at once", "one looks late"])
+def test_a_process_that_is_gone_is_named_where_no_agent_looks(tmp_path, prepared, more):
     kill = "import signal; os.kill(os.getpid(), signal.SIGKILL)"
-    planted = AT_STEP.format(step=7, rank=1, what=kill)
+    planted = AT_STEP.format(step=7, rank=1, what=kill) + more
     first, second, third = run_together(tmp_path, 3, *command(prepared), planted=planted)
     assert (first.code, second.code, third.code) == (1, -9, 1)
     (error,) = first.errors + third.errors
