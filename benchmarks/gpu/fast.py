@@ -21,7 +21,8 @@ from electra_cli.config import PretrainConfig
 from electra_cli.model.objectives.registry import build_objective, training_flops
 from electra_cli.presets import with_options
 from electra_cli.runs.micro_batch import estimate_bytes, fit_micro_batch
-from electra_cli.runs.session import choose_passes, count_model_parameters
+from electra_cli.runs.passes import choose_passes
+from electra_cli.runs.session import count_model_parameters
 from electra_cli.training.processes import ALONE
 from electra_cli.training.trainer import Trainer
 

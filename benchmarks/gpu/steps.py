@@ -13,7 +13,7 @@ from electra_cli.batch import Batch
 from electra_cli.config import PretrainConfig
 from electra_cli.model.objectives.registry import build_objective
 from electra_cli.presets import with_options
-from electra_cli.runs.session import choose_passes
+from electra_cli.runs.passes import choose_passes
 from electra_cli.training.device import Precision
 from electra_cli.training.processes import ALONE, Processes
 from electra_cli.training.trainer import Trainer

@@ -21,6 +21,7 @@ from electra_cli.runs.health import warnings_before_training
 from electra_cli.runs.loop import train_to_end, warn_about
 from electra_cli.runs.micro_batch import fit_micro_batch
 from electra_cli.runs.out_of_memory import explain_out_of_memory
+from electra_cli.runs.passes import hint_at_graphs
 from electra_cli.runs.plan import (
     end_dry_run,
     make_plan,
@@ -84,6 +85,7 @@ def _start(options: TrainOptions, processes: Processes, stack: ExitStack) -> Ses
         console.result_json({**asdict(plan), "warnings": [each.problem for each in warnings]})
         return None
     show_plan(plan)
+    hint_at_graphs(config, vocab_size, compute, processes)
     if options.dry_run:
         warn_about(None, 0, warnings)
         end_dry_run("train", options.root, plan.seconds, options.max_minutes)

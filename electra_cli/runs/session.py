@@ -9,7 +9,6 @@ from pathlib import Path
 
 import torch
 
-from electra_cli import console
 from electra_cli.batch import Batch
 from electra_cli.config import PretrainConfig, Section
 from electra_cli.data.batches import evaluation_batches
@@ -25,6 +24,7 @@ from electra_cli.probing.probes import Probes
 from electra_cli.run_directory import FINETUNE_FOLDER, RUNS_FOLDER, RunDirectory
 from electra_cli.runs.environment import write_environment
 from electra_cli.runs.loggers import RunLogger, build_loggers
+from electra_cli.runs.passes import choose_passes
 from electra_cli.runs.training_batches import TrainingBatches
 from electra_cli.training.checkpoint import Checkpoint, CheckpointManager
 from electra_cli.training.device import Compute
@@ -104,45 +104,6 @@ def open_session(
         probes=probes,
         loggers=build_loggers(run, config) if processes.is_first else (),
         processes=processes,
-    )
-
-
-def choose_passes(
-    model: Objective, config: PretrainConfig, compute: Compute, processes: Processes
-) -> None:
-    """How the model computes what it computes; warns of a setting that changes nothing here."""
-    if config.run.gradient_checkpointing:
-        model.enable_gradient_checkpointing()
-    if config.run.compile:
-        model.compile_encoders()
-        if compute.is_on_cpu:
-            console.warn("run.compile changes nothing on a CPU", "nothing to do: it is for GPUs")
-    if config.run.deterministic and compute.device.type != "cuda":
-        console.warn(
-            f"run.deterministic changes nothing on {compute.device.type}",
-            "nothing to do: it is for CUDA GPUs",
-        )
-    if can_record(config, compute, processes):
-        model.record_encoders(config.run.windows_per_pass, config.data.max_seq_length)
-    elif config.run.cuda_graphs:
-        console.warn(
-            "run.cuda_graphs changes nothing here",
-            "nothing to do: it is for one GPU in bf16 or fp16, without run.gradient_checkpointing",
-        )
-
-
-def can_record(config: PretrainConfig, compute: Compute, processes: Processes = ALONE) -> bool:
-    """Whether the encoders run as CUDA graphs.
-
-    Not where layers are computed again, whose random state no graph can set back, where processes
-    replace gradients by sums, nor where a step leaves some without any.
-    """
-    return (
-        config.run.cuda_graphs
-        and compute.has_flash
-        and processes.is_alone
-        and not config.run.gradient_checkpointing
-        and not config.objective.steps_alone
     )
 
 

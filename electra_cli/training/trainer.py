@@ -55,6 +55,7 @@ class Trainer(Generic[Model]):
         """Of `config`, optim and run count: steps, and windows per step."""
         device = compute.device
         self.model: Model = model.to(device).train()
+        self._parameters = list(self.model.parameters())  # to walk through modules takes time
         self._config = config
         self._compute = compute
         self._processes = processes
@@ -65,7 +66,7 @@ class Trainer(Generic[Model]):
         self._optimizer = build_optimizer(model, config.optim, model.rate_factors(config.optim))
         self._scaler = torch.amp.GradScaler(device.type, enabled=compute.precision == "fp16")
         self._sums = MetricSums(device)
-        self._reduction = Reduction(self.model.parameters(), processes)
+        self._reduction = Reduction(self._parameters, processes)
         self._grad_norm = torch.zeros((), device=device)
         # The first step whose loss or gradient was not finite, 0 while there is none. It stays
         # on the device, where it also holds back every later update (under fp16 the scaler
@@ -117,7 +118,7 @@ class Trainer(Generic[Model]):
             parameter.grad = None
         self._scaler.unscale_(self._optimizer)
         limit = float("inf") if optim.max_grad_norm is None else optim.max_grad_norm
-        self._grad_norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), limit)
+        self._grad_norm = torch.nn.utils.clip_grad_norm_(self._parameters, limit)
         self.step += 1
         self._recent_documents[self.step] = share.document_ids
         # Under fp16 gradients overflow now and then: the scaler skips such an update by itself.

@@ -9,7 +9,6 @@ from conftest import CPU, tiny_config
 from tiny_session import open_tiny, train_and_save
 
 from electra_cli.errors import ConfigError, DataError, RunError
-from electra_cli.model.objectives.objective import Objective
 from electra_cli.presets import load_config
 from electra_cli.run_directory import RunDirectory
 from electra_cli.run_events import append_event, read_events
@@ -17,9 +16,8 @@ from electra_cli.runs import environment
 from electra_cli.runs.environment import environment_changes, write_environment
 from electra_cli.runs.export import export_models, trained_model
 from electra_cli.runs.rollback import choose_checkpoint, go_back, refuse_changes
-from electra_cli.runs.session import build_model, can_record, create_run
+from electra_cli.runs.session import build_model, create_run
 from electra_cli.training.checkpoint import Checkpoint
-from electra_cli.training.device import Compute
 
 
 def test_weights_depend_on_the_seed_alone():
@@ -31,51 +29,6 @@ def test_weights_depend_on_the_seed_alone():
     weights = [dict(model.named_parameters())[word] for model in (first, second, other)]
     assert torch.equal(weights[0], weights[1])
     assert not torch.equal(weights[0], weights[2])
-
-
-def test_what_is_compiled_or_recomputed_is_what_the_settings_say(tmp_path, prepared, monkeypatch):
-    done = []
-    for name in ("compile_encoders", "enable_gradient_checkpointing"):
-        monkeypatch.setattr(Objective, name, lambda self, name=name: done.append(name))
-    open_tiny(tmp_path / "plain", prepared).close()
-    assert done == []
-    open_tiny(tmp_path / "compiled", prepared, compile=True).close()
-    assert done == ["compile_encoders"]
-    open_tiny(tmp_path / "recomputed", prepared, gradient_checkpointing=True).close()
-    assert done[1:] == ["enable_gradient_checkpointing"]
-
-
-@pytest.mark.parametrize(
-    ("changed", "flash", "is_recorded"),
-    [
-        ({"run": {"cuda_graphs": True}}, True, True),
-        ({"run": {"cuda_graphs": True, "compile": True}}, True, True),
-        ({}, True, False),
-        ({"run": {"cuda_graphs": True}}, False, False),
-        ({"run": {"cuda_graphs": True, "gradient_checkpointing": True}}, True, False),
-        (
-            {
-                "run": {"cuda_graphs": True},
-                "objective": {"name": "electra", "discriminator_start_step": 1},
-            },
-            True,
-            False,
-        ),
-    ],
-)
-def test_encoders_are_recorded_where_they_can_be(changed, flash, is_recorded):
-    compute = Compute(torch.device("cuda"), "bf16", flash)
-    assert can_record(tiny_config(**changed), compute) == is_recorded
-
-
-def test_a_setting_that_changes_nothing_on_a_cpu_is_told(tmp_path, prepared, capsys):
-    open_tiny(
-        tmp_path / "run", prepared, compile=True, cuda_graphs=True, deterministic=True
-    ).close()
-    told = capsys.readouterr().err
-    assert "warning: run.compile changes nothing on a CPU" in told
-    assert "warning: run.cuda_graphs changes nothing here" in told
-    assert "warning: run.deterministic changes nothing on cpu" in told
 
 
 def test_the_environment_is_plain_facts(tmp_path):

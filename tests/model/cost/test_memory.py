@@ -148,3 +148,23 @@ def test_estimates_are_the_recorded_ones(
     _, num_parameters = count_model_parameters(config, 30_522)
     compute = Compute(torch.device(device), precision, has_flash)
     assert estimate_bytes(config, num_parameters, windows, compute) == total
+
+
+@pytest.mark.parametrize(
+    ("preset", "options", "measured"),
+    [
+        ("small", {"run.cuda_graphs": True}, 3.84),
+        ("small", {"run.compile": True, "run.cuda_graphs": True}, 4.37),
+        ("base", {}, 24.05),
+        ("base", {"run.compile": True}, 29.10),
+        ("large", {}, 57.54),
+        ("large", {"run.compile": True}, 73.20),
+    ],
+)
+def test_estimates_are_at_most_an_eighth_above_what_a_gpu_reserved(preset, options, measured):
+    """GB of passes of 128 full windows on one H200, by the parts of make gpu (docs/scaling.md)."""
+    config = load_preset(preset, options)
+    _, num_parameters = count_model_parameters(config, 30_522)
+    gpu = Compute(torch.device("cuda"), "bf16", has_flash=True)
+    estimated = estimate_bytes(config, num_parameters, 128, gpu) / 1e9
+    assert measured < estimated < 1.125 * measured
