@@ -24,8 +24,8 @@ USER_FIXABLE_ERRNOS = frozenset(
         errno.EISDIR, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO,
     )
 )  # fmt: skip
-# What loading a library and starting a thread raise where a limit forbids it.
-_LIMITS = ("failed to map segment", "can't start new thread")
+# What torch, loading a library, and starting a thread raise where a limit forbids it.
+_LIMITS = ("failed to map segment", "can't start new thread", "can't allocate memory")
 
 # In the order of `electra --help`.
 for _command in (

@@ -9,6 +9,7 @@ from typer.core import TyperCommand
 from typer.exceptions import TyperException
 
 from electra_cli import __version__, completion, console
+from electra_cli.cli.memory_floor import refuse_too_little_memory
 from electra_cli.suggestions import nearest_argument
 
 Preset = Annotated[
@@ -71,7 +72,12 @@ def _ways_to_set(command: str, arguments: Collection[str]) -> dict[str, str]:
 
 
 class Command(TyperCommand):
-    """A command that answers an unknown option with the nearest one."""
+    """A command that answers an unknown option with the nearest one, and too little memory."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run it. Raises RunError where a limit leaves no room for its libraries."""
+        refuse_too_little_memory(ctx.info_name)
+        return super().invoke(ctx)
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """The arguments that are left over; shows the problem of an unknown option and exits."""

@@ -55,10 +55,21 @@ def test_data_is_compared_again_when_it_changed_or_on_request(tmp_path, prepared
         assert f"{path} is damaged: its checksum differs" in done.stderr
 
 
-def test_too_little_memory_to_load_the_libraries_is_one_line(tmp_path, prepared):
-    limits = (200 << 20, 200 << 20)  # with twice as much a library may end the process by itself
-    done = dry_run(tmp_path, prepared, limit=lambda: resource.setrlimit(resource.RLIMIT_AS, limits))
+@pytest.mark.parametrize(
+    ("kind", "mebibytes", "name"),
+    [
+        *((resource.RLIMIT_AS, each, "ulimit -v") for each in (100, 400, 450, 500, 700, 800, 1_999)),
+        *((resource.RLIMIT_DATA, each, "ulimit -d") for each in (50, 100, 150, 350, 799)),
+    ],
+)
+def test_too_little_memory_to_load_the_libraries_is_one_line(
+    kind, mebibytes, name, tmp_path, prepared
+):
+    """At 400 MB they aborted, at 500 OpenBLAS had the last word, at 800 it never came back."""
+    limits = (mebibytes << 20, mebibytes << 20)
+    done = dry_run(tmp_path, prepared, limit=lambda: resource.setrlimit(kind, limits))
     problem, hint = done.stderr.splitlines()
     assert done.returncode == 1
-    assert problem.startswith("error: there is not enough memory, or another limit is reached: ")
-    assert "ulimit -v" in hint
+    assert problem.startswith("error: there is not enough memory for electra train: ")
+    assert problem.endswith(f"{name} allows {mebibytes:,}")
+    assert name in hint
