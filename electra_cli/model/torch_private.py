@@ -62,6 +62,14 @@ def copy_all(targets: list[Tensor], sources: list[Tensor]) -> None:
     torch._foreach_copy_(targets, sources)
 
 
+def zero_all(tensors: list[Tensor]) -> None:
+    """Set every element of each to 0; a GPU runs few kernels for all.
+
+    Public: Tensor.zero_, one by one, and Optimizer.zero_grad, whose own work takes the host longer.
+    """
+    torch._foreach_zero_(tensors)
+
+
 def add_all(targets: list[Tensor], others: list[Tensor]) -> None:
     """Add each of the others to its target; a GPU runs few kernels for all.
 

@@ -15,7 +15,7 @@ from electra_cli.metrics import Metrics, StepMetrics
 from electra_cli.model.networks import load_parameters
 from electra_cli.model.objectives.objective import Ranking, StepCounts, Trainable
 from electra_cli.model.objectives.sums import Sums
-from electra_cli.model.torch_private import set_update_skipped
+from electra_cli.model.torch_private import set_update_skipped, zero_all
 from electra_cli.training.device import (
     Compute,
     avoid_kernels_per_shape,
@@ -93,7 +93,10 @@ class Trainer(Generic[Model]):
         rate = learning_rate_at(self.step, optim, run.num_steps)
         for group in self._optimizer.param_groups:
             group["lr"] = rate * group["rate_factor"]
-        self._optimizer.zero_grad(set_to_none=not self.model.keeps_gradients)
+        if self.model.keeps_gradients:
+            zero_all([each.grad for each in self._parameters if each.grad is not None])
+        else:
+            self._optimizer.zero_grad()
 
         counts = StepCounts(share.num_slots, share.num_tokens, self.step, run.num_steps)
         is_finite = torch.ones((), dtype=torch.bool, device=device)

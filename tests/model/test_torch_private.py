@@ -61,6 +61,16 @@ def test_all_copies_are_those_of_copy():
     assert all(torch.equal(t, s.bfloat16()) for t, s in zip(targets, sources, strict=True))
 
 
+def test_all_sums_and_zeros_are_those_of_one_by_one():
+    torch.manual_seed(0)
+    targets, others = ([torch.randn(3, 4), torch.randn(5), torch.randn(())] for _ in range(2))
+    expected = [target + other for target, other in zip(targets, others, strict=True)]
+    torch_private.add_all(targets, others)
+    assert all(torch.equal(t, e) for t, e in zip(targets, expected, strict=True))
+    torch_private.zero_all(targets)
+    assert all(torch.equal(t, torch.zeros_like(t)) for t in targets)
+
+
 def test_softmax_backward_is_the_gradient_of_softmax():
     torch.manual_seed(0)
     scores = torch.randn(3, 4, 5, requires_grad=True)
