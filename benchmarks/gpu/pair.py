@@ -28,8 +28,10 @@ from electra_cli.training.trainer import Trainer
 
 _STEPS = 4
 _MOST_SECONDS = 5.0  # until a process is gone, once the other one was killed
-# Absolute for weights up to about 1; of losses relative.
-_WEIGHTS, _LOSSES = 1e-5, 1e-3
+# Absolute for weights up to about 1; of losses relative. A number of bf16 is off by up to 2e-3:
+# products of other sizes add in another order, and losses were off by 1.8e-3 on an H200.
+_WEIGHTS = 1e-5
+_LOSSES = {"fp32": 1e-3, "bf16": 4e-3}
 _CUT: dict[str, object] = {"run.micro_batch_size": 2}
 
 
@@ -109,7 +111,7 @@ def _same_run(
     sums = pair.exchange(hashlib.sha256(content).hexdigest())
     assert len(set(sums)) == 1, f"{precision}: two processes have different weights"
     error = max(abs(a / b - 1) for a, b in zip(losses, expected, strict=True))
-    assert error <= _LOSSES, f"{precision}: losses are off by {error:.1e}"
+    assert error <= _LOSSES[precision], f"{precision}: losses are off by {error:.1e}"
     if precision == "fp32":
         error = _distance(shared, alone)
         assert error <= _WEIGHTS, f"weights are off by {error:.1e}"

@@ -1,5 +1,6 @@
 """What several processes compute, on a machine with one GPU: over NCCL and over gloo."""
 
+import gc
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -54,6 +55,7 @@ def group_of_one(machine: Machine) -> Figures:
         for processes in (ALONE, group):
             trainer = make_trainer(machine, config, "bf16", processes)
             if is_gpu:
+                gc.collect()  # the trainer before
                 torch.cuda.reset_peak_memory_stats()
                 peaks.append(-torch.cuda.memory_allocated())
             for _ in range(_STEPS):

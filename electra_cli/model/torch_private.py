@@ -67,7 +67,8 @@ def zero_all(tensors: list[Tensor]) -> None:
 
     Public: Tensor.zero_, one by one, and Optimizer.zero_grad, whose own work takes the host longer.
     """
-    torch._foreach_zero_(tensors)
+    if tensors:  # torch raises where there is none
+        torch._foreach_zero_(tensors)
 
 
 def add_all(targets: list[Tensor], others: list[Tensor]) -> None:

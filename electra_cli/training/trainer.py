@@ -93,10 +93,7 @@ class Trainer(Generic[Model]):
         rate = learning_rate_at(self.step, optim, run.num_steps)
         for group in self._optimizer.param_groups:
             group["lr"] = rate * group["rate_factor"]
-        if self.model.keeps_gradients:
-            zero_all([each.grad for each in self._parameters if each.grad is not None])
-        else:
-            self._optimizer.zero_grad()
+        self._forget_gradients()
 
         counts = StepCounts(share.num_slots, share.num_tokens, self.step, run.num_steps)
         is_finite = torch.ones((), dtype=torch.bool, device=device)
@@ -154,6 +151,12 @@ class Trainer(Generic[Model]):
         `wish` is whether this one is asked to now.
         """
         return wish if self._processes.is_alone else self._reduction.stops
+
+    def _forget_gradients(self) -> None:
+        if self.model.keeps_gradients:
+            zero_all([each.grad for each in self._parameters if each.grad is not None])
+        else:
+            self._optimizer.zero_grad()
 
     def _backward(self, loss: Tensor) -> None:
         with torch.autocast(self._compute.device.type, enabled=False):

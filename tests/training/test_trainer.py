@@ -112,6 +112,22 @@ def test_micro_batches_train_the_same_model():
     assert results[1].tokens_seen == results[0].tokens_seen
 
 
+def test_kept_gradients_train_the_same_model():
+    """As with CUDA graphs, which write into the same tensors in every step."""
+    plain, kept = (make_trainer(tiny_config()) for _ in range(2))
+    kept.model.keeps_gradients = True
+    for trainer in (plain, kept):
+        stream = batches(tiny_config())
+        trainer.train_step(stream)
+        before = [parameter.grad for parameter in trainer.model.parameters()]
+        for _ in range(2):
+            trainer.train_step(stream)
+    after = [parameter.grad for parameter in kept.model.parameters()]
+    assert all(one is other for one, other in zip(before, after, strict=True))
+    same = weights(kept)
+    assert all(torch.equal(tensor, same[name]) for name, tensor in weights(plain).items())
+
+
 @pytest.mark.parametrize(
     ("step", "value"), [(1, float("nan")), (2, float("nan")), (2, float("inf"))]
 )
