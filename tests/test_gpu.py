@@ -56,7 +56,7 @@ def test_the_run_that_learns_takes_the_fastest_way_that_was_measured(tmp_path):
     settings = _settings(Machine(torch.device("cuda"), False), results, time.time() + 125)
     config = load_preset("small", assignments=[f"{k}={v}" for k, v in settings.items()])
     assert config.run.cuda_graphs and not config.run.compile
-    assert config.run.num_steps == 2700  # 0.7 of 80 s at 49 steps per second
+    assert config.run.num_steps == 2200  # 0.7 of 65 s at 49 steps per second
 
 
 def test_a_part_that_fails_is_told_and_the_next_one_runs(tmp_path, capsys):
