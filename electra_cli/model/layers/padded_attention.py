@@ -29,6 +29,10 @@ Parts = tuple[nn.Linear, nn.Linear, nn.Linear]
 # longer with two or four times as many. With smaller groups less is padded, but the matrix products
 # are smaller.
 GROUP_SCORES = 2**19
+# Scores of a group that are padding, at most: beyond it another group takes less time. A step of
+# fine-tuning `small` on 32 questions of TREC took 0.97 of the time without this rule, with twice as
+# many 0.96, with half as many 0.97 to 0.99, with a quarter 1.02 to 1.04.
+_GROUP_PADDING = 2**15
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,7 @@ class GroupedLayout:
     ) -> "GroupedLayout":
         """Groups of sequences of similar length.
 
-        Each has at most group_scores scores [b, A, l, l], or is one sequence.
+        Each has at most group_scores scores [b, A, l, l], or is one sequence; few are padding.
         """
         lengths = batch.cu_seqlens.diff()
         order = torch.argsort(lengths, descending=True, stable=True)
@@ -98,8 +102,13 @@ def _group_sizes(lengths: list[int], heads: int, group_scores: int) -> list[tupl
     first = 0
     while first < len(lengths):
         longest = lengths[first]
-        room = max(1, group_scores // (heads * longest**2))
-        stop = min(len(lengths), first + room)
+        most = max(1, group_scores // (heads * longest**2))
+        stop, padding = first + 1, 0
+        while stop < min(len(lengths), first + most):
+            padding += heads * (longest**2 - lengths[stop] ** 2)
+            if padding > _GROUP_PADDING:
+                break
+            stop += 1
         sizes.append((stop - first, longest, lengths[stop - 1] == longest))
         first = stop
     return sizes

@@ -133,6 +133,35 @@ def test_groups_hold_every_sequence_and_pad_little():
     assert torch.equal(joined[layout.joined_inverse], torch.arange(batch.num_tokens * 3 * HEADS))
 
 
+def packed(lengths: list[int]) -> Batch:
+    ends = torch.tensor(lengths).cumsum(0)
+    ids = torch.zeros(int(ends[-1]), dtype=torch.int64)
+    return Batch(
+        input_ids=ids,
+        token_type_ids=ids,
+        position_ids=torch.cat([torch.arange(length) for length in lengths]),
+        cu_seqlens=torch.cat([torch.zeros(1), ends]).int(),
+        document_ids=ids[: len(lengths)],
+        max_length=max(lengths),
+        masked_positions=ids[:0],
+        masked_ids=ids[:0],
+        sample_noise=ids[:0].float(),
+    )
+
+
+@pytest.mark.parametrize(
+    ("lengths", "sizes"),
+    [
+        ([100] * 20, [20]),  # nothing is padded
+        ([100, 6, 5] * 3, [4, 5]),  # 20,000 scores of padding more than the first short one
+        ([30, 20, 10] * 10, [30]),  # fewer in all than another group's calls cost
+    ],
+)
+def test_a_group_ends_where_its_padding_takes_longer_than_another_group(lengths, sizes):
+    layout = GroupedLayout.of(packed(lengths), HEADS)
+    assert [group.rows.shape[1] for group in layout.groups] == sizes
+
+
 def test_a_sequence_with_too_many_scores_is_a_group_of_its_own(batch):
     layout = GroupedLayout.of(batch, HEADS, group_scores=1)
     assert len(layout.groups) == batch.num_sequences
