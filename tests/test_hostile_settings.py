@@ -69,6 +69,7 @@ def check_file(content: str | bytes, folder: Path) -> bool:
     return check(str(path), folder=folder)
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(values)
 def test_any_structure_is_a_config_or_a_clear_error(folder, content):

@@ -122,6 +122,7 @@ def test_a_fine_tune_that_was_stopped_goes_on_bit_for_bit(tuned, finished, tmp_p
         assert rows_of_tensorboard(root / path.parents[1]) == as_float32(rows)
 
 
+@pytest.mark.slow
 def test_a_damaged_checkpoint_costs_time_alone(electra, finished, tmp_path):
     train = write_classes(tmp_path / "classes.csv")
     command = ["finetune", finished.root, *QUICK, "--train", train]

@@ -73,6 +73,7 @@ ODD_CORPORA = {
 }
 
 
+@pytest.mark.slow
 def test_a_run_from_a_stranger_is_plotted_as_text(tmp_path, finished, capsys):
     runs = [tmp_path / HOSTILE.replace("/", "|"), tmp_path / "\x1b[31mred\n"]
     for run in runs:

@@ -92,6 +92,7 @@ def test_an_earlier_step_and_a_checkpoint_folder_can_be_named(finished, prepared
         assert_same(weights_at(tmp_path / "runs" / name, 0), weights_at(finished.root, 5))
 
 
+@pytest.mark.slow
 def test_a_lost_generator_starts_afresh(folders, prepared, electra, tmp_path):
     alone = shutil.copytree(folders / "discriminator", tmp_path / "alone")
     done = electra("train", "--init-from", alone, "--data", prepared, "--run-name", "on",
@@ -127,6 +128,7 @@ def test_a_masked_language_model_goes_on_with_both_heads(prepared, electra, tmp_
     assert held_out(both, -1)["validation_rtd_loss"] < held_out(both, 0)["validation_rtd_loss"]
 
 
+@pytest.mark.slow
 def test_a_frozen_generator_is_the_one_that_it_was(finished, folders, prepared, electra, tmp_path):
     start = ["train", "--init-from", finished.root, "--data", prepared, *RUN_OPTIONS]
     frozen = ["--set", "objective.freeze_generator=true"]
@@ -303,6 +305,7 @@ def test_older_text_is_replayed_and_a_resume_goes_on_exactly(prepared, electra, 
     assert "has content" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_the_authors_code_starts_a_run(electra, tmp_path):
     """Their folder has a vocab.txt; heads have 64 values each unless --set says otherwise."""
     theirs = shutil.copytree(GOLDEN / "authors_checkpoint", tmp_path / "theirs")

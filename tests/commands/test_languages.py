@@ -113,6 +113,7 @@ def test_the_warning_comes_where_more_than_one_percent_is_lost(tmp_path, path, c
     assert is_warned == (text.lost_fraction > 0.01) == (path.stem not in ("ko", "zh"))
 
 
+@pytest.mark.slow
 def test_json_and_csv_book_other_fields_and_max_bytes_what_is_over(tmp_path: Path):
     rows = [
         {"text": f"the house number {i} is here", "title": "Häuser", "more": [{"a": ["x", 7]}]}

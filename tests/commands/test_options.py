@@ -314,6 +314,7 @@ def test_a_path_in_a_command_is_one_word_to_the_shell(name):
     assert done.stdout.removeprefix("./") == name
 
 
+@pytest.mark.slow
 def test_the_one_that_counts_of_two_values_is_named(electra):
     tiny = [option for option in TINY if "num_steps" not in option]
     said = electra.run("train", "--dry-run", *tiny, "--steps=5", "--set=run.num_steps=6")

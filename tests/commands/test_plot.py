@@ -110,6 +110,7 @@ def test_plotting_loads_neither_torch_nor_what_it_does_not_need(tmp_path):
     assert subprocess.run(command, check=True, capture_output=True).stdout.endswith(b"set()\n")
 
 
+@pytest.mark.slow
 def test_a_page_and_a_picture_of_ours_are_written_anew(tmp_path):
     run, png = write_log(tmp_path / "run"), tmp_path / "curves.png"
     draw(run, png=png)

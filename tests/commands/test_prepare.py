@@ -537,6 +537,7 @@ def test_a_tokenizer_that_the_fast_engine_cannot_read_is_used_with_a_warning(
     assert "the fast engine cannot read this tokenizer" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_without_the_fast_engine_prepare_says_so_and_writes_the_same_ids(corpus, tmp_path):
     blocked = tmp_path / "blocked"
     (blocked / "nanotoken").mkdir(parents=True)
@@ -564,6 +565,7 @@ def test_without_the_fast_engine_prepare_says_so_and_writes_the_same_ids(corpus,
     assert tree(tmp_path / "out") == tree(tmp_path / "fast")
 
 
+@pytest.mark.slow
 def test_the_vocabulary_fits_the_text_unless_its_size_is_chosen(tmp_path, monkeypatch, capsys):
     corpus = write_corpus(tmp_path / "c.txt", make_text(2_000))
     fitting = prepare(corpus, tmp_path / "fitting", vocab_size=None)
@@ -583,6 +585,7 @@ def test_the_vocabulary_fits_the_text_unless_its_size_is_chosen(tmp_path, monkey
     assert sampled.vocab_size == pytest.approx(manifest.vocab_size, rel=0.2)
 
 
+@pytest.mark.slow
 def test_no_strip_accents_keeps_them_in_lower_case(tmp_path: Path):
     corpus = write_corpus(tmp_path / "c.txt", ["Der Ärger über süße Äpfel in Köln"])
     done = run_electra(

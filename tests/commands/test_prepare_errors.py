@@ -104,7 +104,12 @@ def test_a_source_that_cannot_be_read_is_named_with_what_to_do(
 @pytest.mark.parametrize(
     ("options", "problem", "hint"),
     [
-        (["--tokenizer", "nowhere"], "no folder nowhere, and no such", "tokenizer.json"),
+        pytest.param(
+            ["--tokenizer", "nowhere"],
+            "no folder nowhere, and no such",
+            "tokenizer.json",
+            marks=pytest.mark.slow,  # it loads transformers
+        ),
         (["--tokenizer", "x", "--cased"], "--tokenizer brings its own", "leave out"),
         (["--out", "words.txt"], "words.txt is a file", "choose another --out"),
         (["--out", "mine"], "mine is not empty", "--out mine-2"),

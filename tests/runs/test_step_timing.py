@@ -19,6 +19,7 @@ def processor_time(monkeypatch) -> None:
     monkeypatch.setattr(time, "perf_counter", time.process_time)
 
 
+@pytest.mark.slow
 def test_steps_are_as_fast_as_measured(processor_time, prepared):
     batch_size = 64
     run = {"batch_size": batch_size, "num_steps": 40}

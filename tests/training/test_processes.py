@@ -85,13 +85,13 @@ def test_any_number_of_processes_trains_the_run_of_one():
 @pytest.mark.parametrize(
     ("objective", "model"),
     [
-        ({"name": "electra_masked_only"}, {}),
         ({"name": "mlm"}, {}),
-        ({"name": "replace_mlm"}, {}),
-        ({"name": "all_tokens_mlm"}, {}),
-        ({"uniform_generator": True}, {}),
-        ({"disallow_correct": True, "temperature": 0.5}, {}),
         ({}, {"tie_encoders": True, "generator_width": 1}),
+        pytest.param({"name": "electra_masked_only"}, {}, marks=pytest.mark.slow),
+        pytest.param({"name": "replace_mlm"}, {}, marks=pytest.mark.slow),
+        pytest.param({"name": "all_tokens_mlm"}, {}, marks=pytest.mark.slow),
+        pytest.param({"uniform_generator": True}, {}, marks=pytest.mark.slow),
+        pytest.param({"disallow_correct": True, "temperature": 0.5}, {}, marks=pytest.mark.slow),
     ],
 )
 def test_every_objective_can_be_shared(objective, model):
