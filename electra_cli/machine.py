@@ -15,6 +15,8 @@ from pathlib import Path
 _ROOT = Path("/")
 # Files with a limit in bytes, of version 2 and 1. Beyond memory.high the kernel slows a group down.
 _MEMORY_FILES = ("memory.max", "memory.high", "memory.limit_in_bytes")
+# What loading a library, starting a thread, and torch raise where a limit forbids it.
+_LIMIT_MESSAGES = ("failed to map segment", "can't start new thread", "can't allocate memory")
 
 
 def usable_cores(root: Path = _ROOT) -> int:
@@ -41,6 +43,12 @@ def usable_memory_bytes(root: Path = _ROOT) -> int:
     for group in _control_groups("memory", root):
         limits += [limit for name in _MEMORY_FILES if (limit := _read_number(group / name))]
     return min(limits)
+
+
+def is_limit_reached(error: BaseException) -> bool:
+    """Whether a library raised this because memory or threads were short, whatever it was doing."""
+    said = str(error)
+    return isinstance(error, MemoryError) or any(each in said for each in _LIMIT_MESSAGES)
 
 
 def _cores_of_group(group: Path) -> float:

@@ -9,8 +9,12 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from transformers import AutoConfig, AutoModel, AutoTokenizer
 
+from electra_cli.data.tokenizer import load_tokenizer
 from electra_cli.machine import usable_cores, usable_memory_bytes
+from electra_cli.model.encoders import open_encoder
+from electra_cli.model.finetuned import open_finetuned
 
 INSTALLED = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 AFFINITY = len(os.sched_getaffinity(0))
@@ -120,3 +124,28 @@ def test_a_real_group_limits_the_cores():
     finally:
         with suppress(OSError):
             group.rmdir()
+
+
+@pytest.mark.parametrize(
+    ("opened", "open_folder"),
+    [(AutoModel, open_encoder), (AutoConfig, open_finetuned), (AutoTokenizer, load_tokenizer)],
+)
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("can't start new thread"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 512 bytes"),
+    ],
+)
+def test_a_limit_that_is_reached_is_not_blamed_on_a_folder(
+    opened, open_folder, error, tmp_path, monkeypatch
+):
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr(opened, "from_pretrained", fail)
+    (tmp_path / "tokenizer.json").write_text("{}")
+    with pytest.raises(type(error)) as raised:
+        open_folder(str(tmp_path))
+    assert raised.value is error

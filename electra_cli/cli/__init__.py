@@ -14,6 +14,7 @@ from electra_cli.cli import export, finetune, plot, predict, prepare, resume, st
 from electra_cli.cli.app import Command, app
 from electra_cli.cli.arguments import checked
 from electra_cli.errors import UserError
+from electra_cli.machine import is_limit_reached
 from electra_cli.stopping import EXIT_STOPPED, exiting_at_once, follow_launcher
 
 _STDOUT, _STDERR = 1, 2  # descriptors
@@ -24,8 +25,6 @@ USER_FIXABLE_ERRNOS = frozenset(
         errno.EISDIR, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO,
     )
 )  # fmt: skip
-# What torch, loading a library, and starting a thread raise where a limit forbids it.
-_LIMITS = ("failed to map segment", "can't start new thread", "can't allocate memory")
 
 # In the order of `electra --help`.
 for _command in (
@@ -104,7 +103,7 @@ def _run(arguments: list[str]) -> None:
         )
         raise SystemExit(1) from None
     except (MemoryError, ImportError, RuntimeError) as error:
-        if not isinstance(error, MemoryError) and not any(sign in str(error) for sign in _LIMITS):
+        if not is_limit_reached(error):
             raise
         console.error(
             f"there is not enough memory, or another limit is reached: {error}",

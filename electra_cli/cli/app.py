@@ -72,22 +72,23 @@ def _ways_to_set(command: str, arguments: Collection[str]) -> dict[str, str]:
 
 
 class Command(TyperCommand):
-    """A command that answers an unknown option with the nearest one, and too little memory."""
-
-    def invoke(self, ctx: Any) -> Any:
-        """Run it. Raises RunError where a limit leaves no room for its libraries."""
-        refuse_too_little_memory(ctx.info_name)
-        return super().invoke(ctx)
+    """A command that answers an unknown option with the nearest one."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """The arguments that are left over; shows the problem of an unknown option and exits."""
+        """The arguments that are left over; shows the problem of an unknown option and exits.
+
+        Raises RunError where a limit leaves no room for the command's libraries.
+        """
         known = {name for parameter in self.params for name in parameter.opts if name[:2] == "--"}
         try:
-            return super().parse_args(ctx, list(args))
+            left_over: list[str] = super().parse_args(ctx, list(args))
         except TyperException as error:
             name = getattr(error, "option_name", "")
             if not hasattr(error, "possibilities"):  # another mistake than an unknown option
                 raise
+        else:
+            refuse_too_little_memory(ctx.info_name)
+            return left_over
         if not name.startswith("--"):  # -lr is read as the letters -l and -r
             name = next((arg for arg in args if arg.startswith(name)), name)
         close = nearest_argument(name, known, _ways_to_set(ctx.info_name, known))

@@ -11,7 +11,7 @@ from electra_cli.errors import RunError
 # MB that suffice, as ulimit -v counts (addresses) and as ulimit -d does (data): measured with
 # two cores and torch 2.13, for small runs of each command. Those not named load torch.
 _MB_NEEDED = {"status": (400, 200), "plot": (400, 200), "prepare": (600, 200)}
-_MB_NEEDED_WITH_TORCH = (2_000, 800)
+_MB_NEEDED_WITH_TORCH = (1_600, 800)
 _LIMITS = (("ulimit -v", resource.RLIMIT_AS), ("ulimit -d", resource.RLIMIT_DATA))
 
 

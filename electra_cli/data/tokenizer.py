@@ -25,6 +25,7 @@ from electra_cli.data.bert_tokenizer import (
 from electra_cli.disk import as_argument, as_os_error
 from electra_cli.errors import DataError
 from electra_cli.hub import HUB_TIMEOUT_SECONDS, check_model
+from electra_cli.machine import is_limit_reached
 
 # A BertTokenizer, or a fast tokenizer of transformers, which carries no types.
 Tokenizer: TypeAlias = Any
@@ -52,6 +53,8 @@ def load_tokenizer(name: str | Path, announce: Announce = nullcontext) -> Tokeni
     # transformers and tokenizers raise OSError, ValueError, KeyError and bare Exception where a
     # file that the user chose lacks something or is damaged.
     except Exception as error:
+        if is_limit_reached(error):
+            raise
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise DataError(
             f"cannot open the tokenizer {name}: {reason}"

@@ -25,6 +25,7 @@ from transformers.utils import logging as transformers_logging
 from electra_cli.config import ModelConfig
 from electra_cli.errors import RunError
 from electra_cli.hub import check_model
+from electra_cli.machine import is_limit_reached
 from electra_cli.model.initialization import initialize, set_sinusoids
 from electra_cli.model.layer_rates import LAYER
 from electra_cli.model.networks import build_electra_configs
@@ -129,6 +130,8 @@ def opened_quietly(name: str, kind: str, hint: str) -> Iterator[None]:
     # transformers and safetensors raise OSError, ValueError, KeyError and bare Exception where a
     # file that the user chose lacks something or is damaged.
     except Exception as error:
+        if is_limit_reached(error):
+            raise
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         problem = f"{name} is no {kind} that transformers opens: {reason}"
         raise RunError(problem, hint=hint) from error

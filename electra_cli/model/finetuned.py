@@ -12,6 +12,7 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from electra_cli.errors import RunError
+from electra_cli.machine import is_limit_reached
 from electra_cli.model.encoders import check_hub
 from electra_cli.model.heads import HEAD_CLASSES, HeadKind
 
@@ -42,6 +43,8 @@ def open_finetuned(name: str | Path) -> tuple[Any, HeadKind]:
                 name, output_loading_info=True, trust_remote_code=False
             )
     except Exception as error:  # as in open_encoder
+        if is_limit_reached(error):
+            raise
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise RunError(
             f"{name} is no model that transformers opens: {reason}",

@@ -60,7 +60,7 @@ def test_data_is_compared_again_when_it_changed_or_on_request(tmp_path, prepared
     [
         *(
             (resource.RLIMIT_AS, each, "ulimit -v")
-            for each in (100, 400, 450, 500, 700, 800, 1_999)
+            for each in (100, 400, 450, 500, 700, 800, 1_599)
         ),
         *((resource.RLIMIT_DATA, each, "ulimit -d") for each in (50, 100, 150, 350, 799)),
     ],
