@@ -87,7 +87,8 @@ class Command(TyperCommand):
             if not hasattr(error, "possibilities"):  # another mistake than an unknown option
                 raise
         else:
-            refuse_too_little_memory(ctx.info_name)
+            if not ctx.resilient_parsing:  # the shell completes: nothing will run
+                refuse_too_little_memory(ctx.info_name)
             return left_over
         if not name.startswith("--"):  # -lr is read as the letters -l and -r
             name = next((arg for arg in args if arg.startswith(name)), name)

@@ -76,3 +76,23 @@ def test_too_little_memory_to_load_the_libraries_is_one_line(
     assert problem.startswith("error: there is not enough memory for electra train: ")
     assert problem.endswith(f"{name} allows {mebibytes:,}")
     assert name in hint
+
+
+def test_the_shell_completes_within_little_memory(tmp_path):
+    """The libraries are not loaded for that."""
+    limits = (300 << 20, 300 << 20)
+    completion = {
+        "_ELECTRA_COMPLETE": "complete_bash",
+        "COMP_WORDS": "electra train --pres",
+        "COMP_CWORD": "2",
+    }
+    done = subprocess.run(
+        electra_command(),
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, limits),
+        cwd=tmp_path,
+        env=electra_environment() | completion,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout.split() == ["--preset"], done.stderr
