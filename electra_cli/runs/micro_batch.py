@@ -5,6 +5,7 @@ import math
 from electra_cli.config import PretrainConfig
 from electra_cli.errors import RunError
 from electra_cli.model.cost.memory import training_bytes
+from electra_cli.runs.passes import can_record
 from electra_cli.training.device import Compute
 from electra_cli.training.processes import ALONE, Processes
 
@@ -26,6 +27,7 @@ def estimate_bytes(
         is_on_cpu=compute.is_on_cpu,
         is_half=compute.is_half,
         has_flash=compute.has_flash,
+        is_recorded=can_record(config, compute),
     )
 
 

@@ -4,7 +4,6 @@ from electra_cli import console
 from electra_cli.config import PretrainConfig
 from electra_cli.model.objectives.objective import Objective
 from electra_cli.model.objectives.registry import training_flops
-from electra_cli.presets import with_options
 from electra_cli.training.device import Compute
 from electra_cli.training.processes import ALONE, Processes
 
@@ -38,14 +37,18 @@ def choose_passes(
 
 
 def can_record(config: PretrainConfig, compute: Compute, processes: Processes = ALONE) -> bool:
-    """Whether the encoders run as CUDA graphs.
+    """Whether the encoders run as CUDA graphs."""
+    return config.run.cuda_graphs and _could_record(config, compute, processes)
+
+
+def _could_record(config: PretrainConfig, compute: Compute, processes: Processes) -> bool:
+    """Whether they would, if asked to.
 
     Not where layers are computed again, whose random state no graph can set back, where processes
     replace gradients by sums, nor where a step leaves some without any.
     """
     return (
-        config.run.cuda_graphs
-        and compute.has_flash
+        compute.has_flash
         and processes.is_alone
         and not config.run.gradient_checkpointing
         and not config.objective.steps_alone
@@ -56,8 +59,7 @@ def hint_at_graphs(
     config: PretrainConfig, vocab_size: int, compute: Compute, processes: Processes
 ) -> None:
     """Say that CUDA graphs would make this run faster, if they would and are off."""
-    recorded = with_options(config, {"run.cuda_graphs": True}, "")
-    if config.run.cuda_graphs or not can_record(recorded, compute, processes):
+    if config.run.cuda_graphs or not _could_record(config, compute, processes):
         return
     length = config.data.max_seq_length
     tokens = config.run.windows_per_pass * length

@@ -28,6 +28,7 @@ def training_bytes(
     is_on_cpu: bool,
     is_half: bool,
     has_flash: bool,
+    is_recorded: bool,
 ) -> int:
     """Peak memory of a step with micro-batches of so many windows, all of full length.
 
@@ -39,7 +40,7 @@ def training_bytes(
     for network in _networks(config):
         # Logits, probabilities and the sums that samples need (masked_lm.py).
         chunk = 3 * 4 * (CPU_CHUNK_ELEMENTS if is_on_cpu else GPU_CHUNK_ELEMENTS)
-        per_token = _token_bytes(network, config, is_on_cpu, is_half, has_flash)
+        per_token = _token_bytes(network, config, is_on_cpu, is_half, has_flash, is_recorded)
         needs.append(num_tokens * per_token + (chunk if network.has_logits else 0))
     # Autocast's copies of the weights live until the backward pass.
     per_parameter = _BYTES_PER_PARAMETER + 2 * is_half
@@ -83,7 +84,12 @@ def _networks(config: PretrainConfig) -> list[_Network]:
 
 
 def _token_bytes(
-    network: _Network, config: PretrainConfig, is_on_cpu: bool, is_half: bool, has_flash: bool
+    network: _Network,
+    config: PretrainConfig,
+    is_on_cpu: bool,
+    is_half: bool,
+    has_flash: bool,
+    is_recorded: bool,
 ) -> int:
     """Bytes per token that a network keeps for its backward pass, and works in."""
     width = network.width
@@ -99,7 +105,6 @@ def _token_bytes(
     if config.run.gradient_checkpointing:
         return network.layers * 4 * width + kept + beside
     # Graphs keep theirs apart from those of the passes that come before a recording.
-    is_recorded = config.run.cuda_graphs and has_flash
     return network.layers * kept * (1 + is_recorded) + beside
 
 

@@ -102,9 +102,9 @@ def _group_sizes(lengths: list[int], heads: int, group_scores: int) -> list[tupl
     first = 0
     while first < len(lengths):
         longest = lengths[first]
-        most = max(1, group_scores // (heads * longest**2))
+        last = min(len(lengths), first + group_scores // (heads * longest**2))
         stop, padding = first + 1, 0
-        while stop < min(len(lengths), first + most):
+        while stop < last:
             padding += heads * (longest**2 - lengths[stop] ** 2)
             if padding > _GROUP_PADDING:
                 break

@@ -7,6 +7,7 @@ import torch
 from conftest import tiny_config, tiny_reader
 from torch import Tensor, nn
 
+from benchmarks.batches import Shape, make_batch
 from electra_cli.batch import Batch
 from electra_cli.data.batches import join_batches
 from electra_cli.model.layers.padded_attention import GroupedLayout, padded_attention
@@ -133,22 +134,6 @@ def test_groups_hold_every_sequence_and_pad_little():
     assert torch.equal(joined[layout.joined_inverse], torch.arange(batch.num_tokens * 3 * HEADS))
 
 
-def packed(lengths: list[int]) -> Batch:
-    ends = torch.tensor(lengths).cumsum(0)
-    ids = torch.zeros(int(ends[-1]), dtype=torch.int64)
-    return Batch(
-        input_ids=ids,
-        token_type_ids=ids,
-        position_ids=torch.cat([torch.arange(length) for length in lengths]),
-        cu_seqlens=torch.cat([torch.zeros(1), ends]).int(),
-        document_ids=ids[: len(lengths)],
-        max_length=max(lengths),
-        masked_positions=ids[:0],
-        masked_ids=ids[:0],
-        sample_noise=ids[:0].float(),
-    )
-
-
 @pytest.mark.parametrize(
     ("lengths", "sizes"),
     [
@@ -158,7 +143,8 @@ def packed(lengths: list[int]) -> Batch:
     ],
 )
 def test_a_group_ends_where_its_padding_takes_longer_than_another_group(lengths, sizes):
-    layout = GroupedLayout.of(packed(lengths), HEADS)
+    config = Shape("tiny", len(lengths), max(lengths)).config(dropout=0)
+    layout = GroupedLayout.of(make_batch(config, lengths), HEADS)
     assert [group.rows.shape[1] for group in layout.groups] == sizes
 
 
